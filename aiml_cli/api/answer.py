@@ -10,7 +10,7 @@ from aiml_cli.api.json_values import as_amount
 from aiml_cli.api.messages import AnyMessage
 from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 
-# An answer that takes less time was not streamed, so its speed means nothing.
+# An answer that takes less time was not streamed, so its speed is meaningless.
 MIN_STREAM_SECONDS = 0.05
 _HINTS = {
     Ending.LENGTH: "allow more with --max-tokens, or accept it as it is with --allow-cut",
@@ -28,10 +28,10 @@ class Timing(NamedTuple):
 
 
 class RanCall(NamedTuple):
-    """A call of a tool that runs on this machine. `arguments` is what the model wrote, `result` what it was told.
+    """A call of a tool that runs on this machine. The model wrote `arguments` and received `result`.
 
-    `allowed_by` is "--allow", "yes", "always" or "recording"; "" if the call has not run. `is_refused`: nobody allowed
-    it; other calls that have not run could not.
+    `allowed_by` is "--allow", "yes", "always" or "recording"; "" if the call has not run. `is_refused`: it was not
+    allowed; any other call that has not run was invalid.
     """
 
     id: str
@@ -44,7 +44,7 @@ class RanCall(NamedTuple):
 
 
 class ToolRound(NamedTuple):
-    """An answer that called tools, and what became of the calls. `results` are the messages that tell the model."""
+    """An answer that called tools, and its calls. `results` are the messages that send their results to the model."""
 
     completion: Completion
     calls: tuple[RanCall, ...]
@@ -60,11 +60,11 @@ class SavedFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A completion and its circumstances.
+    """A completion with its status, timing, cost and error.
 
     `status` is the HTTP status of the last attempt. `rounds` are the answers before this one that called tools. An
-    answer that `is_cached` was stored by an earlier call, and costs nothing. `saved_usd` is what the server's cache of
-    prompts saved, None if that is unknown. `data` is the parsed answer if JSON was asked for and is shown.
+    answer that `is_cached` was stored by an earlier call, and costs nothing. `saved_usd` is what the server's
+    prompt cache saved, None if that is unknown. `data` is the parsed answer if JSON was requested and is shown.
     """
 
     endpoint: str
@@ -99,7 +99,7 @@ class Answer:
 
     @property
     def cost_source(self) -> str | None:
-        """Return "gateway", "estimate", "cache" if nothing was asked, or None if the cost is unknown."""
+        """Return "gateway", "estimate", "cache" if nothing was sent, or None if the cost is unknown."""
         if self.is_cached:
             return "cache"
         if self.reported_cost_usd is not None:
@@ -153,12 +153,12 @@ def add_costs(answer: Answer, parts: Sequence[Answer]) -> Answer:
 
 
 def add_tokens(answer: Answer, earlier: Sequence[Answer]) -> Answer:
-    """Return the answer with the tokens and the seconds of several requests: those of its rounds and its own."""
+    """Return the answer with the tokens and the seconds of earlier requests added to its own."""
     usage, total = None, 0.0
     for each in (*earlier, answer):
         usage, total = add_usage(usage, each.completion.usage), total + (each.timing.total_s or 0.0)
     first = next((each.timing.first_token_s for each in earlier), answer.timing.first_token_s)
-    usage = usage and usage._replace(cost_usd=None)  # the cost of all is added up already
+    usage = usage and usage._replace(cost_usd=None)  # `add_costs` adds up the costs
     return replace(answer, completion=replace(answer.completion, usage=usage), timing=Timing(first, total or None))
 
 

@@ -17,7 +17,7 @@ class Base64Decoder:
         self._rest = b""
 
     def feed(self, piece: str) -> None:
-        """Decode the complete groups, and keep the rest for the next piece."""
+        """Decode the complete groups, and keep the remaining characters for the next piece."""
         text = self._rest + _normalize(piece)
         end = len(text) if text.endswith(b"=") else len(text) - len(text) % GROUP_CHARS
         self._rest = text[end:]
@@ -29,7 +29,7 @@ class Base64Decoder:
 
 
 def decode_base64(text: str) -> bytes:
-    """Decode a complete text, in the standard or URL-safe alphabet, padded or not."""
+    """Decode a complete string, in the standard or URL-safe alphabet, padded or not."""
     return _decode(_normalize(text))
 
 
@@ -46,7 +46,7 @@ def _decode(text: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SpokenAudio:
-    """Spoken output: the bytes of the sound, and its transcript."""
+    """Spoken output: the bytes of the audio, and its transcript."""
 
     id: str = ""
     data: bytes = b""

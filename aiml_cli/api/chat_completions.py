@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 NAME = "chat"
 PATH = "/chat/completions"
-MAX_CHOICES = 128  # where one was asked for
-# The names of reasoning: a text, or a list of parts.
+MAX_CHOICES = 128  # accepted if one was requested
+# The properties with reasoning: a string, or an array of parts.
 REASONING_NAMES = (
     "reasoning_content",
     "reasoning",
@@ -52,7 +52,7 @@ REASONING_NAMES = (
     "thinking_blocks",
     "thought",
 )
-# What few chunks have, and few choices.
+# Properties that only few chunks and few choices have.
 _RARE_IN_CHUNK = frozenset({"usage", "meta", "citations", "search_results", "error", "x_groq"})
 _RARE_IN_CHOICE = frozenset({"message", "usage", "error", "is_complete"})
 _NO_INDEX = object()  # equals nothing that a server sends
@@ -87,12 +87,12 @@ def _convert_formats(options: Options) -> Options:
 
 
 def parse_stream(stream: Iterable[list[SseEvent]], choice_count: int = 1) -> Iterator[EventBatch]:
-    """Yield the events of a stream, one batch for each network read; `choice_count` choices were asked for."""
+    """Yield the events of a stream, one batch for each network read; `choice_count` choices were requested."""
     return parse_sse_events(stream, _ChunkParser(choice_count).feed, finish_at_done=True)
 
 
 def parse_json(answer: Any, choice_count: int = 1) -> EventBatch:
-    """Return the events of a JSON answer; `choice_count` choices were asked for."""
+    """Return the events of a JSON answer; `choice_count` choices were requested."""
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not choices and (error := find_error(answer)):
         return [error]
@@ -119,7 +119,7 @@ def _message_to_delta(choice: Any) -> dict[str, Any]:
 
 
 class _ChoiceState:
-    """What was received of one choice."""
+    """The state of one choice of the stream."""
 
     def __init__(self) -> None:
         self.text, self.reasoning, self.refusal = PartialText(), PartialText(), PartialText()
@@ -137,7 +137,7 @@ class _ChoiceState:
         return self._calls.feed(delta, index, is_whole=is_whole)
 
     def add(self, event: Event) -> None:
-        """Note a piece."""
+        """Record an event."""
         match event:
             case TextDelta(text):
                 self.text.add(text)
@@ -150,7 +150,7 @@ class _ChoiceState:
 
 
 class _ChunkParser:
-    """A parser of chunks, with what it must know of earlier ones."""
+    """A parser of chunks that keeps the state of the stream."""
 
     def __init__(self, choice_count: int) -> None:
         self._choices: dict[int, _ChoiceState] = {}
@@ -158,7 +158,7 @@ class _ChunkParser:
         self._started = ResponseStarted()
         self._not_started = frozenset({"id", "model", "created"})
         self._sources = SourceCollector()
-        # The index of the latest choice, if the server's is right, and its text.
+        # The index of the latest choice, if it is the same as the server's, and its text.
         self._plain_index: int | object = _NO_INDEX
         self._plain_text = PartialText()
 
@@ -198,7 +198,7 @@ class _ChunkParser:
             batch.append(new)
 
     def _feed_plain(self, choice: Any, batch: EventBatch) -> bool:
-        """Add a piece of text of the latest choice, if it is nothing else: this runs for each token."""
+        """Add a delta that only has text for the latest choice; return False for any other. Runs for each token."""
         if type(choice) is not dict or choice.get("index") != self._plain_index or choice.get("finish_reason"):
             return False
         delta = choice.get("delta")
@@ -249,7 +249,7 @@ class _ChunkParser:
             batch.extend(self._sources.add_annotations(as_list(delta["annotations"]), index))
 
     def _feed_message(self, message: dict[str, Any], state: _ChoiceState, index: int, batch: EventBatch) -> None:
-        """Add what a whole message has beyond the deltas before it."""
+        """Add what a complete message contains beyond the deltas before it."""
         whole, media = _ChoiceState(), []
         for event in _parse_message(message, index):
             whole.add(event)
@@ -259,7 +259,7 @@ class _ChunkParser:
             text = total.read()
             rest = part.complete(text)
             if not rest and not state.has_deltas and not part.fits(text):
-                part.add(rest := text)  # without any delta, the messages themselves are pieces
+                part.add(rest := text)  # if there are no deltas, each message is one
             batch += [delta(rest, index)] if rest else []
         batch += [] if state.has_media else media
         state.has_media = state.has_media or whole.has_media
@@ -268,25 +268,25 @@ class _ChunkParser:
 
 
 class _ChoiceIndexes:
-    """The choices that a server's indexes mean: some count them up though one choice was asked for."""
+    """Maps a server's indexes to choices: some servers count the index up although one choice was requested."""
 
     def __init__(self, choice_count: int) -> None:
         self._limit = choice_count if choice_count > 1 else MAX_CHOICES
         self._is_plural = choice_count > 1
         self._known: set[int] = set()
         self._latest: int | None = None
-        # The indexes of the server while all of them are taken for one choice.
+        # The server's indexes that are mapped to a single choice.
         self._seen: set[int] = set()
         self._latest_seen: int | None = None
         self._has_ended = False
 
     def assign(self, choices: Sequence[dict[str, Any]]) -> list[int | None]:
-        """Return the index of each choice of a chunk; None for one too many."""
+        """Return the index of each choice of a chunk; None for a choice beyond the limit."""
         values = [choice.get("index") for choice in choices]
         indexes = [value if type(value) is int and value >= 0 else place for place, value in enumerate(values)]
         if len(choices) > 1:
             self._is_plural = True
-            if len(set(indexes)) < len(indexes):  # the same for several of them
+            if len(set(indexes)) < len(indexes):  # several have the same index
                 indexes = list(range(len(indexes)))
         elif not self._is_plural:
             indexes = [self._assign_single(indexes[0], is_piece=not choices[0].get("finish_reason"))]
@@ -301,7 +301,7 @@ class _ChoiceIndexes:
         return index
 
     def _assign_single(self, index: int, *, is_piece: bool) -> int:
-        """Take an index that counts up for the same choice, unless that has ended."""
+        """Map an index that counts up to the same choice, unless that choice has ended."""
         latest = index if self._latest_seen is None else self._latest_seen
         is_other = index not in (latest, latest + 1)
         self._is_plural = (is_piece and is_other) or (self._has_ended and index not in self._seen)
@@ -311,12 +311,12 @@ class _ChoiceIndexes:
         return index if self._is_plural or self._latest is None else self._latest
 
     def note_end(self) -> None:
-        """Note that a choice has ended: a new index begins another one."""
+        """Record that a choice has ended: a new index begins another choice."""
         self._has_ended = True
 
 
 def _parse_message(message: dict[str, Any], index: int) -> Iterator[Event]:
-    """Yield reasoning, refusal, text, sound and images of a delta or a message; reasoning precedes the text."""
+    """Yield reasoning, refusal, text, audio and images of a delta or a message; reasoning precedes the text."""
     content, refusal = message.get("content"), require_str(message.get("refusal"))
     if reasoning := _find_reasoning(message):
         yield ReasoningDelta(reasoning, index)
@@ -333,7 +333,7 @@ def _parse_message(message: dict[str, Any], index: int) -> Iterator[Event]:
 
 
 def _find_bare_text(choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the text of a choice that has neither a delta nor a message, as the older completions do."""
+    """Return a choice with neither a delta nor a message, as in the older completions API, as a message."""
     text = choice.get("text")
     return {"content": text} if text and not choice.get("message") else {}
 

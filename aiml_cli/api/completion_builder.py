@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from aiml_cli.api.audio_builder import AudioBuilder, SpokenAudio
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
-MAX_DELTA_BYTES = 4 * 1024 * 1024  # in the journal's thread, a few copies are made of each
-OBJECT_BYTES = 400  # of a small object, roughly
+MAX_DELTA_BYTES = 4 * 1024 * 1024  # the journal's thread makes a few copies of each
+OBJECT_BYTES = 400  # the approximate size of a small object
 STREAM_CUT = "the stream ended before the answer was complete"
 LENGTH_REACHED = "the answer was cut off at the token limit"
 _SENTENCES = {
@@ -46,7 +46,7 @@ _SENTENCES = {
 
 
 class ToolCall(NamedTuple):
-    """A tool call; `arguments` is the text that the model wrote, which may be invalid JSON."""
+    """A tool call; `arguments` is the string that the model wrote, which may be invalid JSON."""
 
     id: str
     name: str
@@ -105,7 +105,7 @@ class Completion:
 
     @property
     def is_empty(self) -> bool:
-        """True if no choice has text, a tool call, a refusal, sound or an image."""
+        """True if no choice has text, a tool call, a refusal, audio or an image."""
         return not any(
             choice.output_text or choice.tool_calls or choice.refusal or choice.audio or choice.images
             for choice in self.choices
@@ -113,7 +113,7 @@ class Completion:
 
     @property
     def ending(self) -> Ending:
-        """Return how the answer ended by the server's words; the worst of all choices."""
+        """Return how the answer ended according to the server; the worst ending of all choices."""
         refusal = Ending.REFUSAL if any(choice.refusal for choice in self.choices) else Ending.COMPLETE
         return max(classify_reason(self._worst_reason), refusal)
 
@@ -158,13 +158,13 @@ class CompletionBuilder:
         self._has_ended = False
         self._output: list[Mapping[str, Json]] | None = []
         self._earlier_usage: Usage | None = None
-        self._other_size = 0  # bytes of sources and output items, roughly
+        self._other_size = 0  # approximate bytes of sources and output items
 
     def reopen(self) -> None:
         """Prepare for the continuation of a truncated answer."""
         self._earlier_usage, self.usage = add_usage(self._earlier_usage, self.usage), None
         self._status, self._has_ended = None, False
-        # The output items of both requests would split the message in two.
+        # Together, the output items of both requests would be two messages.
         self._output = None
         for choice in self._choices.values():
             choice.is_finished, choice.finish_reason = False, None
@@ -175,7 +175,7 @@ class CompletionBuilder:
         return len(choices) >= count and all(choice.is_finished for choice in choices)
 
     def add(self, batch: EventBatch) -> None:
-        """Add a batch of events; raise IncompleteAnswer if the answer takes more than 256 MiB then."""
+        """Add a batch of events; raise IncompleteAnswer if the answer exceeds 256 MiB."""
         for event in batch:
             if type(event) is TextDelta:
                 self._choices[event.choice].text += event.text.encode()
@@ -202,9 +202,9 @@ class CompletionBuilder:
         )
 
     def deltas_since(self, offsets: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
-        """Return kind, choice and text of what is new since the offsets, and advance them; safe in another thread.
+        """Return kind, choice and text of everything after the offsets, and advance them; thread-safe.
 
-        Of each text at most 4 MiB are returned; the next call returns what follows.
+        At most 4 MiB of each text are returned; the next call returns the text after that.
         """
         deltas = []
         for index, choice in list(self._choices.items()):
@@ -250,7 +250,7 @@ class CompletionBuilder:
 
 
 def _find_end(text: bytearray, limit: int) -> int:
-    """Return the end of the last whole character before a limit."""
+    """Return the end of the last complete character before a limit."""
     end = min(len(text), limit)
     while end < len(text) and text[end] & 0xC0 == 0x80:  # noqa: PLR2004 - a byte within a character
         end -= 1
@@ -258,7 +258,7 @@ def _find_end(text: bytearray, limit: int) -> int:
 
 
 def _update_usage(old: Usage | None, new: Usage) -> Usage:
-    """Replace only what the new usage has: counts and cost may arrive separately."""
+    """Replace only the values that the new usage has: counts and cost may arrive separately."""
     if old is None:
         return new
     changes = {name: value for name, value in new._asdict().items() if value is not None and value != {}}
@@ -286,10 +286,10 @@ class _ChoiceBuilder:
         self.images: list[bytes] = []
         self.is_finished = False
         self.finish_reason: str | None = None
-        self.other_size = 0  # of log probabilities, sound and images
+        self.other_size = 0  # of log probabilities, audio and images
 
     def measure(self) -> int:
-        """Return the size in bytes, roughly."""
+        """Return the approximate size in bytes."""
         texts = len(self.text) + len(self.reasoning) + len(self.refusal) + self.other_size
         return texts + sum(call.size for call in self.calls.values())
 
@@ -339,7 +339,7 @@ class _ChoiceBuilder:
 class _CallBuilder:
     def __init__(self) -> None:
         self._id = self._name = ""
-        self._arguments = bytearray()  # linear, however many pieces there are
+        self._arguments = bytearray()  # linear in the number of deltas
 
     def add(self, event: ToolCallDelta) -> None:
         self._id, self._name = self._id or event.id, self._name or event.name

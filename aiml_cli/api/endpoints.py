@@ -13,7 +13,7 @@ ENDPOINT_NAMES = ("chat", "responses")
 class Endpoint(NamedTuple):
     """Everything that differs between the endpoints. `path` follows the base URL.
 
-    The parsers take a stream or a JSON value, and how many choices were asked for (1).
+    The parsers accept a stream or a JSON value, and the number of requested choices (1).
     """
 
     name: str
@@ -24,7 +24,7 @@ class Endpoint(NamedTuple):
 
 
 def get_endpoint(name: str) -> Endpoint:
-    """Return the endpoint of a name; hardly any call needs both."""
+    """Return the endpoint with a name; import only that one, because hardly any call needs both."""
     if name == "chat":
         from aiml_cli.api import chat_completions as chat
 

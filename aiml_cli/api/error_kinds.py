@@ -21,7 +21,7 @@ from aiml_cli.errors import (
 KEYS_PAGE = "https://aimlapi.com/app/keys"
 BILLING_PAGE = "https://aimlapi.com/app/billing"
 FIRST_PAUSE_S, MAX_PAUSE_S, MAX_RETRY_AFTER_S = 0.5, 8.0, 120.0
-# What will not change is not sent again, even if the server says that it may be.
+# These errors are permanent, so they are not retried even if the server allows it.
 FINAL_STATUSES = frozenset({400, 401, 402, 403, 404, 413, 422})
 RETRY_STATUSES = frozenset({408, 409})
 _UNKNOWN, _KEY, _CREDIT, _FORBIDDEN, _NOT_FOUND, _NO_METHOD, _RATE_LIMIT = 0, 401, 402, 403, 404, 405, 429
@@ -31,10 +31,10 @@ _MAX_NAME_CHARS, _MAX_HEADER_CHARS = 100, 60
 
 
 class _Kind(NamedTuple):
-    """A kind of error: the HTTP status that stands for it, and the expressions by which it is known.
+    """A kind of error: the HTTP status that represents it, and the expressions that recognize it.
 
-    `names` are for types and codes in snake case, `texts` for messages. They are short, and their repetitions
-    bounded: they run on what a server sends.
+    `names` match types and codes in snake case, `texts` match messages. They are short and their repetitions are
+    bounded, because they run on text from a server.
     """
 
     status: int
@@ -150,7 +150,7 @@ _CERTAIN_KINDS = (
         ),
     ),
 )
-# Servers also give these names to errors of other kinds, so that a status counts more.
+# Servers also use these names for errors of other kinds, so the status takes precedence.
 _VAGUE_KINDS = (
     _Kind(
         400,
@@ -172,7 +172,7 @@ _MODEL_TEXT = next(kind.texts for kind in _CERTAIN_KINDS if kind.status == _NOT_
 _RETRY_SOON = (
     rf"(?:re)?try(?:ing)?(?: again)? (?:in|after) (?:about )?\d{{1,9}}(?:\.\d{{1,9}})? ?(?:ms\b|milli\w+|{_PERIOD})",
 )
-# What the server does not have: a stored response, or the path itself.
+# The server does not have a stored response, or the path itself.
 _RESPONSE_TEXT = (
     r"(?<!/)\bresponses?\b[^\n]{0,120}\b(?:not (?:be )?found|not exist|doesn.t exist|expired|no longer|deleted)\b",
     r"(?<!/)\bresponses?\b[^\n]{0,120}\b(?:not associated|belongs to|not accessible)\b|response_not_found",
@@ -185,7 +185,7 @@ _PATH_TEXT = (
     r"\bno (?:matching )?(?:route|static resource|handler)\b",
     r"\b(?:route|path|url|endpoint|uri)\b[^\n]{0,120}\b(?:not (?:be )?found|not exist|doesn.t exist)\b",
 )
-# The input and the answer are more than the model's context.
+# The input and the answer exceed the model's context.
 _CONTEXT_NAMES = (r"context_(length|window|size|limit)|exceed\w{0,3}_context|(prompt|input)_(is_)?too_long",)
 _CONTEXT_TEXT = (
     r"\bcontext[ _-](?:length|window|size|limit)\b|\b(?:prompt|input|conversation|messages?) (?:is |are )?too long\b",
@@ -203,9 +203,10 @@ _QUOTATION = r"""`[^`\n]{1,200}`|"[^"\n]{1,200}"|(?<!\w)'[^'\n]{1,200}'(?!\w)"""
 _KEY_HINT = f"is the key right? aiml config key stores one; keys: {KEYS_PAGE}"
 _HINTS = {
     **dict.fromkeys(
-        range(300, 400), "check --base-url; redirects are not followed, so that key and prompt go nowhere else"
+        range(300, 400),
+        "check --base-url; redirects are not followed, to keep the key and the prompt on this server",
     ),
-    **dict.fromkeys((400, 422), "see what was sent: the same command with --dry-run"),
+    **dict.fromkeys((400, 422), "to see the request, run the same command with --dry-run"),
     _KEY: _KEY_HINT,
     _CREDIT: f"the credit is used up: {BILLING_PAGE}",
     _FORBIDDEN: f"the key may not use this endpoint or model, or the credit is used up: {BILLING_PAGE}",
@@ -214,16 +215,16 @@ _HINTS = {
     _RATE_LIMIT: "wait a little, then ask again",
 }
 _MISSING_HINTS = {
-    "path": "the server has no such address: check --base-url",
+    "path": "the server does not have this URL: check --base-url",
     "response": "the response is gone, was never stored, or belongs to another key or account",
 }
 
 
 def make_error(event: ErrorEvent, message: str, headers: Mapping[str, str], *, is_page: bool = False) -> AimlError:
-    """Return the exception for an error whose message is shortened; `message` is what the user reads.
+    """Return the exception for an error with a shortened message; `message` is the text for the user.
 
-    In its details, `again` says that the same request may succeed, `missing` what was not found: a model, a path or
-    a response.
+    In its details, `again` means that the same request may succeed, and `missing` says what was not found: a model, a
+    path or a response.
     """
     kind = _choose_kind(event, headers)
     missing = "path" if kind == _NOT_FOUND and is_page else _find_missing(event, kind)
@@ -243,23 +244,23 @@ def make_error(event: ErrorEvent, message: str, headers: Mapping[str, str], *, i
 
 
 def _is_too_long(event: ErrorEvent, kind: int) -> bool:
-    """True if the conversation is more than the model's context, and not more than a rate or the credit allows."""
+    """True if the conversation exceeds the model's context, not a rate limit or the credit."""
     names = [_to_snake_case(name) for name in (event.code, event.type) if name]
     is_about_size = any(_has(_CONTEXT_NAMES, name) for name in names) or _has(_CONTEXT_TEXT, event.message)
     return is_about_size and kind not in (_KEY, _CREDIT, _FORBIDDEN, _NOT_FOUND, _RATE_LIMIT)
 
 
 def explain_unsent_key(error: AimlError) -> None:
-    """Say in the hint of a refused key that none was sent."""
+    """Set the hint of an authentication error to say that no key was sent."""
     if error.hint == _KEY_HINT:
         error.hint = "no key was sent: aiml config key stores one for a server, or set AIMLAPI_API_KEY"
 
 
 def _choose_kind(event: ErrorEvent, headers: Mapping[str, str]) -> int:
-    """Return the status that stands for the kind of an error; 0 if it is unknown.
+    """Return the status that represents the kind of an error; 0 if it is unknown.
 
     Codes and types decide first, then the status, then the text: gateways use several statuses for one error, and
-    texts quote what was sent.
+    texts quote the request.
     """
     names = [_to_snake_case(name) for name in (event.code, event.type, _find_identifier(event.message)) if name]
     if kind := _find_kind(_CERTAIN_KINDS, names):
@@ -275,7 +276,7 @@ def _find_kind(kinds: Sequence[_Kind], names: Sequence[str]) -> int:
 
 
 def _refine_status(status: int, text: str, headers: Mapping[str, str]) -> int:
-    """Return the status, or that of a key or of credit if the text leaves no doubt."""
+    """Return the status, or 401 or 402 if the text clearly means the key or the credit."""
     own_words = _drop_quotations(text)
     if status == _RATE_LIMIT:
         is_passing = _has((*_RETRY_SOON, *_RATE_TEXT), text) or _has_retry_signal(headers)
@@ -288,7 +289,7 @@ def _refine_status(status: int, text: str, headers: Mapping[str, str]) -> int:
 
 
 def _find_kind_of_text(text: str) -> int:
-    """Return the kind of an error that names neither a status nor a known code or type."""
+    """Return the kind of an error without a status and without a known code or type."""
     if _has((*_RETRY_SOON, *_RATE_TEXT), text):
         return _RATE_LIMIT
     own_words = _drop_quotations(text)
@@ -299,7 +300,7 @@ def _find_kind_of_text(text: str) -> int:
 
 
 def _drop_quotations(text: str) -> str:
-    """Return the text without what it quotes: that is not the server's own word."""
+    """Return the text without quotations, which are not the server's own words."""
     return " ".join(re.sub(_QUOTATION, " ", text).split())
 
 
@@ -314,12 +315,12 @@ def _to_snake_case(name: str) -> str:
 
 
 def _find_identifier(message: str) -> str:
-    """Return a message that is a code itself, else ""."""
+    """Return a message that is itself a code, else ""."""
     return message if re.fullmatch(r"[A-Za-z]+(?:_[A-Za-z]+)+", message) else ""
 
 
 def _find_missing(event: ErrorEvent, kind: int) -> str:
-    """Return what an error says is missing: response, model or path; "" if it does not say."""
+    """Return what is missing according to an error: "response", "model" or "path"; "" if it does not say."""
     text = f"{event.code} {event.message}"
     if (event.status or kind) in (400, 403, 404, 410, 422) and kind != _CREDIT and _has(_RESPONSE_TEXT, text):
         return "response"
@@ -342,11 +343,11 @@ def retry_delay(
     *,
     may_be_cut: bool = False,
 ) -> float | None:
-    """Return the seconds to wait before the next attempt, or None if there is to be none.
+    """Return the seconds to wait before the next attempt, or None if the request must not be retried.
 
     `headers` are those of the failed response, `attempt` counts from 1, `jitter` is from 0 to 1. The server's
     headers (`x-should-retry`, `retry-after-ms`, `Retry-After`) win over our own rules, up to two minutes.
-    `may_be_cut`: an answer that broke off is asked for again, too.
+    `may_be_cut`: an answer that broke off is requested again, too.
     """
     if isinstance(error, IncompleteAnswer):
         may_retry = may_be_cut and "stopped_by" not in error.details
@@ -363,7 +364,7 @@ def retry_delay(
 def spread_pause(headers: Mapping[str, str], attempt: int, now: datetime, jitter: float) -> float:
     """Return the seconds to add to a pause that the server asks for; 0.0 if it asks for none.
 
-    Many processes that are asked for the same pause would come back at the same time.
+    Otherwise, many processes with the same pause would send their requests at the same time.
     """
     return 0.0 if parse_retry_after(headers, now) is None else jitter * _own_pause(attempt)
 
@@ -373,7 +374,7 @@ def _own_pause(attempt: int) -> float:
 
 
 def add_retry_hint(error: AimlError, headers: Mapping[str, str], now: datetime) -> AimlError:
-    """Say in the hint how long the server asks to wait: after a rate limit, and if it is too long to be waited for."""
+    """Add the wait that the server asks for to the hint: after a rate limit, and if it is too long to wait here."""
     seconds = parse_retry_after(headers, now)
     if seconds is None or not isinstance(error, RateLimited | ServerError | RequestRejected | AuthError):
         return error
@@ -386,9 +387,9 @@ def add_retry_hint(error: AimlError, headers: Mapping[str, str], now: datetime) 
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return how many seconds the server asks us to wait.
+    """Return how many seconds the server asks the client to wait.
 
-    None if it does not say, or sends garbage, a negative time or a date in the past.
+    None if the header is absent or invalid, or if the time is negative or in the past.
     """
     texts = [headers.get(name, "") for name in ("retry-after-ms", "retry-after")]
     texts = [text if len(text) <= _MAX_HEADER_CHARS else "" for text in texts]
@@ -414,7 +415,7 @@ def _has_retry_signal(headers: Mapping[str, str]) -> bool:
 
 
 def _read_wish(headers: Mapping[str, str]) -> bool | None:
-    """Return what `x-should-retry` says; None if it is absent or garbage."""
+    """Return the value of `x-should-retry`; None if it is absent or invalid."""
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().casefold())
 
 

@@ -9,7 +9,7 @@ from aiml_cli.api.stream_events import ErrorEvent
 from aiml_cli.errors import AimlError
 
 MAX_MESSAGE_CHARS, MAX_MESSAGE_LINES = 600, 4
-# Bounds of what is read of an error: servers echo whole requests in it.
+# Limits for reading an error: servers echo complete requests in it.
 _MAX_DEPTH, _MAX_PARTS, _MAX_NAME_CHARS, _MAX_TEXT_CHARS = 8, 20, 100, 10_000
 
 # Names are compared without case, "_" and "-". The first message that is more than a title is shown.
@@ -38,10 +38,10 @@ _GOOD_CODES = (0, *range(100, 300), 20_000)
 
 
 def parse_error(body: Any) -> ErrorEvent | None:
-    """Return the error that a JSON value reports, or None for an answer.
+    """Return the error that a JSON value reports, or None if it is an answer.
 
-    An `error` counts beside an answer too; a message without one only with a sign of failure: a status, a code,
-    `success: false`, ….
+    An `error` counts even beside an answer; a message without one counts only with a sign of failure: a status, a
+    code, `success: false`, ….
     """
     return _find_error(body, _MAX_DEPTH)
 
@@ -68,7 +68,7 @@ def _fold_name(name: Any) -> str:
 
 
 def _is_report(value: Any, depth: int = _MAX_DEPTH) -> bool:
-    """True if the value of an `error` says that there is one; placeholders such as `{}`, 0 and "ok" do not."""
+    """True if the value of an `error` is an error, not a placeholder such as `{}`, 0 or "ok"."""
     match value:
         case bool() | None:
             return bool(value)
@@ -121,7 +121,7 @@ def _to_number(value: Any) -> int:
 
 
 def _read_error(value: Any, depth: int) -> ErrorEvent:
-    """Return what a JSON value says as an error; the message is "" if it has no words."""
+    """Return a JSON value as an error; the message is "" if it contains no text."""
     match value:
         case str():
             inner = _decode_object(value) if depth else None
@@ -137,7 +137,7 @@ def _read_error(value: Any, depth: int) -> ErrorEvent:
 
 
 def _decode_object(text: str) -> Any:
-    """Return the JSON object or array that is the whole text, or None."""
+    """Return the text as a JSON object or array, or None if it is neither."""
     if text.lstrip()[:1] not in ("{", "[") or len(text) > 10 * _MAX_TEXT_CHARS:
         return None
     try:
@@ -176,7 +176,7 @@ def _read_object(body: Mapping[str, Any], depth: int) -> ErrorEvent:
 
 
 def _list_nested(body: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the objects that hold the error itself, each with its own words, type and code."""
+    """Yield the nested objects that contain the error itself, each with its own message, type and code."""
     error = fields.get("error")
     if isinstance(error, Mapping | list) or (isinstance(error, str) and _decode_object(error)):
         yield error
@@ -188,7 +188,7 @@ def _list_nested(body: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator
 
 
 def _has_words(value: Any) -> bool:
-    """True if an object that wraps other things has the words of an error."""
+    """True if a wrapper object itself has the message of an error."""
     names = set(_fold_names(value)) if isinstance(value, Mapping) else set()
     return not names.isdisjoint((*_MESSAGES, "error", "errors", "fault"))
 
@@ -198,7 +198,7 @@ def _is_title(message: str) -> bool:
 
 
 def _read_raw(metadata: Any, depth: int) -> str:
-    """Return what the provider said, which OpenRouter puts into the metadata."""
+    """Return the provider's message, which OpenRouter puts into the metadata."""
     raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
     return _read_error(raw, depth).message if isinstance(raw, str) else ""
 
@@ -209,7 +209,7 @@ def _add_location(message: str, fields: Mapping[str, Any]) -> str:
 
 
 def _find_type(fields: Mapping[str, Any], message: str) -> str | None:
-    """Return the server's word for the kind of error; "error" or a URL only if there is nothing better."""
+    """Return the server's name for the type of error; "error" or a URL only if there is nothing better."""
     values = [fields.get(name) for name in (*_TYPES, "error")]
     names = [name for value in values if isinstance(value, str) and value != message and (name := _to_name(value))]
     words = [name for name in names if not _to_number(name) and name.casefold() not in (*_FAILURES, *_GOOD_WORDS)]
@@ -218,7 +218,7 @@ def _find_type(fields: Mapping[str, Any], message: str) -> str | None:
 
 
 def _find_code(fields: Mapping[str, Any]) -> str | None:
-    """Return the code; that of Google's details, a word, rather than the status beside them."""
+    """Return the code; with Google's details, their code, which is a name, rather than the status beside them."""
     details = fields.get("details")
     for detail in details[:_MAX_PARTS] if isinstance(details, list) else ():
         if isinstance(detail, Mapping) and isinstance(reason := detail.get("reason"), str) and reason:
@@ -241,7 +241,7 @@ def _to_status(value: Any) -> int | None:
 
 
 def _to_name(value: Any) -> str | None:
-    """Return a type or code as text; None if it is a text with blanks at its start, several lines, or no scalar."""
+    """Return a type or code as a string; None if it is a sentence, has several lines, or is not a scalar."""
     if value is None or isinstance(value, bool | dict | list) or value == "":
         return None
     name = value if isinstance(value, str) else _to_json(value)
@@ -259,14 +259,14 @@ def error_from_status(status: int, headers: Mapping[str, str], body: bytes) -> A
     words = f"the server answered {status}" + (f": {message}" if message else "")
     error = error_kinds.make_error(event, words, headers, is_page=_is_page(headers, body) or not message)
     if 300 <= status < 400 and (location := shorten_message(headers.get("location", ""))):  # noqa: PLR2004
-        error.hint = f"it points to {location}: {error.hint}"
+        error.hint = f"it redirects to {location}: {error.hint}"
     return error
 
 
 def error_from_event(event: ErrorEvent) -> AimlError:
-    """Return the exception for an error in mid-stream or with status 200: that of the status which it would have.
+    """Return the exception for an error in a stream or with status 200, as if it had its proper status.
 
-    An error that names neither a status nor a known kind is a ServerError that is not sent again.
+    An error with neither a status nor a known kind is a ServerError that is not retried.
     """
     from aiml_cli.api import error_kinds  # only after an error
 
@@ -290,7 +290,7 @@ def _parse_body(body: bytes) -> ErrorEvent | None:
 
 
 def parse_error_text(text: str) -> ErrorEvent:
-    """Return the error in a text that stands where an event belongs: JSON, a page or a sentence."""
+    """Return the error in text that a server sends instead of an event: JSON, an HTML page or a sentence."""
     body = text.encode("utf-8", "replace")
     return _parse_body(body) or ErrorEvent(_page_to_text({}, body))
 

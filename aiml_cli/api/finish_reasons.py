@@ -1,11 +1,11 @@
-"""Judge by a server's words how an answer ended: finish reasons, statuses, reasons of incompleteness."""
+"""Classify how an answer ended, by its finish reason, status or reason of incompleteness."""
 
 import re
 from enum import IntEnum
 
 
 class Ending(IntEnum):
-    """How an answer ended; of several endings the largest counts."""
+    """How an answer ended; the largest of several endings counts."""
 
     COMPLETE = 0
     UNFINISHED = 1
@@ -17,8 +17,8 @@ class Ending(IntEnum):
     ERROR = 7
 
 
-# The first row with a stem that a word of the reason begins with. Unknown words are complete, like stop, end_turn,
-# eos and tool_calls: a new word of a server must not turn an answer into a failure.
+# The first row counts that has the beginning of a word in the reason. Unknown reasons mean complete, like stop,
+# end_turn, eos and tool_calls: a new reason of a server must not turn an answer into a failure.
 _ENDINGS = (
     (Ending.COMPLETE, "no error|without error|content block"),
     (
@@ -36,23 +36,23 @@ _ENDINGS = (
     (Ending.UNFINISHED, "incomplete|in progress|queued|pending|partial|unfinished|pause|not finished"),
 )
 MAX_REASON_CHARS = 80
-# What most answers end with needs no table.
+# The reasons of most answers are looked up without the table.
 _COMMON = frozenset({"stop", "tool_calls", "completed"})
 
 
 def classify_reason(reason: str | None) -> Ending:
-    """Return how an answer with this finish reason or status ended; in any case, with any separators."""
+    """Return how an answer with this finish reason or status ended; case and separators are ignored."""
     if not reason or reason in _COMMON:
         return Ending.COMPLETE
     humps = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", reason[:MAX_REASON_CHARS])
     words = re.sub(r"[\W_]+", " ", humps).strip().casefold()
-    if words == "language":  # Gemini's, for a language that it does not speak
+    if words == "language":  # Gemini's, for an unsupported language
         return Ending.ABORTED
     return next((ending for ending, stems in _ENDINGS if re.search(rf"\b(?:{stems})", words)), Ending.COMPLETE)
 
 
 def choose_worse(first: str | None, second: str | None) -> str | None:
-    """Return the reason that says the worse of the two, or the second if they mean the same."""
+    """Return the reason with the worse ending, or the second if both have the same."""
     if second is None or classify_reason(first) > classify_reason(second):
         return first
     return second

@@ -11,7 +11,7 @@ _AMOUNT = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 MAX_DEPTH, MAX_VALUES = 100, 2_000_000
 MAX_INT = 2**63 - 1
 MAX_INT_DIGITS = 19
-# A string, also one without its closing quote: so that no search begins inside of it.
+# A string, even without its closing quote, so that no match begins inside one.
 _STRING = r'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 _STRING_OR_BRACKET = r'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]'
 _PAIRS = r"\{\}|\[\]"
@@ -20,23 +20,23 @@ _TYPE_NAMES: dict[type, str] = {dict: "object", list: "array", str: "string", bo
 
 
 class MalformedError(ValueError):
-    """The server sent a value of the wrong type, or more than is accepted."""
+    """The server sent a value of the wrong type, or too many values."""
 
 
 def decode_json(text: str) -> Json:
-    """Decode JSON whose size and numbers cannot be trusted; raise ValueError if it is not JSON.
+    """Decode untrusted JSON; raise ValueError if it is not JSON.
 
-    Numbers that fit neither 64 bits nor a float become null, and so does what is nested more than 100 deep.
+    Numbers that fit neither 64 bits nor a float become null, and so do values that are nested more than 100 deep.
     Raises MalformedError for more than 2 million values.
     """
     if len(text) > 2 * MAX_DEPTH and (text.count("{") + text.count("[") > MAX_DEPTH or text.count(",") > MAX_VALUES):
         text = _limit_structure(text)
     try:
-        value, end = _scan(text, 0)  # the fast path: without blanks around it
+        value, end = _scan(text, 0)  # the fast path: no white space around it
         return value if end == len(text) else _decode(text)
     except StopIteration:
         return _decode(text)
-    except RecursionError:  # the brackets of broken JSON
+    except RecursionError:  # invalid JSON with many brackets
         raise ValueError("nested too deeply") from None
 
 
@@ -61,15 +61,15 @@ _decode, _scan = _decoder.decode, _decoder.scan_once
 
 
 def _limit_structure(text: str) -> str:
-    """Return the JSON with null for what is nested too deeply; raise MalformedError for too many values."""
+    """Return the JSON with null for values that are nested too deeply; raise MalformedError for too many values."""
     structure = re.sub(_STRING, "", text)
     if structure.count(",") + structure.count("[") + structure.count("{") > MAX_VALUES:
-        raise MalformedError(f"more than {MAX_VALUES // 1_000_000} million JSON values at once")
+        raise MalformedError(f"more than {MAX_VALUES // 1_000_000} million JSON values in one event or body")
     brackets = re.sub(_NO_BRACKETS, "", structure)
     for _ in range(MAX_DEPTH):
         size = len(brackets)
-        brackets = re.sub(_PAIRS, "", brackets)  # the innermost of them: one level
-        if not brackets or len(brackets) == size:  # if nothing disappears, they do not match
+        brackets = re.sub(_PAIRS, "", brackets)  # the innermost level
+        if not brackets or len(brackets) == size:  # if none is removed, the brackets do not match
             return text
     return _cut_depth(text)
 
@@ -167,5 +167,5 @@ def _require(value: Any, json_type: type, default: Any) -> Any:
         return default
     if not isinstance(value, json_type):
         actual = _TYPE_NAMES.get(type(value), "number")
-        raise MalformedError(f"JSON of type {actual} where {_TYPE_NAMES.get(json_type, 'number')} belongs")
+        raise MalformedError(f"JSON of type {actual} instead of {_TYPE_NAMES.get(json_type, 'number')}")
     return value

@@ -110,7 +110,7 @@ def _append_raw_message(messages: list[dict[str, Json]], item: Item) -> None:
 
 
 def _raw_message_to_items(item: Item) -> list[dict[str, Json]]:
-    """Convert a message to input items; the calls of a chat message become items of their own."""
+    """Convert a message to input items; the tool calls of a chat message become separate items."""
     match item:
         case {"role": "tool", "tool_call_id": call_id, "content": content}:
             return [{"type": "function_call_output", "call_id": call_id, "output": _join_texts(content)}]
@@ -135,7 +135,7 @@ def _call_to_item(call: Json) -> dict[str, Json]:
 
 
 def _join_texts(content: Json) -> Json:
-    """Join parts if all are text: the result of a tool is a string on both endpoints."""
+    """Join parts if all are text: a tool result is a string on both endpoints."""
     is_text = isinstance(content, list) and all(part.get("type") in TEXT_TYPES and "text" in part for part in content)
     return "".join(part["text"] for part in content) if is_text else content
 
@@ -190,7 +190,7 @@ def to_raw_items(message: AnyMessage) -> list[Item]:
 
 
 def is_longer_than(value: Conversation | Sequence[Any], limit: int) -> bool:
-    """True if the texts of a conversation, or others, have more than `limit` characters."""
+    """True if the strings of a conversation or an array have more than `limit` characters."""
     return _count_chars(value) > limit
 
 

@@ -20,7 +20,7 @@ class Document(NamedTuple):
 
 
 class Sound(NamedTuple):
-    """A sound: its bytes as base64. `format` is wav, mp3 or similar."""
+    """Audio: its bytes as base64. `format` is wav, mp3 or similar."""
 
     data: str
     format: str

@@ -42,8 +42,8 @@ _ORIGINS = {"provided": "input", "generated": "output"}
 class Price:
     """What `per` units cost in US dollars.
 
-    `kind` is input, output, cached, cache_write or the server's own word ("" if it has none); `when` lists the
-    properties of a request that the price applies to.
+    `kind` is input, output, cached, cache_write or the server's own name ("" if it has none); `when` lists the
+    properties of the requests that the price applies to.
     """
 
     kind: str
@@ -61,9 +61,9 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Everything that the list says about one id; what it does not say is empty or None.
+    """A model of the list; values that the list does not have are empty or None.
 
-    `endpoints` are "chat", "responses", and types of the server that this program does not support.
+    `endpoints` are "chat", "responses", and other types of the server, which this program does not support.
     """
 
     id: str
@@ -160,13 +160,13 @@ def _rank(endpoint: str) -> int:
 
 
 def _merge_models(models: Iterable[Model]) -> Model:
-    """Merge the models of one id; that of the chat endpoint takes precedence."""
+    """Merge the entries of one id; the entry of the chat endpoint takes precedence."""
     model = reduce(_merge_pair, sorted(models, key=lambda model: [_rank(name) for name in model.endpoints or ("",)]))
     return replace(model, endpoints=_sort_endpoints(model.endpoints))
 
 
 def _merge_pair(first: Model, second: Model) -> Model:
-    """Fill the empty fields of the first; join lists, except prices, which belong to one endpoint."""
+    """Fill empty fields of the first model from the second; join lists, except prices, which belong to one endpoint."""
     values: dict[str, Any] = {}
     for name in (field.name for field in fields(Model)):
         mine, theirs = getattr(first, name), getattr(second, name)
@@ -176,7 +176,7 @@ def _merge_pair(first: Model, second: Model) -> Model:
 
 
 def parse_prices(pricing: Mapping[str, Json], when: tuple[tuple[str, str], ...] = ()) -> Iterator[Price]:
-    """Yield the `units` of a fixed price, and the `variants` of one that depends on the request."""
+    """Yield the `units` of a fixed price, and the `variants` of a price that depends on the request."""
     if pricing.get("currency") not in (None, "USD"):
         return
     for unit in map(as_dict, as_list(pricing.get("units"))):

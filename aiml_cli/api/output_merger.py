@@ -1,4 +1,4 @@
-"""Merge what a response says in deltas, `.done` events, items and its final object, so that it is shown once."""
+"""Merge the text that a response repeats in deltas, `.done` events, items and its final object, to show it once."""
 
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
@@ -16,14 +16,14 @@ from aiml_cli.api.json_values import (
 from aiml_cli.api.stream_events import PartialText, ReasoningDelta, RefusalDelta, TextDelta
 
 MAX_ITEMS = 100_000
-# How many items without a known id or index are compared by their text: enough for what servers mix up, and linear.
+# How many items without a known id or index are compared by their text: enough in practice, and linear.
 MAX_COMPARED = 64
 TextClass = type[TextDelta] | type[RefusalDelta] | type[ReasoningDelta]
 Delta = TextDelta | RefusalDelta | ReasoningDelta
 
 
 class Position(NamedTuple):
-    """Where something belongs. Servers leave out or repeat each of these; `part` is any name of a part.
+    """The position of text in the output. Servers leave out or repeat any of its fields; `part` is any name of a part.
 
     `kind` is the type of the item: message or reasoning.
     """
@@ -35,7 +35,7 @@ class Position(NamedTuple):
 
 
 class WholePart(NamedTuple):
-    """A part of an item as a whole."""
+    """A complete part of an item."""
 
     delta: TextClass
     text: str
@@ -44,14 +44,14 @@ class WholePart(NamedTuple):
 
 
 class Addition(NamedTuple):
-    """A text to show that no delta had, and the log probabilities of its part if none were shown."""
+    """Text to show that no delta contained, and the log probabilities of its part if none were shown."""
 
     delta: Delta
     logprobs: Any = None
 
 
 class Level(IntEnum):
-    """What a whole was sent for: a part, an item or the response."""
+    """What was sent as complete: a part, an item or the response."""
 
     PART = 1
     ITEM = 2
@@ -62,24 +62,24 @@ class _Part:
     def __init__(self, delta: TextClass, name: tuple[str, int] | None, paragraph: int) -> None:
         self.delta, self.name, self.paragraph = delta, name, paragraph
         self.text = PartialText()
-        # The types of the events that said the whole part; none while pieces may follow.
+        # The types of the events with the complete part; empty while deltas may follow.
         self.done_by: set[str] = set()
 
 
 class _Item:
-    """An item of the output. `level` is that of the latest whole, 0 before."""
+    """An item of the output. `level` is the highest level at which it was sent as complete; 0 before that."""
 
     def __init__(self, position: Position) -> None:
         self.id, self.index = position.item_id, position.output_index
         self.parts: dict[TextClass, list[_Part]] = {}
         self.by_name: dict[tuple[TextClass, tuple[str, int]], _Part] = {}
-        # The text with which it began; pieces may repeat or continue it.
+        # The text that it began with; deltas may repeat or continue it.
         self.preview: Sequence[WholePart] = ()
         self.latest_name: tuple[TextClass | None, tuple[str, int] | None] = (None, None)
         self.level = 0
 
-    def is_behind(self, delta: TextClass | None, name: tuple[str, int] | None) -> bool:
-        """True if a part of this name cannot follow the latest one: the parts of another item begin."""
+    def is_past(self, delta: TextClass | None, name: tuple[str, int] | None) -> bool:
+        """True if a part with this name cannot follow the latest one, so that another item begins."""
         latest_delta, latest = self.latest_name
         if name is None or latest is None or name[0] != latest[0]:
             return False
@@ -94,7 +94,7 @@ class _Item:
         return parts[-1] if parts else None
 
     def differs_from(self, position: Position) -> bool:
-        """True if neither the id nor the index is that of the position, though all of them are known."""
+        """True if both the id and the index are known and differ from those of the position."""
         is_known = self.id and position.item_id and self.index is not None and position.output_index is not None
         return bool(is_known) and self.id != position.item_id and self.index != position.output_index
 
@@ -102,7 +102,7 @@ class _Item:
         return any(part.text for parts in self.parts.values() for part in parts[:1])
 
     def fits(self, wholes: Sequence[WholePart]) -> bool:
-        """True if the item may be what the wholes say: of the same class, one text is the beginning of the other."""
+        """True if the item may have these complete parts: of each class, one text is a prefix of the other."""
         for delta, parts in self.parts.items():
             whole = "".join(whole.text for whole in wholes if whole.delta is delta)
             if parts[0].text and not (whole and parts[0].text.fits(whole)):
@@ -113,8 +113,8 @@ class _Item:
 class OutputMerger:
     """The messages and the reasoning of a response so far.
 
-    An item is found by its id, then by its index, then by its order and its text. What was shown cannot change:
-    of a whole, only the end that is missing is added.
+    An item is found by its id, then by its index, then by its order and its text. Text that was shown cannot change, so
+    a complete text only adds its missing end.
     """
 
     def __init__(self) -> None:
@@ -122,14 +122,14 @@ class OutputMerger:
         self._by_index: dict[tuple[str, int], _Item] = {}
         self._latest_item: dict[str, _Item] = {}
         self._items: list[_Item] = []
-        # The items, in order, whose whole of a level is still to come.
+        # By level, the items, in order, that were not yet sent as complete.
         self._open: dict[tuple[Level, str], dict[int, _Item]] = {}
         self._count = self._paragraphs = 0
         self.latest: tuple[Any, ...] = ()
         self._latest_part = _Part(TextDelta, None, 0)
 
     def add(self, delta: TextClass, text: str, position: Position, *, has_logprobs: bool = False) -> list[Delta]:
-        """Return the deltas to show for a piece."""
+        """Return the deltas to show for a delta of the server."""
         shown: list[Delta] = []
         if (delta, position) != self.latest:
             item = self._find_item(position, delta)
@@ -144,18 +144,18 @@ class OutputMerger:
 
     @property
     def latest_text(self) -> PartialText:
-        """Return the text at the position of the latest piece, which is `latest`."""
+        """Return the text at the position of the latest delta, which is `latest`."""
         return self._latest_part.text
 
     def begin_item(self, position: Position, wholes: Sequence[WholePart]) -> None:
-        """Note an item that begins, with the text that it may already have."""
+        """Record an item that begins, with the text that it may already have."""
         self.latest = ()
         item = self._by_id.get(position.item_id) or self._create(position)
         if not item.has_text():
             item.preview = [whole for whole in wholes if whole.text]
 
     def begin_part(self, position: Position, wholes: Sequence[WholePart]) -> None:
-        """Note a part that begins: a piece without the name of its part belongs to it."""
+        """Record a part that begins: a delta without the name of its part belongs to it."""
         self.latest = ()
         item = self._find_item(position)
         for parts in item.parts.values():
@@ -164,18 +164,18 @@ class OutputMerger:
         item.preview = [whole for whole in wholes if whole.text] or item.preview
 
     def _end_preview(self, item: _Item, delta: TextClass, text: str) -> list[Delta]:
-        """Return the text with which an item began if the piece does not repeat it."""
+        """Return the text that an item began with if the delta does not repeat it."""
         preview, item.preview = item.preview, ()
         if "".join(whole.text for whole in preview if whole.delta is delta).startswith(text):
             return []
         return [_add(whole.delta, self._find_open_part(item, whole.delta, whole.part), whole.text) for whole in preview]
 
     def complete_part(self, position: Position, whole: WholePart, source: str) -> Iterator[Addition]:
-        """Yield what a whole part adds; `source` is the type of its event, of which a part has one."""
+        """Yield what a complete part adds; `source` is the type of its event, which a part gets once."""
         self.latest = ()
         latest = self._latest_item.get(position.kind)
         if latest and position == Position(position.kind) and latest.level >= Level.ITEM and latest.fits([whole]):
-            return  # late, after the whole item
+            return  # after the complete item
         item = self._find_item(position, whole.delta)
         item.latest_name = (whole.delta, position.part)
         part = item.by_name.get((whole.delta, position.part)) if position.part else item.get_latest(whole.delta)
@@ -190,12 +190,12 @@ class OutputMerger:
         yield from _complete(part, whole)
 
     def complete_item(self, position: Position, wholes: Sequence[WholePart]) -> Iterator[Addition]:
-        """Yield what a whole item adds."""
+        """Yield what a complete item adds."""
         item = self._find_exact(position, wholes, Level.ITEM) or self._find_similar(position, wholes, Level.ITEM)
         yield from self._complete(item or self._create(position), position, wholes, Level.ITEM)
 
     def complete_response(self, items: Sequence[tuple[Position, Sequence[WholePart]]]) -> Iterator[Addition]:
-        """Yield what the whole response adds."""
+        """Yield what the complete response adds."""
         all_wholes = [whole for _, wholes in items for whole in wholes]
         rests = self._subtract_shown(all_wholes)
         if rests is not None and all_wholes:
@@ -213,7 +213,7 @@ class OutputMerger:
             yield from self._complete(match or self._create(position), position, wholes, Level.RESPONSE)
 
     def _subtract_shown(self, wholes: Sequence[WholePart]) -> list[Addition] | None:
-        """Return the parts without what was shown; None if that is not their beginning, taken all together."""
+        """Return the parts without the text that was shown; None if that is not the beginning of all parts joined."""
         shown = self._join_shown()
         starts = dict.fromkeys(shown, 0)
         additions: list[Addition] = []
@@ -240,7 +240,7 @@ class OutputMerger:
         return {delta: "".join(pieces) for delta, pieces in texts.items()}
 
     def finish(self) -> Iterator[Addition]:
-        """Yield the texts with which items began, where nothing followed."""
+        """Yield the text that an item began with, for items that got no other text."""
         for item in self._items:
             for whole in item.preview:
                 yield from _complete(self._find_open_part(item, whole.delta, whole.part), whole)
@@ -252,7 +252,7 @@ class OutputMerger:
         self._name(item, position)
         self._claim(item, position.kind, level)
         item.preview = ()
-        rests: dict[TextClass, str] = {}  # of a part that has the text of several wholes
+        rests: dict[TextClass, str] = {}  # of a part that contains the text of several complete parts
         used: set[int] = set()
         for whole in wholes:
             rest = rests.pop(whole.delta, "")
@@ -268,7 +268,7 @@ class OutputMerger:
                 yield from _complete(part, whole)
 
     def _choose_part(self, item: _Item, whole: WholePart, used: set[int]) -> _Part:
-        """Return the part of the same name, else the first one that is left, else a new one."""
+        """Return the part of the same name, else the first unused one, else a new one."""
         named = item.by_name.get((whole.delta, whole.part))
         if named and id(named) not in used:
             return named
@@ -277,23 +277,23 @@ class OutputMerger:
         return unused or self._create_part(item, whole.delta, whole.part)
 
     def _find_item(self, position: Position, delta: TextClass | None = None) -> _Item:
-        """Return the item of a piece, or a new one."""
+        """Return the item of a delta, or a new one."""
         kind, item_id, index, _ = position
         item = self._by_id.get(item_id) if item_id else None
         if item is None and index is not None:
             item = self._by_index.get((kind, index))
-            if item and (item.level >= Level.ITEM or item.is_behind(delta, position.part)):
+            if item and (item.level >= Level.ITEM or item.is_past(delta, position.part)):
                 return self._create(position)
             item = None if item and item_id and item.id and item.level >= Level.PART else item
         if item is None and (latest := self._latest_item.get(kind)) and latest.level < Level.ITEM:
-            has_no_name = not item_id and index is None and not latest.is_behind(delta, position.part)
+            has_no_name = not item_id and index is None and not latest.is_past(delta, position.part)
             item = latest if has_no_name or (latest.is_anonymous and (item_id or index is not None)) else None
         item = item or self._create(position)
         self._name(item, position)
         return item
 
     def _find_exact(self, position: Position, wholes: Sequence[WholePart], level: Level) -> _Item | None:
-        """Return the item of a whole by its id, or by its index if nothing speaks against that."""
+        """Return the item with this id, or with this index if its id and text do not contradict that."""
         kind, item_id, index, _ = position
         if item_id and (item := self._by_id.get(item_id)):
             return item
@@ -303,7 +303,7 @@ class OutputMerger:
         return None
 
     def _find_similar(self, position: Position, wholes: Sequence[WholePart], level: Level) -> _Item | None:
-        """Return the first open item with this text, or else one of which nothing but the order is known."""
+        """Return the first open item with this text, or else one of which only the order is known."""
         still_open = self._open.get((level, position.kind), {}).values()
         candidates = [item for item, _ in zip(still_open, range(MAX_COMPARED), strict=False) if item.has_text()]
         for item in candidates:
@@ -324,7 +324,7 @@ class OutputMerger:
         return item
 
     def _name(self, item: _Item, position: Position) -> None:
-        """Note an id and an index of an item; some servers give it several ids."""
+        """Record an id and an index of an item; some servers give an item several ids."""
         if position.item_id:
             self._by_id[position.item_id] = item
             item.id = item.id or position.item_id
@@ -339,7 +339,7 @@ class OutputMerger:
                 self._open.get((passed, kind), {}).pop(id(item), None)
 
     def _find_open_part(self, item: _Item, delta: TextClass, name: tuple[str, int] | None) -> _Part:
-        """Return the part of a piece: that of its name, else the latest, unless it is done; else a new one."""
+        """Return the part of a delta: by its name, else the latest part unless it is done, else a new one."""
         parts = item.parts.get(delta)
         part = item.by_name.get((delta, name)) if name else parts[-1] if parts else None
         if part is None and name and parts and parts[-1].name is None and not parts[-1].done_by:
@@ -376,7 +376,7 @@ def _build_delta(delta: TextClass, text: str, part: _Part) -> Delta:
 
 
 def parse_parts(item: dict[str, Any]) -> Iterator[WholePart]:
-    """Yield the texts of a message, or those of reasoning: its summary or, where that is empty, its content."""
+    """Yield the texts of a message or of reasoning: its summary or, if that is empty, its content."""
     if item.get("type") == "reasoning":
         name = next(filter(item.get, ("summary", "content", "text")), "")
         values = item.get(name)

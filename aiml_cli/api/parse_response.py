@@ -1,4 +1,4 @@
-"""Turn an HTTP response into events: an error status, a stream or a JSON body, whatever its header says."""
+"""Turn an HTTP response into events: an error status, a stream or a JSON body, whatever its Content-Type is."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 
 MAX_ERROR_BYTES = 1024 * 1024
-# Encodings that a header may name beside UTF-8. All of them contain ASCII: in others the key would not be masked.
+# Supported encodings besides UTF-8. All of them contain ASCII; in others the key would not be masked.
 _CHARSET = r"(?i)charset=\W?(iso-8859-\d{1,2}|latin-?1|windows-125\d|gbk|gb\d{4,5}|big5|shift_jis|euc-\w\w)\b"
 STREAM_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
 
@@ -27,9 +27,9 @@ def parse_response(
     choice_count: int = 1,
     on_complete: Callable[[], None] | None = None,
 ) -> Iterator[EventBatch]:
-    """Yield the events of a response; raise the error of its status, or ServerError if it is no answer.
+    """Yield the events of a response; raise the error of its status, or ServerError if it is not an answer.
 
-    `choice_count` is how many choices were asked for; `on_complete` is called when a JSON body seems complete, though
+    `choice_count` is the number of requested choices; `on_complete` is called when a JSON body seems complete although
     the connection is still open.
     """
     body = bytearray()
@@ -47,7 +47,7 @@ def parse_response(
     try:
         answer = _read_object(body, chunks, on_complete)
     except IncompleteAnswer as error:
-        answer, cut = None, error  # the body may be complete, though the connection ended badly
+        answer, cut = None, error  # the body may be complete although the connection broke
     if answer is None:
         try:
             answer = _decode_json(status, headers, bytes(body))
@@ -64,14 +64,14 @@ def _read_body(body: bytearray, chunks: Iterator[bytes], limit: int) -> None:
 
 
 def _read_object(body: bytearray, chunks: Iterator[bytes], on_complete: Callable[[], None] | None) -> Any:
-    """Read a body; return its JSON object if it is complete with a chunk, None if that is not known."""
+    """Read a body; return its JSON object as soon as a chunk completes it, or None if none does."""
     tested, answer = 0, None
     for chunk in chunks:
         body += chunk
         answer = None
         if len(body) > MAX_EVENT_BYTES:
             break
-        # Tested when it has doubled: linear, however many chunks end in a bracket.
+        # Tested when the size has doubled: linear, however many chunks end in a bracket.
         if len(body) >= 2 * tested and chunk.rstrip().endswith(b"}"):
             tested = len(body)
             with suppress(ValueError):
@@ -95,7 +95,7 @@ def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _is_stream(content_type: str, start: bytes) -> bool:
-    """Trust the bytes more than the header: gateways send streams as JSON, and JSON as a stream."""
+    """True if the body is a stream. The bytes count more than the header: gateways mix up the types."""
     is_declared = "event-stream" in content_type
     return start.startswith(STREAM_PREFIXES) or (is_declared and not start.startswith((b"{", b"[", b"<")))
 

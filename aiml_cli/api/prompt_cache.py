@@ -1,7 +1,7 @@
-"""Mark the parts of a chat request that a Claude model should keep for the next request, and read what that saved.
+"""Mark the parts of a chat request that a Claude model should cache for the next request, and read what that saved.
 
-A mark says: keep all up to here. Without one these models keep nothing; other models keep prompts by themselves, or
-reject the mark. A request may have four; a long time to live must not come after a short one.
+A mark means: cache everything up to here. Without one these models cache nothing; other models cache automatically, or
+reject the mark. A request may have four; a long time to live must not follow a short one.
 """
 
 import re
@@ -14,7 +14,7 @@ from aiml_cli.api.stream_events import Usage
 
 MAX_MARKS = 4
 NAME = "cache_control"
-# What writing costs at most, as a multiple of reading for the first time, by the time to live.
+# The maximum price of writing to the cache, as a multiple of the input price, by the time to live.
 WRITE_FACTORS = {"5m": 1.25, "1h": 2.0}
 _FILE_END = re.compile(r"\n</(?:file|stdin)_*>(?=\s|\Z)")
 _MARKABLE = ("text", "image_url", "file", "image")
@@ -24,21 +24,21 @@ Part = dict[str, Any]
 
 
 class CacheTokens(NamedTuple):
-    """The tokens of a prompt that the server read from its cache, and those that it wrote into it."""
+    """The prompt tokens that the server read from its cache, and those that it wrote to it."""
 
     read: int
     written: int
 
 
 def takes_marks(model: object) -> bool:
-    """True for the models that keep a prompt only where it is marked."""
+    """True for the models that cache only marked parts of a prompt."""
     return isinstance(model, str) and "claude" in model.lower()
 
 
 def mark_prompt(body: Mapping[str, Any], ttl: str) -> dict[str, Any]:
     """Return a chat body with marks after the conversation, the system text and the files, or unchanged.
 
-    Marks that are there already count, and stay. If there is no room for all, the first of these come first.
+    Existing marks are kept and count towards the limit. If not all fit, the order above decides.
     """
     messages = body.get("messages")
     if not takes_marks(body.get("model")) or not isinstance(messages, list):
@@ -55,7 +55,7 @@ def mark_prompt(body: Mapping[str, Any], ttl: str) -> dict[str, Any]:
 
 
 def _copy_message(message: Any) -> Any:
-    """Return a copy of a message; that of the user, or of instructions, has a list of parts as its content."""
+    """Return a copy of a message; if it is from the user or contains instructions, its content is a list of parts."""
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, str) and message["role"] in ("user", *_INSTRUCTIONS):
         content = [{"type": "text", "text": content}]
@@ -69,7 +69,7 @@ def _has_mark(message: Any) -> bool:
 
 
 def _find_conversation_end(messages: list[Any]) -> Part | None:
-    """Return the last part of the last message of the user; results of tools are texts, which take no mark."""
+    """Return the last part of the user's last message; tool results are strings, which cannot have a mark."""
     return next(filter(None, (_find_last_part(each) for each in reversed(messages) if _is_from_user(each))), None)
 
 
@@ -84,7 +84,7 @@ def _find_system_end(messages: list[Any]) -> Part | None:
 
 
 def _find_files_end(messages: list[Any]) -> Part | None:
-    """Return the last part of the user that is a file; a text that goes on after its last file is split there."""
+    """Return the user's last part that is a file; text that continues after its last file is split there."""
     for message in filter(_is_from_user, reversed(messages)):
         content: list[Any] = message["content"]
         for index, part in reversed(list(enumerate(content))):
@@ -98,7 +98,7 @@ def _find_files_end(messages: list[Any]) -> Part | None:
 
 
 def _split_text(content: list[Any], index: int, end: int) -> Part:
-    """Split a text; what comes after the end stays in its part, which may have a mark already. Return the new part."""
+    """Split the text of a part, and return the new part before `end`; the text after it keeps an existing mark."""
     part: Part = content[index]
     head, rest = part["text"][:end], part["text"][end:]
     if not rest.strip():
@@ -119,7 +119,7 @@ def _find_last_part(message: Part) -> Part | None:
 
 
 def _is_markable(part: Any) -> bool:
-    """True for a part that may have a mark; a blank text may not."""
+    """True for a part that may have a mark; blank text may not."""
     if not isinstance(part, dict) or part.get("type") not in _MARKABLE:
         return False
     text = part.get("text")
@@ -137,13 +137,13 @@ def _list_objects(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def find_write_factor(body: Mapping[str, Any]) -> float:
-    """Return how many times the price of input a request may cost, because the server writes its cache; else 1."""
+    """Return the factor by which writing the cache may raise the input price of a request; 1 if it does not."""
     marks = [as_dict(each.get(NAME)) for each in _list_objects([body.get("messages"), body.get("tools")])]
     return max((WRITE_FACTORS.get(str(mark.get("ttl")), 1.25) for mark in marks if mark), default=1.0)
 
 
 def count_cache_tokens(usage: Usage) -> CacheTokens:
-    """Return the tokens that were read and written, whichever of the known names the server has for them."""
+    """Return the tokens that were read and written, under any of the known names."""
     names = ("prompt_tokens_details", "input_tokens_details")
     details = [usage.details, *(as_dict(usage.details.get(name)) for name in names)]
     read = [usage.cached_tokens, as_int(usage.details.get("cache_read_input_tokens"))]

@@ -11,7 +11,7 @@ from aiml_cli.api.json_values import as_amount
 REQUESTS, TOKENS = "requests", "tokens"
 _FIELDS = ("limit", "remaining", "reset")
 _MAX_VALUE_CHARS, _MAX_ITEMS = 200, 8
-_EPOCH_S, _EPOCH_MS = 1e9, 1e11  # a larger number is a time since 1970, and no duration
+_EPOCH_S, _EPOCH_MS = 1e9, 1e11  # a larger number is a time since 1970, not a duration
 _UNITS_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|[dhms]) ?){1,5}")
 _DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|[dhms])")
@@ -20,7 +20,7 @@ _DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|[dhms])")
 class Allowance(NamedTuple):
     """What a server still allows until a limit is reset.
 
-    `name` tells several limits of a server apart, `unit` is "requests" or "tokens", `limit` is None if it is unknown.
+    `name` distinguishes limits of a server, `unit` is "requests" or "tokens", `limit` is None if it is unknown.
     """
 
     name: str
@@ -31,17 +31,17 @@ class Allowance(NamedTuple):
 
 
 def parse_allowances(headers: Mapping[str, str], now: datetime) -> list[Allowance]:
-    """Return what the server says of its limits; header names are in lower case.
+    """Return the server's limits; header names are in lower case.
 
-    Known are `x-ratelimit-*` with or without a unit at the end, `anthropic-ratelimit-*` and the forms of the IETF
-    drafts. A limit of which the rest or the reset is missing or garbage is left out.
+    Supported are `x-ratelimit-*` with or without a unit at the end, `anthropic-ratelimit-*` and the forms of the IETF
+    drafts. A limit is left out if its remaining number or its reset is missing or invalid.
     """
     names = [name for name in headers if "ratelimit" in name or "rate-limit" in name]
     return [*_parse_separate(headers, names, now), *_parse_structured(headers)] if names else []
 
 
 def _parse_separate(headers: Mapping[str, str], names: list[str], now: datetime) -> Iterator[Allowance]:
-    """Yield the limits that have a header each for the limit, the rest and the reset."""
+    """Yield the limits with separate headers for the limit, the remaining number and the reset."""
     values: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
         words = name.replace("rate-limit", "ratelimit").split("-")
@@ -84,7 +84,7 @@ def _choose_unit(*words: str) -> str:
 
 
 def _parse_count(text: str | None) -> float | None:
-    """Return a count, also the first of `100, 100;w=60`; None if it is absent or garbage."""
+    """Return a count, also the first of `100, 100;w=60`; None if it is absent or invalid."""
     return as_amount(re.split("[,;]", text)[0].strip()) if text and len(text) <= _MAX_VALUE_CHARS else None
 
 

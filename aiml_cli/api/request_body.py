@@ -1,4 +1,4 @@
-"""Put options where an endpoint's request body has them, as the option table says, and encode the body."""
+"""Put options into the request body at the paths in the option table, and encode the body."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,8 +9,8 @@ from typing import Any
 from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Options
 
-LONG_TEXT = 1024 * 1024  # in characters; shorter texts are encoded with all else
-PIECE_CHARS = 64 * 1024  # of a long text: small enough for the processor's cache
+LONG_TEXT = 1024 * 1024  # in characters; shorter strings are encoded together with everything else
+PIECE_CHARS = 64 * 1024  # of a long string: fits into the processor's cache
 ESCAPES = {b"\\": rb"\\", b'"': rb"\"", b"\n": rb"\n", b"\r": rb"\r", b"\t": rb"\t"}  # the backslash first
 OTHER_CONTROLS = bytes(code for code in range(32) if bytes([code]) not in ESCAPES)
 
@@ -25,7 +25,7 @@ def apply_options(body: dict[str, Any], endpoint: str, options: Options) -> dict
 
 @cache  # rows need it a million times
 def _list_body_paths(endpoint: str) -> list[tuple[str, str]]:
-    """Return the attribute and path of each option that the endpoint takes; the endpoint itself builds arrays."""
+    """Return the attribute and path of each option that the endpoint supports; the endpoint itself builds arrays."""
     paths = [(row.attribute, row.body_paths[endpoint].path) for row in ROWS.values() if endpoint in row.body_paths]
     return [(attribute, path) for attribute, path in paths if "[" not in path]
 
@@ -49,9 +49,9 @@ def set_path(body: dict[str, Any], path: str, value: Any) -> None:
 
 
 class LongBody:
-    """A request body with long texts: they are encoded anew each time that it is sent, a piece at a time.
+    """A request body with long strings, which are encoded in pieces each time the body is sent.
 
-    So a long text is in memory once. Iterating yields the pieces of JSON, `len()` is the number of their bytes.
+    So a long string is in memory only once. Iterating yields the pieces of JSON; `len()` is their total size in bytes.
     """
 
     def __init__(self, body: Any) -> None:
@@ -74,7 +74,7 @@ class LongBody:
         return b"".join(self)
 
     def _add(self, value: Any) -> None:
-        """Add a value: its long texts as they are, and all else as JSON."""
+        """Add a value: long strings unchanged, everything else as JSON."""
         if not _has_long_text(value):
             self._parts.append(_encode(value))
         elif isinstance(value, str):
@@ -111,7 +111,7 @@ def _encode(value: Any) -> bytes:
 
 
 def _encode_piece(text: str) -> bytes:
-    """Return the inside of a JSON string; most texts have no other control characters, and take a third of the time."""
+    """Return the inside of a JSON string; without rare control characters this takes a third of the time of `json`."""
     data = text.encode("utf-8", "replace")
     if len(data.translate(None, OTHER_CONTROLS)) < len(data):
         return _encode(text)[1:-1]

@@ -1,4 +1,4 @@
-"""Parse what answers contain beside text: output items, token counts, log probabilities, images and sources."""
+"""Parse what answers contain besides text: output items, token counts, log probabilities, images and sources."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ FILE_TYPES = ("file_citation", "container_file_citation", "file_path")
 
 
 def parse_audio(item: dict[str, Any]) -> Iterator[AudioDelta]:
-    """Yield the sound of a message."""
+    """Yield the audio of a message."""
     for part in map(as_dict, as_list(item.get("content"))):
         if part.get("type") == "output_audio":
             yield AudioDelta(as_str(part.get("id")), as_str(part.get("data")), as_str(part.get("transcript")))
@@ -51,7 +51,7 @@ def parse_usage(response: dict[str, Any]) -> Iterator[Usage]:
     """Yield the token counts, and the cost under the gateway's name or OpenRouter's.
 
     Counts have the prefixes prompt and completion on chat, input and output on responses; some servers use those of
-    the other endpoint. What is no count is left out: a wrong type must not spoil an answer that was paid for.
+    the other endpoint. Invalid counts are left out: a wrong type must not make a paid answer fail.
     """
     usage = as_dict(response.get("usage"))
     cost = as_dict(as_dict(response.get("meta")).get("usage")).get("usd_spent", usage.get("cost"))
@@ -69,7 +69,7 @@ def parse_usage(response: dict[str, Any]) -> Iterator[Usage]:
 
 
 def _find_count(usage: dict[str, Any], names: tuple[str, str], detail: str = "") -> int | None:
-    """Return the first count under one of the names, or of a detail of it."""
+    """Return the first count, or detail of a count, under one of the names."""
     values = [as_dict(usage.get(f"{name}_details")).get(detail) if detail else usage.get(name) for name in names]
     return next((count for value in values if (count := as_int(value)) is not None), None)
 
@@ -101,7 +101,7 @@ def parse_images(images: list[Any]) -> Iterator[GeneratedImage]:
 
 
 def _build_notice(tool: str, action: str, item: dict[str, Any]) -> Notice:
-    """Name the tool and its action; the status only if it failed, or the action is unknown."""
+    """Return a notice with the tool and its action, and with the status if it failed or the action is unknown."""
     failure = _describe_failure(item)
     if not action:
         return Notice(f"{tool}: {failure or as_str(item.get('status')).strip() or 'done'}")

@@ -45,7 +45,7 @@ TERMINAL_EVENTS = {
     "done": "completed",
     "canceled": "cancelled",
 }
-# The events that have a whole part.
+# The events with a complete part.
 PART_EVENTS = frozenset(
     f"{name}.done"
     for name in (
@@ -114,7 +114,7 @@ def _is_response(answer: dict[str, Any]) -> bool:
 
 
 class _EventParser:
-    """A parser of events, with what it must know of earlier ones."""
+    """A parser of events that keeps the state of the stream."""
 
     def __init__(self) -> None:
         self._started = ResponseStarted()
@@ -123,7 +123,7 @@ class _EventParser:
         self._sources = SourceCollector()
         self._tool_events: set[Event] = set()
         self._has_audio = False
-        # The names in the latest event with a piece of text, the position that they mean, and the text there.
+        # The ids in the latest text delta, the position that they refer to, and the text there.
         self._text_names: tuple[Any, ...] = ()
         self._text_position: tuple[Any, ...] = ()
         self._text = PartialText()
@@ -181,7 +181,7 @@ class _EventParser:
                 _add_error(event_type, event, batch)
 
     def finish(self, response: dict[str, Any], batch: EventBatch) -> None:
-        """Add what a complete response has and no earlier event had, and how it ended."""
+        """Add everything in a complete response that no earlier event contained, and how it ended."""
         self._start(response, batch)
         self._complete_output(response, batch)
         if output := [item for item in as_list(response.get("output")) if isinstance(item, dict)]:
@@ -263,7 +263,7 @@ class _EventParser:
     def _add_other_content(
         self, item: dict[str, Any], event: dict[str, Any], batch: EventBatch, *, is_final: bool = False
     ) -> None:
-        """Add the tool call, the sound and the sources of a whole item, `is_final` if it is of the whole output."""
+        """Add the tool call, audio and sources of a complete item; `is_final` if it is part of the complete output."""
         batch += self._calls.complete_item(item, event, is_final=is_final)
         if not self._has_audio:
             batch += response_items.parse_audio(item)
@@ -277,9 +277,9 @@ class _EventParser:
 
 
 def _add_error(event_type: str, event: dict[str, Any], batch: EventBatch) -> None:
-    """Add the error of an event without a type, of one that is named after it, or under another name.
+    """Add the error of an event without a type, with a type that means an error, or with an unknown type.
 
-    The type may be that of the error instead. Any other event is skipped, whatever its message says.
+    The type may also be that of the error itself. Any other event is skipped, even if it has a message.
     """
     is_error = event_type.casefold() in ("error", "response.error")
     if not is_error and event_type.startswith("response.") and not event.get("error"):
@@ -293,7 +293,7 @@ def _add_error(event_type: str, event: dict[str, Any], batch: EventBatch) -> Non
 
 
 def _read_item(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an item with its type: some servers leave out that of a message, or put its part in its place."""
+    """Return an item with its type: some servers leave out that of a message, or send a part instead of it."""
     kind = as_str(item.get("type"))
     if kind in ("output_text", "text", "refusal"):
         return {**item, "type": "message", "content": [item]}

@@ -14,16 +14,16 @@ END_MARKS = ("[done]", "done")
 MAX_MARK_CHARS = 40
 # What servers send to keep a connection open: a word, a number or a time.
 _HEARTBEAT = r"(?i)ping|pong|keep-?alive|heart-?beat|processing|waiting|ok|\[(?!err)[a-z_-]{1,20}\]|[\d\s:.,TZ+-]{1,40}"
-# A legal line: the name of a field, which may be unknown, and a colon unless the value is empty.
+# A valid line: a field name, which may be unknown, and a colon unless the value is empty.
 _FIELD = "\ufeff?[A-Za-z_-]{1,40}(?::|$)"
 HandleEvent = Callable[[str, dict[str, Any], EventBatch], None]
 
 
 class SseEvent(NamedTuple):
-    """A server-sent event. `data` is its joined lines, `error` a non-standard field of some servers.
+    """A server-sent event. `data` is its lines joined, `error` a non-standard field of some servers.
 
-    `is_complete` is False if the stream ended in the middle of the event. `stray` are lines that no field begins,
-    such as an error or a page that a proxy puts into the stream.
+    `is_complete` is False if the stream ended in the middle of the event. `stray` are lines without a field,
+    such as an error or a page that a proxy inserts into the stream.
     """
 
     data: str
@@ -34,10 +34,10 @@ class SseEvent(NamedTuple):
 
 
 def split_events(chunks: Iterable[bytes]) -> Iterator[list[SseEvent]]:
-    """Yield the events that each chunk completes, one list for a chunk.
+    """Yield the events that each chunk completes, one list for each chunk.
 
     Accepts CR, LF and CRLF, a byte order mark, comments and unknown fields (WHATWG HTML, section 9.2.6).
-    Yields an event without its blank line at the end of the stream too: servers forget it.
+    At the end of the stream, an event without its blank line is yielded too: servers forget it.
     Raises ServerError for an event of more than 64 MiB.
     """
     splitter = _EventSplitter()
@@ -82,7 +82,7 @@ class _EventSplitter:
         return events
 
     def _ends_event(self, chunk: bytes) -> bool:
-        """Look for the blank line in the new bytes alone, so that the time is linear in an event's length."""
+        """Look for the blank line only in the new bytes, so that the time is linear in the length of an event."""
         is_split = chunk.startswith(b"\n") and bool(self._pieces) and self._pieces[-1].endswith(b"\n")
         return b"\n\n" in chunk or is_split
 
@@ -128,9 +128,9 @@ def parse_sse_events(
 ) -> Iterator[EventBatch]:
     """Call `handle` with each event's JSON object and the batch to extend; yield the batches.
 
-    Stops after an ErrorEvent, the Finished of a whole answer, or `[DONE]`, which completes the answer if
-    `finish_at_done`. An event that is broken JSON, or has text or tool calls of the wrong types, becomes an
-    ErrorEvent; so does what stands outside of the events, once the stream has ended without an end.
+    Stops after an ErrorEvent, the Finished of the answer, or `[DONE]`, which completes the answer if
+    `finish_at_done`. An event with invalid JSON, or with text or tool calls of wrong types, becomes an ErrorEvent; so
+    does text outside of events if the stream ends before the answer is complete.
     """
     joiner, stray = _SurrogateJoiner(), _StrayText()
     for events in stream:
@@ -156,7 +156,7 @@ def parse_sse_events(
 
 
 def _split_lines(sse: SseEvent) -> list[SseEvent]:
-    """Split an event whose lines are JSON objects: some servers forget the blank lines between events."""
+    """Split an event whose lines are separate JSON objects: some servers forget the blank lines between events."""
     lines = sse.data.split("\n") if sse.data.startswith("{") else []
     is_split = all(line.startswith("{") and line.endswith("}") for line in lines if not _is_end_mark(line))
     return [sse._replace(data=line) for line in lines] if is_split and lines else [sse]
@@ -172,9 +172,9 @@ def _is_end(event: Event) -> bool:
 
 
 class _StrayText:
-    """The text outside of the events of a stream: JSON that reports an error is one at once.
+    """Text outside of the events of a stream. JSON that reports an error becomes an error immediately.
 
-    Any other text is the reason why an answer has no end, unless it has one.
+    Other text explains why an answer is incomplete, and is ignored if it is complete.
     """
 
     def __init__(self) -> None:
@@ -199,7 +199,7 @@ class _StrayText:
         return [error] if error else []
 
     def note_end(self, batch: EventBatch) -> None:
-        """Note whether a choice has ended."""
+        """Record whether a choice has ended."""
         self._has_end = self._has_end or any(isinstance(event, Finished) for event in batch)
 
     def finish(self) -> EventBatch:
@@ -253,14 +253,14 @@ def _handle_event(sse: SseEvent, handle: HandleEvent, batch: EventBatch, stray: 
 
 
 def _parse_other_json(sse: SseEvent, data: Any, stray: _StrayText) -> EventBatch:
-    """Return the errors of JSON that is no object; numbers and the like only keep the connection open."""
+    """Return the errors of JSON that is not an object; numbers and the like only keep the connection open."""
     if error := find_error(data):
         return [error]
     return _parse_other_text(sse._replace(data=data), stray) if isinstance(data, str) else []
 
 
 def _parse_other_text(sse: SseEvent, stray: _StrayText) -> EventBatch:
-    """Return the errors of text where JSON belongs: broken JSON may have cost a piece of the answer."""
+    """Return the errors of text that is not JSON: with invalid JSON a part of the answer may be lost."""
     text = sse.data.strip()
     if sse.event.casefold() == "error":
         return [_read_error_text(text or "the server reported an error without a message")]

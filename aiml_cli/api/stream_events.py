@@ -126,7 +126,7 @@ class GeneratedImage(NamedTuple):
 
 @compare_by_type
 class OutputItems(NamedTuple):
-    """Output items as the server sends them, to be sent again. Final ones replace all earlier ones."""
+    """Output items as the server sends them, for later requests. Final ones replace all earlier ones."""
 
     items: tuple[Mapping[str, Json], ...]
     is_final: bool = False
@@ -154,7 +154,7 @@ class Notice(NamedTuple):
 
 @compare_by_type
 class ErrorEvent(NamedTuple):
-    """An error that the server reports, in mid-stream or in a body; `status` is the HTTP status that it names."""
+    """An error that the server reports, in a stream or in a body; `status` is the HTTP status in it."""
 
     message: str
     type: str | None = None
@@ -182,11 +182,11 @@ Event = ResponseStarted | Content | CitedSource | OutputItems | Usage | Notice |
 EventBatch = list[Event]
 
 
-TEXT_ENCODING = ("utf-8", "surrogatepass")  # two pieces may share a character
+TEXT_ENCODING = ("utf-8", "surrogatepass")  # a character may be split over two deltas
 
 
 class PartialText:
-    """A text so far. What was given out cannot change, so a whole only adds its end."""
+    """The text so far. It was shown and cannot change, so the complete text only adds its end."""
 
     __slots__ = ("_data", "has_logprobs")
 
@@ -202,11 +202,11 @@ class PartialText:
         return self._data.decode(*TEXT_ENCODING)
 
     def add(self, piece: str) -> None:
-        """Add the next piece."""
+        """Add the next delta."""
         self._data += piece.encode(*TEXT_ENCODING)
 
     def complete(self, whole: str) -> str:
-        """Return what the whole has beyond the text so far; "" if they differ in more than blanks at the start."""
+        """Return what the complete text adds; "" if the two differ in more than white space at the start."""
         whole_data, data = _normalize(whole.encode(*TEXT_ENCODING)), _normalize(self._data)
         if not whole_data.startswith(data):
             whole_data, data = whole_data.lstrip(), data.lstrip()
@@ -217,18 +217,18 @@ class PartialText:
         return rest.decode(*TEXT_ENCODING)
 
     def rest_after(self, whole: str) -> str:
-        """Return what the text so far has beyond a whole that is its beginning; else ""."""
+        """Return what follows in the text so far after a complete text that is its beginning; else ""."""
         data = whole.encode(*TEXT_ENCODING)
         return self._data[len(data) :].decode(*TEXT_ENCODING) if self._data.startswith(data) else ""
 
     def fits(self, whole: str) -> bool:
-        """True if one of the text so far and the whole is the beginning of the other, blanks around them aside."""
+        """True if one of the two texts is a prefix of the other, apart from white space around them."""
         whole_data, data = _normalize(whole.encode(*TEXT_ENCODING)).strip(), _normalize(self._data).strip()
         return whole_data.startswith(data) or data.startswith(whole_data)
 
 
 def _normalize(data: bytes | bytearray) -> bytes | bytearray:
-    """Join the surrogates of characters that were split over two pieces."""
+    """Join the surrogates of characters that were split over two deltas."""
     if b"\xed" not in data:
         return data
     text = data.decode(*TEXT_ENCODING)

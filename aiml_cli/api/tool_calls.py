@@ -1,4 +1,4 @@
-"""Assign the pieces of tool calls to their calls, and merge what a server says of them more than once."""
+"""Assign the deltas of tool calls to their calls, and merge what a server sends more than once."""
 
 import json
 from typing import Any, NamedTuple
@@ -8,19 +8,19 @@ from aiml_cli.api.stream_events import TEXT_ENCODING, ToolCallDelta
 
 MAX_CALLS = 128
 MAX_DOCUMENT_TESTS, MAX_END_BYTES = 8, 64
-# The types of tool calls, and the property that has their arguments.
+# The types of tool calls, and the property with their arguments.
 CALL_ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 
 
 class Piece(NamedTuple):
-    """What to give out: arguments to append or, if `is_whole`, in the place of those so far."""
+    """Arguments to append or, if `is_whole`, to replace those so far."""
 
     arguments: str
     is_whole: bool = False
 
 
 class PartialArguments:
-    """The arguments of a tool call so far: JSON, which may be broken, or the free text of a custom tool."""
+    """The arguments of a tool call so far: JSON, which may be invalid, or the free text of a custom tool."""
 
     __slots__ = ("_data", "_is_json", "_is_preview", "_tests")
 
@@ -33,13 +33,13 @@ class PartialArguments:
         return bool(self._data)
 
     def preview(self, arguments: str) -> Piece | None:
-        """Take the arguments that a call starts with; pieces that follow may begin again."""
+        """Add the arguments that a call starts with; the deltas that follow may repeat them."""
         piece = self.complete(arguments)
         self._is_preview = piece is not None
         return piece
 
     def add(self, arguments: str) -> Piece | None:
-        """Take the next piece; a document after a complete one repeats it, or replaces a placeholder such as {}."""
+        """Add the next delta; JSON after complete JSON repeats it, or replaces a placeholder such as {}."""
         if not arguments:
             return None
         if not self._is_preview and arguments[0] not in "{[ \t\r\n":  # the fast path
@@ -53,7 +53,7 @@ class PartialArguments:
         return Piece(arguments)
 
     def complete(self, whole: str) -> Piece | None:
-        """Take all arguments at once: their end, or all of them if they differ from those so far."""
+        """Add the complete arguments; return their end, or all of them if they differ from those so far."""
         data = whole.encode(*TEXT_ENCODING)
         if not data.strip() or data == self._data:
             return None
@@ -64,16 +64,16 @@ class PartialArguments:
         return None if self.means(whole) else self._replace(whole)
 
     def begins(self, arguments: str) -> bool:
-        """True if a piece begins with all arguments so far: within an object that can only be a longer copy."""
+        """True if a delta begins with all arguments so far: within an object that can only be a longer copy."""
         return self._is_json and self._data[:1] == b"{" and arguments.encode(*TEXT_ENCODING).startswith(self._data)
 
     def is_continued_by(self, arguments: str) -> bool:
-        """True if the arguments are incomplete, and the piece does not begin others."""
+        """True if the arguments are incomplete, and the delta does not begin new ones."""
         begins_document = arguments.lstrip()[:1] in ("{", "[")
         return not self._data or (self._is_json and not begins_document and not self.is_document())
 
     def is_followed_by(self, arguments: str) -> bool:
-        """True if the piece cannot continue the arguments: they are complete, and it begins a document."""
+        """True if the delta cannot continue the arguments: they are complete, and it begins new JSON."""
         return self._is_json and arguments.lstrip()[:1] in ("{", "[") and self.is_document()
 
     def is_document(self) -> bool:
@@ -85,7 +85,7 @@ class PartialArguments:
         return _is_json(self._data)
 
     def equals(self, arguments: str) -> bool:
-        """True if the arguments are the same text, blanks around it aside."""
+        """True if the arguments are the same string, apart from white space around it."""
         return bytes(self._data.strip()) == arguments.strip().encode(*TEXT_ENCODING)
 
     def means(self, arguments: str) -> bool:
@@ -96,7 +96,7 @@ class PartialArguments:
             return False
 
     def is_placeholder(self) -> bool:
-        """True for what stands for arguments that are still to come."""
+        """True for a placeholder for arguments that have not arrived yet."""
         return len(self._data) < MAX_END_BYTES and bytes(self._data.strip()) in (b"", b"{}", b"null", b'""')
 
     def _is_repeated_by(self, arguments: str) -> bool:
@@ -132,7 +132,7 @@ class _Call:
 
 
 class ToolCallAssembler:
-    """The tool calls of one choice, and the assignment of pieces to them."""
+    """The tool calls of one choice; assigns deltas to them."""
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
@@ -142,7 +142,7 @@ class ToolCallAssembler:
         self._latest_number: int | None = None
 
     def feed(self, delta: dict[str, Any], choice: int, *, is_whole: bool = False) -> list[ToolCallDelta]:
-        """Return the pieces of calls in a delta, or with `is_whole` in a message that repeats the calls.
+        """Return the call deltas in a delta, or with `is_whole` in a message that repeats the calls.
 
         The older `function_call` is a call without an id. Raises MalformedError for more than 128 calls.
         """
@@ -161,7 +161,7 @@ class ToolCallAssembler:
         return events
 
     def _feed_again(self, delta: dict[str, Any], choice: int) -> list[ToolCallDelta] | None:
-        """Return the events of a piece that can only belong to the latest call: a model may write thousands of them."""
+        """Return the events of a delta that can only belong to the latest call: the fast path."""
         pieces, latest = delta.get("tool_calls"), self._latest
         if latest is None or latest.next_header or type(pieces) is not list or len(pieces) != 1:
             return None
@@ -181,7 +181,7 @@ class ToolCallAssembler:
         return known or self._create(piece), piece
 
     def _find_or_create(self, piece: _CallPiece, used: set[int]) -> tuple[_Call, _CallPiece]:
-        """Return the call of a piece, and the header that has the call's id and name."""
+        """Return the call of a delta, and the header with the call's id and name."""
         call, header = self._find(piece), piece
         if call and piece.arguments and not piece.name and call.next_header:
             header, call.next_header = call.next_header, None
@@ -199,7 +199,7 @@ class ToolCallAssembler:
         return call, header
 
     def _find(self, piece: _CallPiece) -> _Call | None:
-        """Find the call by its id, else by its index, else the last one."""
+        """Find the call by its id, else by its index; else return the last one."""
         if piece.id and (known := self._by_id.get(piece.id)):
             return known
         last = self._calls[-1] if self._calls else None
@@ -214,11 +214,11 @@ class ToolCallAssembler:
 
 
 def _begins_call(call: _Call, piece: _CallPiece, used: set[int]) -> bool:
-    """True if the piece starts another call than the one that its id, its index or its order points to."""
+    """True if the delta starts a new call instead of continuing the one that its id, index or order refers to."""
     if not piece.name:
         return False
     is_same_id = piece.id != "" and piece.id == call.id
-    if call.slot in used:  # a message has the pieces of one call only once
+    if call.slot in used:  # a message contains each call only once
         return not (is_same_id and call.arguments.means(piece.arguments))
     if is_same_id or not call.name:
         return False
@@ -254,7 +254,7 @@ def _parse_piece(call: dict[str, Any]) -> _CallPiece:
 
 
 def to_arguments(value: Any) -> str:
-    """Return the arguments as text; some servers send them as an object."""
+    """Return the arguments as a string; some servers send them as an object."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else require_str(value)
 
 
@@ -273,22 +273,22 @@ class CallMerger:
         self._by_name: dict[str, _ResponseCall] = {}
 
     def begin(self, item: dict[str, Any], event: dict[str, Any]) -> list[ToolCallDelta]:
-        """Start a call; the arguments that it may already have are repeated or replaced by what follows."""
+        """Start a call; later events repeat or replace the arguments that it may already have."""
         return self._take_item(item, event, is_done=False)
 
     def complete_item(
         self, item: dict[str, Any], event: dict[str, Any], *, is_final: bool = False
     ) -> list[ToolCallDelta]:
-        """Add what a complete item says of a call, and was not known; with `is_final` it is of the whole output."""
+        """Add what is new in the complete item of a call; with `is_final` it is part of the complete output."""
         return self._take_item(item, event, is_done=True, is_final=is_final)
 
     def add(self, event: dict[str, Any], arguments: str) -> list[ToolCallDelta]:
-        """Add a piece of arguments to the call that the event names, or to the latest if it names no known call."""
+        """Add a delta of arguments to the call that the event names, or to the latest if it names no known call."""
         call, events = self._find_for_event(event)
         return [*events, *_build_events(call, call.arguments.add(arguments))]
 
     def complete(self, event: dict[str, Any], arguments: str) -> list[ToolCallDelta]:
-        """Add what complete arguments have beyond the pieces."""
+        """Add what complete arguments contain beyond their deltas."""
         call, events = self._find_for_event(event)
         return [*events, *_build_events(call, call.arguments.complete(arguments))]
 
@@ -309,7 +309,7 @@ class CallMerger:
         if item_type not in CALL_ARGUMENTS:
             return []
         arguments = to_arguments(item.get(CALL_ARGUMENTS[item_type]))
-        known = self._find_said(item, arguments) if is_final else None
+        known = self._find_repeated(item, arguments) if is_final else None
         call, is_new = (known, False) if known else self._find_or_create(item, event)
         call.is_final = is_final
         piece = call.arguments.complete(arguments) if is_done else call.arguments.preview(arguments)
@@ -319,8 +319,8 @@ class CallMerger:
         call_id, call.name = as_str(item.get("call_id")) or as_str(item.get("id")), require_str(item.get("name"))
         return _build_events(call, piece or Piece(""), call_id, call.name)
 
-    def _find_said(self, item: dict[str, Any], arguments: str) -> _ResponseCall | None:
-        """Return the call that an item without a known name repeats: the first one that says the same."""
+    def _find_repeated(self, item: dict[str, Any], arguments: str) -> _ResponseCall | None:
+        """Return the call that an item without a known name repeats: the first one with the same content."""
         if self._find(_list_names(item, {})):
             return None
         name = as_str(item.get("name"))
@@ -328,7 +328,7 @@ class CallMerger:
         return next((call for call in candidates if call.arguments.equals(arguments)), None)
 
     def _find_or_create(self, item: dict[str, Any], event: dict[str, Any]) -> tuple[_ResponseCall, bool]:
-        """Return the call of an item, by its call id, item id or output index, and whether its name is news.
+        """Return the call of an item, by its call id, item id or output index, and whether its name is new.
 
         A new call id is a new call, even at a known index: some servers send the same index for every item.
         """

@@ -89,7 +89,7 @@ def to_responses_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_chat_choice(choice: Any) -> Any:
-    """Convert a tool choice for chat; a word that is not a mode of the API names a function."""
+    """Convert a tool choice for chat; a string that is not a mode of the API is the name of a function."""
     if isinstance(choice, str):
         is_mode = choice in TOOL_CHOICE_MODES
         return choice if is_mode else {"type": "function", "function": {"name": _check_name(choice)}}

@@ -150,7 +150,7 @@ def test_a_background_response_with_another_fault_is_incomplete(body: bytes) -> 
     ("body", "words", "advice"),
     [
         (SAID, "stream ended", "ask again"),
-        (MESSAGE % b"length", "length cap", "--allow-cut"),
+        (MESSAGE % b"length", "token limit", "--allow-cut"),
         (MESSAGE % b"content_filter", "content filter", "other words"),
         (b'{"choices":[{"message":{"refusal":"no"},"finish_reason":"stop"}]}', "refused", "another model"),
     ],

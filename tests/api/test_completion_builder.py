@@ -156,7 +156,7 @@ def test_a_complete_answer_has_no_missing_part(events: EventBatch) -> None:
 def test_an_answer_that_reached_the_limit_is_incomplete(reason: str, end: EventBatch) -> None:
     answer = folded(TextDelta("a"), Finished(reason, 0), *end)
     assert (answer.is_complete, answer.hit_length_limit) == (False, True)
-    assert "length cap" in answer.incomplete_reason
+    assert "token limit" in answer.incomplete_reason
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "SAFETY", "safety"])

@@ -49,7 +49,7 @@ def test_null_is_nothing(read: Any, empty: object) -> None:
     ],
 )
 def test_a_value_of_the_wrong_type_is_told(read: Any, wrong: object) -> None:
-    with pytest.raises(MalformedError, match="belongs"):
+    with pytest.raises(MalformedError, match="instead of"):
         read(wrong)
 
 
