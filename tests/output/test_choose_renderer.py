@@ -37,7 +37,7 @@ def shown(capfd: Capture, error: AimlError | None = None, **options: Any) -> tup
     return captured.out, captured.err
 
 
-def test_text_goes_to_the_pipe_untouched_and_the_rest_aside(capfd: Capture) -> None:
+def test_the_text_goes_to_the_pipe_and_the_rest_to_standard_error(capfd: Capture) -> None:
     assert shown(capfd) == ("\x1b[1mHi\n", "Hm\naiml: searched\n")
 
 
@@ -51,13 +51,13 @@ def test_text_goes_to_the_pipe_untouched_and_the_rest_aside(capfd: Capture) -> N
     ],
     ids=repr,
 )
-def test_what_stands_aside_follows_the_settings(capfd: Capture, options: dict[str, Any], aside: str) -> None:
+def test_the_settings_decide_what_goes_to_standard_error(capfd: Capture, options: dict[str, Any], aside: str) -> None:
     assert shown(capfd, **options) == ("\x1b[1mHi\n", aside)
 
 
 @pytest.mark.parametrize("options", [{"format": "json"}, {"json": True}, {"json": True, "format": "raw"}], ids=repr)
 @pytest.mark.parametrize("error", [None, IncompleteAnswer("cut")])
-def test_json_is_one_object_and_nothing_beside_it(
+def test_json_output_is_one_object_and_nothing_else(
     capfd: Capture, options: dict[str, Any], error: AimlError | None
 ) -> None:
     out, err = shown(capfd, error, **options)
@@ -72,12 +72,12 @@ def test_json_lines_end_with_the_object(capfd: Capture) -> None:
     assert err == ""
 
 
-def test_raw_is_the_servers_own_bytes(capfd: Capture) -> None:
+def test_raw_output_is_the_bytes_of_the_server(capfd: Capture) -> None:
     assert shown(capfd, format="raw") == (b"".join(RAW).decode(), "")
 
 
 @pytest.mark.parametrize("error", [OutputFailed("disk full"), ReaderClosed("gone")])
-def test_an_output_that_failed_is_left_alone(capfd: Capture, error: AimlError) -> None:
+def test_an_output_that_failed_is_not_written_again(capfd: Capture, error: AimlError) -> None:
     out, _ = shown(capfd, error, format="json")
     assert out == ""
 
@@ -92,7 +92,7 @@ def test_a_file_gets_the_answer_and_standard_output_nothing(capfd: Capture, tmp_
     assert target.read_bytes() == b"\x1b[1mHi\n"
 
 
-def test_an_incomplete_answer_is_left_beside_the_file(capfd: Capture, tmp_path: Path) -> None:
+def test_an_incomplete_answer_is_kept_next_to_the_file(capfd: Capture, tmp_path: Path) -> None:
     target = tmp_path / "answer.txt"
     target.write_text("old")
     out, err = shown(capfd, IncompleteAnswer("cut"), output=str(target))
@@ -102,18 +102,18 @@ def test_an_incomplete_answer_is_left_beside_the_file(capfd: Capture, tmp_path: 
 
 
 @pytest.mark.parametrize("format_", ["json", "raw"])
-def test_a_file_takes_every_format(capfd: Capture, tmp_path: Path, format_: str) -> None:
+def test_every_format_can_be_written_to_a_file(capfd: Capture, tmp_path: Path, format_: str) -> None:
     target = tmp_path / "answer"
     assert shown(capfd, output=str(target), format=format_)[0] == ""
     assert target.read_bytes().startswith(b"{" if format_ == "json" else RAW[0])
 
 
-def test_a_file_that_cannot_be_opened_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_an_error_before_anything_is_sent(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         choose_output(replace(resolve({}).options, output=str(tmp_path)), {})
 
 
-def test_without_standard_output_nothing_is_begun() -> None:
+def test_without_standard_output_nothing_is_sent() -> None:
     kept = os.dup(1)
     os.close(1)
     try:
@@ -141,7 +141,9 @@ def test_without_standard_output_nothing_is_begun() -> None:
         ("auto", {"NO_COLOR": "", "FORCE_COLOR": "1"}, True),
     ],
 )
-def test_colour_off_a_terminal_is_a_wish(wish: str, environ: dict[str, str], *, color: bool, tmp_path: Path) -> None:
+def test_color_without_a_terminal_depends_on_the_flag(
+    wish: str, environ: dict[str, str], *, color: bool, tmp_path: Path
+) -> None:
     fd = os.open(tmp_path / "x", os.O_WRONLY | os.O_CREAT)
     assert has_color(fd, wish, environ) is color
     os.close(fd)
@@ -160,7 +162,7 @@ def test_colour_off_a_terminal_is_a_wish(wish: str, environ: dict[str, str], *, 
         ({"TERM": "dumb", "FORCE_COLOR": "1"}, True),
     ],
 )
-def test_colour_on_a_terminal_is_what_the_terminal_can(environ: dict[str, str], *, color: bool) -> None:
+def test_color_on_a_terminal_depends_on_what_it_supports(environ: dict[str, str], *, color: bool) -> None:
     leader, terminal = os.openpty()
     assert has_color(terminal, "auto", environ) is color
     os.close(terminal)

@@ -58,7 +58,9 @@ LISTED = "it has 4 code blocks: 1: python print(1); 2: bash echo three; 3: inden
     ],
     ids=str,
 )
-def test_only_the_block_goes_out(endpoint: str, flags: list[str], expected: str, server: Loopback, aiml: Aiml) -> None:
+def test_only_the_requested_block_is_printed(
+    endpoint: str, flags: list[str], expected: str, server: Loopback, aiml: Aiml
+) -> None:
     server.answer_with(stream_text(endpoint, THREE))
     result = aiml(endpoint, *flags, "--", "hi")
     assert (result.stdout.decode(), result.stderr, result.returncode) == (expected, b"", 0)
@@ -75,7 +77,7 @@ def test_only_the_block_goes_out(endpoint: str, flags: list[str], expected: str,
         (["-yx", "1", "hi"], "hi"),
     ],
 )
-def test_alone_or_behind_switches_the_flag_takes_no_word_of_the_prompt(
+def test_without_a_number_the_flag_takes_no_word_of_the_prompt(
     flags: list[str], prompt: str, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(stream_text("chat", "```\n1\n```"))
@@ -84,7 +86,7 @@ def test_alone_or_behind_switches_the_flag_takes_no_word_of_the_prompt(
 
 
 @pytest.mark.parametrize("word", ["5", "rust"])
-def test_a_block_that_is_not_there_ends_with_9_and_a_list_of_those_that_are(
+def test_a_missing_block_ends_with_9_and_a_list_of_the_existing_ones(
     word: str, server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
     server.answer_with(stream_text("chat", THREE))
@@ -110,7 +112,7 @@ def test_an_answer_without_code_ends_with_9(server: Loopback, aiml: Aiml) -> Non
 @example("\ta")
 @example("    a")
 @example("~~~\na")
-def test_the_quick_look_for_code_misses_no_block(text: str) -> None:
+def test_the_quick_search_for_code_finds_every_block(text: str) -> None:
     found = [token for token in MarkdownIt("commonmark").parse(text) if token.type in {"fence", "code_block"}]
     assert [block.text.rstrip() for block in find_blocks(text)] == [token.content.rstrip() for token in found]
 
@@ -162,7 +164,7 @@ CUT = [
 @pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize("ending", ["cut", "length"])
 @pytest.mark.parametrize(("text", "word", "expected"), CUT)
-def test_of_an_incomplete_answer_only_whole_blocks_go_out(
+def test_only_complete_blocks_of_an_incomplete_answer_are_printed(
     text: str, word: str, expected: str, ending: str, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(stream_text("chat", text, "length") if ending == "length" else stream(delta(text), end=b""))
@@ -170,20 +172,20 @@ def test_of_an_incomplete_answer_only_whole_blocks_go_out(
     assert (result.stdout.decode(), result.returncode) == (expected, 8)
 
 
-def test_a_cut_that_is_allowed_still_gives_no_half_block(server: Loopback, aiml: Aiml) -> None:
+def test_an_accepted_length_limit_still_prints_no_half_block(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "```\nhalf\nof", "length"))
     result = aiml("chat", "hi", "-x", "--allow-cut")
     assert (result.stdout, result.returncode) == (b"", 9)
 
 
-def test_a_block_is_joined_over_the_parts_of_an_answer(server: Loopback, aiml: Aiml) -> None:
+def test_a_block_in_several_parts_of_an_answer_is_joined(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "```\none\ntw", "length"))
     server.answer_with(stream_text("chat", "o\n```\n"))
     result = aiml("chat", "hi", "-x", "--auto-continue", "1", "-q")
     assert (result.stdout, result.returncode) == (b"one\ntwo\n", 0)
 
 
-def test_each_choice_gives_its_block_and_none_may_lack_it(server: Loopback, aiml: Aiml) -> None:
+def test_every_choice_must_have_its_block(server: Loopback, aiml: Aiml) -> None:
     ends = [delta(finish="stop"), delta(finish="stop", index=1)]
     server.answer_with(stream(delta("```\na\n```"), delta("```\nb\n```", index=1), *ends))
     server.answer_with(stream(delta("```\na\n```"), delta("none", index=1), *ends))
@@ -203,7 +205,7 @@ def test_a_file_gets_the_block(server: Loopback, aiml: Aiml, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "more", [["--json"], ["--format", "jsonl"], ["--format", "raw"], ["--schema", "a"], ["--json-object"], ["--items"]]
 )
-def test_what_excludes_a_block_is_refused_before_anything_is_sent(
+def test_flags_that_exclude_a_block_are_refused_before_anything_is_sent(
     more: list[str], server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
     result = aiml("chat", "hi", "-x", "-o", "f", *more)
@@ -213,14 +215,14 @@ def test_what_excludes_a_block_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.promise("no-driving")
-def test_code_on_a_terminal_is_plain_and_does_not_drive_it(server: Loopback) -> None:
+def test_code_on_a_terminal_is_plain_and_sanitized(server: Loopback) -> None:
     server.answer_with(stream(delta(f"# Title\n\n```python\nx = '{HOSTILE_TEXT}'\n```\n"), delta(finish="stop")))
     wrote, code, screen = run_on_pty(server, "chat", "hi", "-x")
     assert (code, screen.display[0].startswith("x = '\\x1b]52;c;ZXZpbA==\\x07")) == (0, True)
     assert not set(wrote.decode()) & set("\x07\x08\x9b\u202e\U000e0041")
 
 
-def test_a_conversation_in_turns_has_other_words_for_it(server: Loopback) -> None:
+def test_the_repl_refuses_the_flag_and_names_its_own_command(server: Loopback) -> None:
     console = Console("chat", "-i", "-x", AIML_BASE_URL=server.url)
     assert console.wait_for_exit() == 2
     assert "/copy N" in console.read_text()
@@ -250,7 +252,7 @@ def test_a_conversation_in_turns_has_other_words_for_it(server: Loopback) -> Non
         "#",
     ],
 )
-def test_blocks_are_found_in_time_that_grows_with_the_text(head: str, unit: str) -> None:
+def test_blocks_are_found_in_linear_time(head: str, unit: str) -> None:
     seconds = []
     for length in (2_000, 20_000):
         start = process_time()

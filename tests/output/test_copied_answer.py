@@ -86,7 +86,7 @@ def test_a_file_and_the_clipboard_get_the_same(
         ([], " \n", "stop", 0),
     ],
 )
-def test_no_other_answer_replaces_what_the_clipboard_holds(
+def test_an_answer_that_failed_or_has_no_text_does_not_change_the_clipboard(
     command: str,
     flags: list[str],
     text: str,
@@ -102,13 +102,13 @@ def test_no_other_answer_replaces_what_the_clipboard_holds(
     assert b"copied" not in result.stderr.replace(b"nothing was copied", b"")
 
 
-def test_an_answer_whose_cut_is_allowed_is_copied(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
+def test_an_answer_with_an_accepted_length_limit_is_copied(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
     server.answer_with(stream_text("chat", "Hello", "length"))
     assert aiml("chat", "--copy", "--allow-cut", "hi", **X11).returncode == 0
     assert clipboard.read("xclip") == b"Hello\n"
 
 
-def test_a_failed_request_says_nothing_of_the_clipboard(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
+def test_a_failed_request_does_not_mention_the_clipboard(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
     server.answer_with(json_error("no"))
     result = aiml("chat", "--copy", "hi", **X11)
     assert (result.returncode, b"copied" in result.stderr, clipboard.read("xclip")) == (4, False, None)
@@ -122,7 +122,7 @@ def test_without_a_clipboard_nothing_is_sent(command: str, server: Loopback, aim
     assert list(Path.cwd().glob("f.md*")) == []
 
 
-def test_a_clipboard_that_fails_loses_nothing(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
+def test_a_clipboard_that_fails_does_not_lose_the_answer(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
     clipboard.add("xclip", FAILS)
     server.answer_with(stream_text("chat", "Hello"))
     result = aiml("chat", "--copy", "-o", "f.md", "hi", **X11)
@@ -142,7 +142,7 @@ def test_a_clipboard_that_fails_loses_nothing(server: Loopback, aiml: Aiml, clip
         ["--cancel", "resp_1"],
     ],
 )  # fmt: skip
-def test_what_has_no_text_to_copy_is_refused(
+def test_flags_without_a_text_to_copy_are_refused(
     flags: list[str], server: Loopback, aiml: Aiml, clipboard: Clipboard
 ) -> None:
     Path("f").write_text("x\n")
@@ -151,7 +151,7 @@ def test_what_has_no_text_to_copy_is_refused(
     assert b"--copy cannot be used with" in result.stderr or b"cannot be used with --copy" in result.stderr
 
 
-def test_in_a_conversation_another_word_is_named(server: Loopback, clipboard: Clipboard) -> None:
+def test_the_repl_refuses_copy_and_names_its_own_command(server: Loopback, clipboard: Clipboard) -> None:
     _, code, screen = run_on_pty(server, "chat", "-i", "--copy", **X11)
     assert (code, any("/copy" in line for line in screen.display)) == (2, True)
 
@@ -184,7 +184,7 @@ def test_a_pipe_gets_no_escape_sequence_of_the_clipboard(server: Loopback, clipb
     assert b"\x1b]52;c;" + base64.b64encode(b"Hello\n") + b"\x07" in shown
 
 
-def test_a_text_that_no_terminal_takes_is_told(server: Loopback, clipboard: Clipboard) -> None:
+def test_a_text_too_long_for_a_terminal_clipboard_is_an_error(server: Loopback, clipboard: Clipboard) -> None:
     server.answer_with(stream_text("chat", "word " * 12_000))
     wrote, code, screen = run_on_pty(server, "chat", "--copy", "hi")
     shown = " ".join(line.strip() for line in screen.display)

@@ -118,16 +118,14 @@ def assert_both(run: Run, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize(("command", "reply"), REPLIES)
-def test_whatever_a_server_sends_is_told_by_the_contract(
-    command: str, reply: bytes, server: Loopback, run: Run
-) -> None:
+def test_any_answer_of_a_server_follows_the_contract(command: str, reply: bytes, server: Loopback, run: Run) -> None:
     server.answer_with(reply)
     assert_both(run, command, "hi")
 
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("model", DEMO)
-def test_the_embedded_server_is_told_by_the_contract(command: str, model: str, run: Run) -> None:
+def test_answers_of_the_embedded_server_follow_the_contract(command: str, model: str, run: Run) -> None:
     assert_both(run, command, "hi", "--demo", "-m", f"demo/{model}")
 
 
@@ -138,14 +136,14 @@ def test_choices_and_tokens_of_the_embedded_server_too(command: str, run: Run) -
 
 
 @pytest.mark.parametrize("arguments", [["--temperature", "9"], ["-f", "absent.txt"], ["--audio-out", "absent/a.wav"]])
-def test_what_was_never_sent_is_told_by_the_contract(arguments: list[str], server: Loopback, run: Run) -> None:
+def test_requests_that_were_never_sent_follow_the_contract(arguments: list[str], server: Loopback, run: Run) -> None:
     code, out = run("chat", "hi", "--no-stdin", "--json", *arguments)
     found = json.loads(out)
     OBJECT.validate(found)
     assert (code, found["attempts"], server.requests) == (2, 0, [])
 
 
-def test_a_connection_that_fails_is_told_by_the_contract(server: Loopback, run: Run) -> None:
+def test_a_connection_that_fails_follows_the_contract(server: Loopback, run: Run) -> None:
     server.answer_with(RESET)
     assert_both(run, "chat", "hi")
 
@@ -165,7 +163,7 @@ def test_the_page_names_every_key_and_every_line() -> None:
 
 
 @pytest.mark.parametrize("schema", [ANSWER, EVENTS])
-def test_the_schemas_are_schemas(schema: Any) -> None:
+def test_the_schemas_of_the_contract_are_valid(schema: Any) -> None:
     Draft202012Validator.check_schema(schema)
 
 

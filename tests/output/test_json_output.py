@@ -92,7 +92,7 @@ def test_every_documented_key_is_always_there(answer: Answer) -> None:
     assert list(found["timing"]) == ["first_token_s", "total_s", "tokens_per_second"]
 
 
-def test_a_whole_answer_is_told_in_full() -> None:
+def test_a_complete_answer_is_written_in_full() -> None:
     found = answer_to_dict(ANSWER)
     assert (found["endpoint"], found["id"], found["model"], found["created"]) == ("chat", "c1", "gpt", 1.5)
     assert (found["complete"], found["finish_reason"], found["text"], found["reasoning"]) == (True, "stop", "Hi", "Hm")
@@ -133,7 +133,7 @@ def test_the_price_of_a_header_counts() -> None:
         (ServerError("busy", type=None, code=None), ["busy", "ServerFailed", None, None, None, 6]),
     ],
 )
-def test_an_error_is_told_with_what_came(error: Any, expected: list[object]) -> None:
+def test_an_error_is_written_with_the_text_so_far(error: Any, expected: list[object]) -> None:
     found = answer_to_dict(Answer("chat", WHOLE, error))
     assert [found["error"][name] for name in ("message", "type", "code", "status", "hint", "exit_code")] == expected
     assert (found["text"], found["complete"]) == ("Hi", False)
@@ -186,7 +186,7 @@ def test_each_event_is_a_line_of_its_documented_type(event: Event, kind: str) ->
 
 
 @pytest.mark.parametrize("event", [ResponseStarted("c1"), AudioDelta("a"), ErrorEvent("busy"), Finished("stop", 0)])
-def test_the_other_events_are_told_in_the_last_line(event: Event) -> None:
+def test_the_other_events_are_part_of_the_last_line(event: Event) -> None:
     assert event_to_dict(event) is None
 
 
@@ -199,7 +199,7 @@ def test_every_text_comes_back_from_json_in_one_line(text: str) -> None:
 
 @pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("text", ["\x1b]0;x\x07", "\x9b2J", "\x7f", "\u202e", "\u2066", "\U000e0041", "\u200b", "\x90"])
-def test_json_on_a_terminal_drives_it_as_little_as_text_does(text: str) -> None:
+def test_json_on_a_terminal_is_sanitized_like_text(text: str) -> None:
     written = json_line({"text": text})
     assert text[0] not in written.decode()
     assert strictly(written) == {"text": text}
@@ -210,7 +210,7 @@ def test_half_a_character_does_not_crash() -> None:
 
 
 @pytest.mark.parametrize("wild", [math.inf, -math.inf, math.nan])
-def test_a_number_that_json_does_not_know_is_no_number(wild: float) -> None:
+def test_infinity_and_nan_are_written_as_valid_json(wild: float) -> None:
     token = event_to_dict(TokenLogprob("a", wild, ({"token": "b", "logprob": wild},)))
     assert strictly(json_line(token))["type"] == "token"
     assert strictly(json_line(event_to_dict(Usage(1, cost_usd=wild, details={"cost": wild}))))["type"] == "usage"
@@ -256,12 +256,12 @@ def test_whatever_an_answer_holds_is_written_as_json(odd: Any, indent: int | Non
     ),
     st.sampled_from([None, 2]),
 )
-def test_an_odd_number_changes_nothing_else(value: Any, indent: int | None) -> None:
+def test_an_invalid_number_changes_nothing_else(value: Any, indent: int | None) -> None:
     plain, odd = json_line([value, None], indent), json_line([value, math.nan], indent)
     assert odd == plain
 
 
-def test_raw_leaves_everything_to_the_servers_bytes() -> None:
+def test_the_raw_format_draws_nothing_itself() -> None:
     screen = NullRenderer()
     screen.show([TextDelta("Hi")])
     assert screen.close(ANSWER) is None  # type: ignore[func-returns-value]

@@ -48,7 +48,7 @@ def test_each_source_has_one_number_whatever_cites_it(server: Loopback, aiml: Ai
     assert [(file["kind"], file["id"]) for file in found["files"]] == [("file_citation", "file-1")]
 
 
-def test_sources_stand_below_the_answer_on_a_terminal(server: Loopback) -> None:
+def test_sources_are_below_the_answer_on_a_terminal(server: Loopback) -> None:
     top = event({"choices": [], "citations": ["https://b.example", "https://a.example"]})
     server.answer_with(stream(delta("Hi", annotations=[CITED]), STOP, top, top))
     _, _, screen = run_on_pty(server, "chat", "hi")
@@ -100,7 +100,7 @@ def token(text: str, logprob: float, index: int = 0) -> bytes:
     return event({"choices": [{"index": index, "delta": {"content": text}, "logprobs": {"content": [found]}}]})
 
 
-def test_tokens_have_the_colour_of_their_probability(server: Loopback) -> None:
+def test_tokens_have_the_color_of_their_probability(server: Loopback) -> None:
     server.answer_with(stream(token("Sure", -0.01), token(" thing", -3), STOP))
     wrote, _, _ = run_on_pty(server, "chat", "hi", "--logprobs")
     assert b"\x1b[32mSure" in wrote
@@ -108,21 +108,21 @@ def test_tokens_have_the_colour_of_their_probability(server: Loopback) -> None:
     assert wrote.count(b"green from 90%") == 1
 
 
-def test_tokens_have_no_colour_where_there_is_none(server: Loopback, aiml: Aiml) -> None:
+def test_tokens_have_no_color_without_color(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(token("Sure", -0.01), STOP))
     assert aiml("chat", "hi", "--logprobs").stdout == b"Sure\n"
     wrote, _, _ = run_on_pty(server, "chat", "hi", "--logprobs", NO_COLOR="1")
     assert (b"\x1b" in wrote, b"green" in wrote) == (False, False)
 
 
-def test_a_text_that_is_not_its_tokens_stays_plain(server: Loopback, aiml: Aiml) -> None:
+def test_a_text_that_differs_from_its_tokens_stays_plain(server: Loopback, aiml: Aiml) -> None:
     halves = [{"token": half, "logprob": -1, "top_logprobs": []} for half in ("\\xf0\\x9f", "\\x8e\\x89")]
     chunk = {"choices": [{"index": 0, "delta": {"content": "\U0001f389"}, "logprobs": {"content": halves}}]}
     server.answer_with(stream(event(chunk), STOP))
     assert aiml("chat", "hi", "--logprobs", "--color", "always").stdout.decode() == "\U0001f389\n"
 
 
-def test_alternatives_are_listed_when_more_is_wanted(server: Loopback, aiml: Aiml) -> None:
+def test_alternatives_are_listed_with_verbose(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(token("Sure", 0), STOP))
     assert b"'Sure' 100.0%: 'or\\x1b' 10.0%\n" in aiml("chat", "hi", "--top-logprobs", "1", "-v").stderr
     assert aiml("chat", "hi", "--top-logprobs", "1").stderr == b""
@@ -131,7 +131,7 @@ def test_alternatives_are_listed_when_more_is_wanted(server: Loopback, aiml: Aim
 # ---- sound
 
 
-def test_sound_is_kept_and_its_words_are_the_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_audio_is_saved_and_its_transcript_is_the_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     pieces = [{"id": "a"}, {"transcript": "Hel"}, {"data": "QUI="}, {"data": "Q0", "transcript": "lo"}, {"data": "RF"}]
     server.answer_with(stream(*(delta(audio=piece) for piece in pieces), STOP))
     result = aiml("chat", "hi", "--audio-out", "out.wav")
@@ -141,7 +141,7 @@ def test_sound_is_kept_and_its_words_are_the_answer(server: Loopback, aiml: Aiml
     assert (found["text"], found["files"][0]["kind"], found["files"][0]["path"]) == ("Hello", "audio", "out.wav")
 
 
-def test_sound_of_responses_is_heard_once(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_audio_of_responses_is_saved_once(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     deltas = [("audio.delta", "QUJD"), ("audio.transcript.delta", "Hi"), ("audio.delta", "REVG")]
     events = [event({"type": f"response.{kind}", "delta": piece}) for kind, piece in deltas]
     part = {"type": "output_audio", "data": "QUJDREVG", "transcript": "Hi"}
@@ -151,13 +151,13 @@ def test_sound_of_responses_is_heard_once(server: Loopback, aiml: Aiml, tmp_path
     assert (tmp_path / "out.wav").read_bytes() == b"ABCDEF"
 
 
-def test_sound_that_nobody_keeps_is_worth_a_line(server: Loopback, aiml: Aiml) -> None:
+def test_audio_that_is_not_saved_gives_a_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta(audio={"data": "QUJD", "transcript": "Hi"}), STOP))
     assert aiml("chat", "hi").stderr == b"aiml: the answer has audio; --audio-out FILE saves it\n"
     assert aiml("chat", "hi", "-q").stderr == b""
 
 
-def test_the_sound_of_a_cut_answer_takes_no_files_place(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_audio_of_an_incomplete_answer_does_not_replace_a_file(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "out.wav").write_bytes(b"old")
     server.answer_with(stream(delta(audio={"data": "QUJD", "transcript": "Hi"}), end=b""))
     result = aiml("chat", "hi", "--audio-out", "out.wav")
@@ -165,7 +165,7 @@ def test_the_sound_of_a_cut_answer_takes_no_files_place(server: Loopback, aiml: 
     assert [path.read_bytes() for path in tmp_path.glob("out.wav.part*")] == [b"ABC"]
 
 
-def test_without_sound_there_is_no_file(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_without_audio_no_file_is_created(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(stream(delta("Hi"), STOP))
     assert aiml("chat", "hi", "--audio-out", "out.wav").returncode == 9
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
@@ -181,7 +181,7 @@ def test_without_sound_there_is_no_file(server: Loopback, aiml: Aiml, tmp_path: 
         ["--audio-out", "a", "-o", "./a"],
     ],
 )
-def test_a_place_that_cannot_be_written_is_known_before_paying(
+def test_a_path_that_cannot_be_written_is_refused_before_anything_is_sent(
     place: list[str], server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -194,7 +194,7 @@ def test_a_place_that_cannot_be_written_is_known_before_paying(
 # ---- pictures
 
 
-def test_pictures_are_kept_under_free_numbers(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_images_are_saved_under_unused_numbers(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     items = [drawn(), drawn(base64.b64encode(b"\xff\xd8\xffrest").decode()), said()]
     server.answer_with(completed(*items))
     assert aiml("respond", "hi", "--save-dir", "new").stdout == b"Hi\n"
@@ -206,7 +206,7 @@ def test_pictures_are_kept_under_free_numbers(server: Loopback, aiml: Aiml, tmp_
     assert [file["path"] for file in json.loads(again.stdout)["files"]] == ["new/image-2.png", "new/image-3.jpg"]
 
 
-def test_a_streamed_picture_is_kept_once(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_a_streamed_image_is_saved_once(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     partial = {"type": "response.image_generation_call.partial_image", "partial_image_b64": "AAAA"}
     done = {"type": "response.output_item.done", "output_index": 0, "item": drawn()}
     whole = {"type": "response.completed", "response": response_object(output=[drawn()])}
@@ -218,13 +218,13 @@ def test_a_streamed_picture_is_kept_once(server: Loopback, aiml: Aiml, tmp_path:
 
 @pytest.mark.promise("nothing-fetched")
 @pytest.mark.parametrize("url", ["https://a.example/x.png", "file:///etc/passwd", "data:image/png,raw", 7])
-def test_a_picture_elsewhere_is_not_fetched(url: Any, server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_an_image_at_another_address_is_not_fetched(url: Any, server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(stream(delta("Hi", images=[{"type": "image_url", "image_url": {"url": url}}]), STOP))
     aiml("chat", "hi", "--save-dir", "new")
     assert not (tmp_path / "new").exists()
 
 
-def test_pictures_of_chat_are_data_addresses(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_images_of_chat_are_read_from_data_addresses(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     picture = {"type": "image_url", "image_url": {"url": f"data:image/webp;base64,{PICTURE}"}}
     server.answer_with(stream(delta("Hi", images=[picture]), STOP))
     assert b"--save-dir" in aiml("chat", "hi").stderr
@@ -254,7 +254,7 @@ TOOLS = [
 
 
 @pytest.mark.parametrize(("item", "line"), TOOLS)
-def test_what_the_servers_tools_did_is_a_line(
+def test_each_call_of_a_hosted_tool_is_one_line(
     item: dict[str, Any], line: str | None, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(completed(item, said()))
@@ -262,7 +262,9 @@ def test_what_the_servers_tools_did_is_a_line(
     assert told == (f"aiml: {line}\n" if line else "")
 
 
-def test_code_is_one_line_and_whole_when_more_is_wanted(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_code_of_hosted_tools_is_one_line_or_complete_with_verbose(
+    server: Loopback, aiml: Aiml, tmp_path: Path
+) -> None:
     server.answer_with(completed(RAN, said()))
     lines = aiml("respond", "hi", "--save-dir", ".").stderr.decode().splitlines()
     assert lines[:2] == ["aiml: code interpreter: print(1) print(2)", "aiml: code interpreter wrote: 1 2"]
@@ -272,7 +274,7 @@ def test_code_is_one_line_and_whole_when_more_is_wanted(server: Loopback, aiml: 
     assert {"type": "notice", "text": "code interpreter: print(1)\nprint(2)"} in events
 
 
-def test_what_is_unknown_is_kept_in_the_servers_own_bytes(server: Loopback, aiml: Aiml) -> None:
+def test_unknown_items_are_kept_as_the_server_sent_them(server: Loopback, aiml: Aiml) -> None:
     unknown = event({"type": "response.brand_new.delta", "delta": "x"})
     server.answer_with(stream(unknown, event({"type": "response.completed", "response": response_object()})))
     assert unknown in aiml("respond", "hi", "--format", "raw").stdout

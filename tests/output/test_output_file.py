@@ -17,7 +17,7 @@ from aiml_cli.output import output_file
 from aiml_cli.output.output_file import OutputFile, is_stdout
 
 
-def test_a_complete_answer_takes_the_files_place(tmp_path: Path) -> None:
+def test_a_complete_answer_replaces_the_file(tmp_path: Path) -> None:
     target = tmp_path / "answer.md"
     target.write_text("old")
     file = OutputFile(str(target))
@@ -30,7 +30,7 @@ def test_a_complete_answer_takes_the_files_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("whole-or-told")
-def test_an_incomplete_answer_stays_beside_the_file(tmp_path: Path) -> None:
+def test_an_incomplete_answer_is_kept_in_a_partial_file(tmp_path: Path) -> None:
     target = tmp_path / "answer.md"
     target.write_text("old")
     file = OutputFile(str(target))
@@ -74,7 +74,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("private-files")
-def test_no_link_is_followed_out_of_the_part(tmp_path: Path) -> None:
+def test_no_link_is_followed_when_the_partial_file_is_written(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("keep")
     (tmp_path / "answer.md.part").symlink_to(elsewhere)
@@ -84,14 +84,14 @@ def test_no_link_is_followed_out_of_the_part(tmp_path: Path) -> None:
     assert elsewhere.read_text() == "keep"
 
 
-def test_an_earlier_part_is_kept(tmp_path: Path) -> None:
+def test_an_earlier_partial_file_is_kept(tmp_path: Path) -> None:
     (tmp_path / "answer.md.part").write_text("paid for")
     OutputFile(str(tmp_path / "answer.md")).close(complete=False)
     assert (tmp_path / "answer.md.part").read_text() == "paid for"
 
 
 @pytest.mark.parametrize("name", ["no/such/folder/answer.md", "folder", "file.txt/answer.md", "x" * 300])
-def test_a_path_that_cannot_be_opened_is_misuse(tmp_path: Path, name: str) -> None:
+def test_a_path_that_cannot_be_opened_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.txt").touch()
     before = sorted(tmp_path.rglob("*"))
@@ -128,7 +128,7 @@ def test_a_full_disk_is_an_error() -> None:
     file.close(complete=False)
 
 
-def test_a_place_that_vanished_is_told_with_where_the_answer_is(tmp_path: Path) -> None:
+def test_an_error_names_the_partial_file_if_the_folder_vanished(tmp_path: Path) -> None:
     target = tmp_path / "answer.md"
     file = OutputFile(str(target))
     file.write(b"the answer")
@@ -140,7 +140,7 @@ def test_a_place_that_vanished_is_told_with_where_the_answer_is(tmp_path: Path) 
     assert part.read_bytes() == b"the answer"
 
 
-def test_the_standard_output_itself_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+def test_standard_output_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as out:
         file = OutputFile(f"/dev/fd/{out.fileno()}")
         file.write(b"the answer")
@@ -187,14 +187,14 @@ def test_the_longest_names_can_be_written(tmp_path: Path, name: str, complete: b
 
 
 @pytest.mark.promise("output-names")
-def test_parts_of_long_names_do_not_collide(tmp_path: Path) -> None:
+def test_partial_files_of_long_names_do_not_collide(tmp_path: Path) -> None:
     files = [OutputFile(str(tmp_path / ("n" * 254 + letter))) for letter in "abc"]
     for file, text in zip(files, (b"a", b"b", b"c"), strict=True):
         file.write(text)
     assert [Path(file.close(complete=False)).read_bytes() for file in files] == [b"a", b"b", b"c"]
 
 
-def test_a_part_is_named_as_the_file_was_typed(tmp_path: Path) -> None:
+def test_a_partial_file_is_named_after_the_typed_path(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "link").symlink_to("sub/real")
     for name, part in [("a", "a.part"), ("./a", "./a.part1"), ("sub/../a", "sub/../a.part2"), ("link", None)]:
@@ -203,7 +203,7 @@ def test_a_part_is_named_as_the_file_was_typed(tmp_path: Path) -> None:
         assert file.close(complete=False) == (part or str(tmp_path / "sub/real.part"))
 
 
-def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
+def test_closing_twice_has_no_effect(tmp_path: Path) -> None:
     file = OutputFile(str(tmp_path / "answer.md"))
     file.write(b"new")
     assert [file.close(complete=True), file.close(complete=False)] == ["", ""]
@@ -230,7 +230,7 @@ def test_a_link_that_points_nowhere_yet_is_filled(tmp_path: Path) -> None:
 
 @pytest.mark.promise("output-names")
 @pytest.mark.parametrize("name", ["folder/", "new/", "loop", "sock", ".", "..", "/", "", "nul\0byte"])
-def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_path_that_is_not_a_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     with socket.socket(socket.AF_UNIX) as listener:
@@ -242,7 +242,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root may make a device")
-def test_a_disk_is_not_written_to(tmp_path: Path) -> None:
+def test_a_block_device_is_refused(tmp_path: Path) -> None:
     try:
         os.mknod(tmp_path / "disk", stat.S_IFBLK | 0o600, os.makedev(7, 250))
     except OSError:
@@ -268,7 +268,7 @@ def test_other_names_are_not_standard_output(name: str | None) -> None:
 
 @pytest.mark.promise("output-names")
 @pytest.mark.parametrize("kind", ["pipe", "socket", "file"])
-def test_a_descriptor_is_written_to_whatever_it_is(tmp_path: Path, kind: str) -> None:
+def test_a_descriptor_is_written_to_whatever_its_type(tmp_path: Path, kind: str) -> None:
     mine, theirs = socket.socketpair()
     reader, writer = os.pipe()
     with (tmp_path / "log").open("wb", buffering=0) as log:
@@ -301,7 +301,7 @@ def test_a_descriptor_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("reader-gone")
-def test_a_pipe_whose_reader_went_away_is_told_as_such(tmp_path: Path) -> None:
+def test_a_pipe_whose_reader_went_away_is_an_error_of_its_own(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
     file = OutputFile(str(tmp_path / "fifo"))
@@ -364,7 +364,7 @@ except UsageError as error:
         (0o1777, None, "part "),
     ],
 )
-def test_what_permissions_forbid_is_told_before_anything_is_sent(
+def test_missing_permissions_are_an_error_before_anything_is_sent(
     open_folder: Path, folder_mode: int, file_mode: int | None, message: str
 ) -> None:
 
@@ -384,7 +384,7 @@ def test_what_permissions_forbid_is_told_before_anything_is_sent(
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root may make a file immutable")
 @pytest.mark.parametrize("attribute", ["i", "a"])
-def test_a_file_that_may_not_change_is_refused_at_once(tmp_path: Path, attribute: str) -> None:
+def test_an_immutable_file_is_refused_at_once(tmp_path: Path, attribute: str) -> None:
     target = tmp_path / "answer.md"
     target.write_text("old")
     if subprocess.run(["chattr", f"+{attribute}", target], capture_output=True, check=False).returncode:
@@ -410,7 +410,7 @@ def test_a_program_that_runs_can_be_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("stopped-runs")
-def test_the_part_of_a_run_has_one_name_and_is_never_overwritten(tmp_path: Path) -> None:
+def test_the_partial_file_of_a_run_has_one_name_and_is_never_overwritten(tmp_path: Path) -> None:
     file = OutputFile("out.jsonl", is_resumable=True)
     file.write(b"{}\n")
     assert file.close(complete=False) == "out.jsonl.part"

@@ -22,11 +22,11 @@ def written(*batches: EventBatch, terminal: bool = False) -> list[bytes]:
     return writes
 
 
-def test_each_batch_goes_out_at_once() -> None:
+def test_each_batch_is_written_at_once() -> None:
     assert written([TextDelta("Hel"), TextDelta("lo")], [Finished("stop", 0)], [TextDelta("!\n")]) == [b"Hello", b"!\n"]
 
 
-def test_one_newline_is_added_where_it_lacks() -> None:
+def test_a_missing_final_newline_is_added() -> None:
     assert b"".join(written([TextDelta("Hi")])) == b"Hi\n"
     assert b"".join(written([TextDelta("Hi\n\n")])) == b"Hi\n\n"
     assert b"".join(written([TextDelta("Hi\n"), TextDelta("")])) == b"Hi\n"
@@ -51,7 +51,7 @@ def test_a_pipe_gets_the_text_byte_for_byte(batches: list[list[str]]) -> None:
 @pytest.mark.promise("no-driving")
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(st.sampled_from("\x1b[]2Jm\x9b\x07\r\u202e\U000e0041a\n")), max_size=5))
-def test_a_terminal_gets_nothing_that_drives_it(deltas: list[str]) -> None:
+def test_a_terminal_gets_no_control_sequence(deltas: list[str]) -> None:
     said: list[EventBatch] = [[TextDelta(delta)] for delta in deltas]
     shown = b"".join(written(*said, terminal=True)).decode()
     assert not set(shown) & set("\x1b\x9b\x07\r\u202e\U000e0041")

@@ -29,7 +29,7 @@ def told(screen: StderrRenderer, capsys: Capture, *batches: EventBatch, end: Ans
     return captured.err
 
 
-def test_reasoning_is_told_as_it_comes_and_ends_its_line_before_the_answer(capsys: Capture) -> None:
+def test_reasoning_is_shown_as_it_arrives_and_its_line_ends_before_the_answer(capsys: Capture) -> None:
     screen = aside()
     assert told(screen, capsys, [ReasoningDelta("Let me ")]) == "Let me "
     assert told(screen, capsys, [ReasoningDelta("see."), TextDelta("Yes"), TextDelta("!")]) == "see.\n"
@@ -45,7 +45,7 @@ def test_a_new_part_is_a_new_paragraph(capsys: Capture) -> None:
     assert told(aside(), capsys, batch, end=answer()) == "One!\n\nTwo\n"
 
 
-def test_reasoning_is_dim_where_colour_is_wanted(capsys: Capture) -> None:
+def test_reasoning_is_dim_if_color_is_on(capsys: Capture) -> None:
     assert (
         told(aside(color=True), capsys, [ReasoningDelta("a"), ReasoningDelta("b"), TextDelta("c")])
         == "\x1b[2mab\x1b[0m\n"
@@ -53,7 +53,7 @@ def test_reasoning_is_dim_where_colour_is_wanted(capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("thought", [ReasoningDelta("a", choice=1), ReasoningDelta("a")])
-def test_reasoning_that_is_not_wanted_is_not_told(capsys: Capture, thought: ReasoningDelta) -> None:
+def test_reasoning_can_be_switched_off(capsys: Capture, thought: ReasoningDelta) -> None:
     assert told(aside(reasoning=bool(thought.choice)), capsys, [thought, TextDelta("b")], end=answer()) == ""
 
 
@@ -62,7 +62,7 @@ def test_a_notice_is_a_line(capsys: Capture, line: str, *, notices: bool) -> Non
     assert told(aside(notices=notices), capsys, [Notice("web search: done")]) == line
 
 
-def test_refusals_and_tool_calls_are_told_at_the_end(capsys: Capture) -> None:
+def test_refusals_and_tool_calls_are_shown_at_the_end(capsys: Capture) -> None:
     end = answer(
         Choice(refusal="I will not."), Choice(1, tool_calls=(ToolCall("a", "look", '{"at"'), ToolCall("", "f", "")))
     )
@@ -77,14 +77,14 @@ def test_sources_are_numbered(capsys: Capture) -> None:
     assert told(aside(notices=False), capsys, end=end) == ""
 
 
-def test_usage_is_told_when_it_is_wanted(capsys: Capture) -> None:
+def test_usage_is_shown_on_request(capsys: Capture) -> None:
     end = answer(usage=Usage(3, 2, 5))
     assert told(aside(usage=True), capsys, end=end) == "aiml: 3 in · 2 out · 5 tokens\n"
     assert told(aside(usage=False), capsys, end=end) == ""
 
 
 @pytest.mark.promise("no-driving")
-def test_nothing_that_is_told_can_drive_a_terminal(capsys: Capture) -> None:
+def test_nothing_on_standard_error_controls_the_terminal(capsys: Capture) -> None:
     screen = aside(usage=True)
     calls = (ToolCall(EVIL, EVIL, EVIL),)
     end = answer(Choice(refusal=EVIL, tool_calls=calls), citations=(Citation(EVIL, EVIL),))
@@ -110,10 +110,10 @@ def test_nothing_that_is_told_can_drive_a_terminal(capsys: Capture) -> None:
         (Answer("chat", header_cost_usd=0.0), "$0"),
     ],
 )
-def test_usage_is_one_line_of_what_is_known(told: Answer, line: str) -> None:
+def test_usage_is_one_line_with_the_known_values(told: Answer, line: str) -> None:
     assert format_usage(told) == line
 
 
 @pytest.mark.parametrize("usage", [Usage(cost_usd=0.5), Usage(input_tokens=3), Usage(output_tokens=2, total_tokens=5)])
-def test_a_count_that_nobody_told_is_not_shown(usage: Usage) -> None:
+def test_an_unknown_count_is_not_shown(usage: Usage) -> None:
     assert "None" not in format_usage(Answer("chat", Completion(usage=usage)))

@@ -142,13 +142,13 @@ def test_a_picture_takes_no_more_than_the_screen(
     ],
     ids=lambda image: f"{len(image)}-{image[:8]!r}",
 )  # fmt: skip
-def test_what_is_no_picture_or_too_large_is_not_drawn(server: Loopback, image: bytes) -> None:
+def test_invalid_and_oversized_images_are_not_drawn(server: Loopback, image: bytes) -> None:
     server.answer_with(answer("chat", image, PNG))
     wrote, code, _ = run_on_pty(server, "chat", "-S", "hi", **ITERM)
     assert (code, wrote.count(b"\x1b]1337"), iterm(PNG) in wrote) == (0, 1, True)
 
 
-def test_of_many_pictures_the_first_are_drawn(server: Loopback) -> None:
+def test_only_the_first_of_many_images_are_drawn(server: Loopback) -> None:
     server.answer_with(answer("respond", *[make_png(n, n) for n in range(1, 21)]))
     wrote, _, _ = run_on_pty(server, "respond", "-S", "hi", **KITTY)
     assert wrote.count(b"\x1b_Ga=T") == 8
@@ -161,7 +161,9 @@ def test_of_many_pictures_the_first_are_drawn(server: Loopback) -> None:
         (KITTY, ["--format", "text"]), (KITTY, ["--json"]), (KITTY, ["--format", "jsonl"]), (KITTY, ["-x"]),
     ],
 )  # fmt: skip
-def test_elsewhere_nothing_is_drawn(server: Loopback, environ: dict[str, str], flags: list[str]) -> None:
+def test_other_terminals_and_formats_draw_no_images(
+    server: Loopback, environ: dict[str, str], flags: list[str]
+) -> None:
     server.answer_with(answer("chat", PNG))
     wrote, _, _ = run_on_pty(server, "chat", "-S", *flags, "hi", **{**CLEARED, **environ})
     assert (b"\x1b_G" in wrote, b"\x1b]1337" in wrote) == (False, False)
@@ -174,7 +176,7 @@ def test_a_pipe_and_a_file_get_no_picture(server: Loopback, aiml: Aiml, tmp_path
     assert ((tmp_path / "f.md").read_bytes(), b"\x1b_G" in wrote) == (b"Here.\n", False)
 
 
-def test_a_conversation_draws_and_goes_on(server: Loopback) -> None:
+def test_the_repl_draws_images_and_continues(server: Loopback) -> None:
     server.answer_with(answer("chat", PNG))
     with Console("chat", "-S", AIML_BASE_URL=server.url, **KITTY) as console:
         console.wait_for_prompt()
@@ -204,7 +206,7 @@ def test_a_conversation_draws_and_goes_on(server: Loopback) -> None:
         ({"TERM": "xterm-kitty", "TERM_PROGRAM": "tmux", "TMUX": "x"}, ""), ({"TERM": "xterm-kitty", "ZELLIJ": "0"}, ""),
     ],
 )  # fmt: skip
-def test_the_environment_alone_decides(environ: dict[str, str], protocol: str) -> None:
+def test_the_environment_alone_decides_which_protocol_is_used(environ: dict[str, str], protocol: str) -> None:
     assert choose_protocol(environ) == protocol
 
 
@@ -222,11 +224,11 @@ def test_the_size_is_read_from_the_first_bytes(data: bytes, expected: tuple[str,
 
 
 @given(st.sampled_from([b"", PNG[:8], PNG[:16], b"\xff\xd8\xff", b"GIF89a", WEBP[:12], WEBP[:16]]), st.binary())
-def test_no_bytes_are_too_odd(start: bytes, rest: bytes) -> None:
+def test_any_bytes_after_the_start_of_an_image_are_read_without_an_error(start: bytes, rest: bytes) -> None:
     picture = read_picture(start + rest)
     assert picture is None or (picture.width > 0 and picture.height > 0)
 
 
-def test_the_json_does_not_change(server: Loopback, aiml: Aiml) -> None:
+def test_json_output_does_not_change_on_such_a_terminal(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(answer("chat", PNG))
     assert json.loads(aiml("chat", "-S", "--json", "hi", **KITTY).stdout)["text"] == "Here."

@@ -94,7 +94,7 @@ WRECKS = [
 @pytest.mark.promise("broken-event")
 @BOTH
 @pytest.mark.parametrize(("name", "body", "words", "code"), WRECKS)
-def test_what_cannot_be_decompressed_is_told(
+def test_an_answer_that_cannot_be_decompressed_is_an_error(
     name: str, body: bytes, words: str, code: int, command: str, server: Loopback, ask: Ask
 ) -> None:
     server.answer_with(packed(body, name))
@@ -113,9 +113,7 @@ def test_a_compressed_stream_that_is_cut_keeps_its_text(server: Loopback, ask: A
 
 @pytest.mark.promise("servers-words")
 @pytest.mark.parametrize("name", ["gzip", "br"])
-def test_the_words_of_a_compressed_failure_are_shown_where_they_can_be_read(
-    name: str, server: Loopback, ask: Ask
-) -> None:
+def test_the_message_of_a_compressed_error_is_shown_if_it_can_be_read(name: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(packed(gzip.compress(b'{"error": "No."}'), name).replace(b"200 OK", b"400 Bad"))
     ending = ask("chat", "hi")
     assert (ending.code, ending.stdout) == (4, "")
@@ -132,7 +130,7 @@ def bomb(start: bytes) -> bytes:
 @pytest.mark.promise("memory")
 @pytest.mark.parametrize("start", [b"data: ", b'{"x": "'])
 @pytest.mark.parametrize("command", [["chat", "hi"], ["models"]])
-def test_a_bomb_ends_with_an_error_before_it_takes_the_memory(
+def test_a_decompression_bomb_is_an_error_before_it_takes_the_memory(
     command: list[str], start: bytes, server: Loopback
 ) -> None:
     server.answer_with(packed(bomb(start), "gzip"))
@@ -142,7 +140,7 @@ def test_a_bomb_ends_with_an_error_before_it_takes_the_memory(
 
 
 @pytest.mark.promise("memory")
-def test_a_bomb_of_many_small_events_ends_too(server: Loopback, ask: Ask) -> None:
+def test_a_decompression_bomb_of_many_small_events_is_an_error_too(server: Loopback, ask: Ask) -> None:
     raw = gzip.compress((b": " + b"x" * 1000 + b"\n\n") * (80 << 10))
     server.answer_with(packed(raw, "gzip"))
     ending = ask("chat", "hi")
@@ -156,7 +154,7 @@ def test_nothing_but_gzip_and_deflate_is_asked_for(server: Loopback, ask: Ask) -
     assert [each.get_header("accept-encoding") for each in server.requests] == ["gzip, deflate", "identity"]
 
 
-def test_every_fault_of_an_encoding_is_one_of_ours() -> None:
+def test_every_decompression_failure_is_an_error_of_the_program() -> None:
     for name in ("br", "gzip", "deflate"):
         with pytest.raises(AimlError):
             list(decompress(name, iter([b"\x00\x01\x02\x03" * 9])))

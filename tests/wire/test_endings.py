@@ -61,7 +61,7 @@ def test_a_finish_reason_decides_the_exit_code(
 
 @pytest.mark.promise("failed-ending")
 @pytest.mark.parametrize("reasons", [["length", "stop"], ["stop", "length"], ["stop", "error"], ["error", "stop"]])
-def test_the_worst_of_several_finish_reasons_counts(reasons: list[str], server: Loopback, ask: Ask) -> None:
+def test_the_worst_of_several_finish_reasons_decides(reasons: list[str], server: Loopback, ask: Ask) -> None:
     server.answer_with(stream(delta("Half"), *map(finish, reasons), DONE))
     assert ask("chat", "hi").code == (FAILED if "error" in reasons else CUT)
     server.answer_with(stream(delta("a", reasons[0]), delta("b", reasons[1], index=1), DONE))
@@ -108,7 +108,7 @@ def place_error(command: str, place: str, error: dict[str, Any]) -> bytes:
 @BOTH
 @pytest.mark.parametrize("name", ERRORS)
 @pytest.mark.parametrize("place", ["event", "named event", "line", "lines", "field", "answer"])
-def test_an_error_has_its_exit_code_wherever_it_stands(
+def test_an_error_has_its_exit_code_wherever_it_is_in_the_stream(
     place: str, name: str, command: str, server: Loopback, ask: Ask
 ) -> None:
     error, code = ERRORS[name]
@@ -124,7 +124,7 @@ def test_an_error_has_its_exit_code_wherever_it_stands(
 @pytest.mark.parametrize(
     "text", [b"<html><body>M-words</body></html>\n", b"upstream said M-words\n\n", b"data: upstream said M-words\n\n"]
 )
-def test_a_page_or_a_sentence_in_a_stream_is_why_it_has_no_end(
+def test_a_page_or_a_sentence_in_a_stream_explains_the_missing_end(
     text: bytes, command: str, server: Loopback, ask: Ask
 ) -> None:
     server.answer_with(stream(text_piece(command, "Half"), text))
@@ -149,7 +149,7 @@ def test_the_end_mark_may_be_written_in_other_ways(mark: bytes, command: str, se
 
 @pytest.mark.promise("terminal-event")
 @BOTH
-def test_what_follows_the_end_is_not_shown(command: str, server: Loopback, ask: Ask) -> None:
+def test_text_after_the_end_is_not_shown(command: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(stream(text_piece(command, "Hello"), normal_end(command), text_piece(command, " again")))
     assert ask(command, "hi") == (0, "Hello\n", "")
 
@@ -209,7 +209,7 @@ def test_a_complete_json_body_is_the_answer_however_the_connection_ends(
         ("respond", http_response(b'{"status":"completed","output":[{"type":"message","content":[]}]}')),
     ],
 )
-def test_an_empty_answer_is_complete_and_told_and_replaces_no_file(
+def test_an_empty_answer_is_complete_with_a_notice_and_replaces_no_file(
     command: str, answer: bytes, server: Loopback, ask: Ask, tmp_path: Path
 ) -> None:
     server.answer_with(answer)
@@ -225,7 +225,7 @@ def test_an_empty_answer_is_complete_and_told_and_replaces_no_file(
 
 
 @pytest.mark.promise("empty")
-def test_a_tool_call_or_a_refusal_is_no_empty_answer(server: Loopback, ask: Ask) -> None:
+def test_a_tool_call_or_a_refusal_is_not_an_empty_answer(server: Loopback, ask: Ask) -> None:
     call = {"index": 0, "id": "c", "function": {"name": "look", "arguments": "{}"}}
     server.answer_with(stream(delta(tool_calls=[call]), finish("tool_calls"), DONE))
     assert "empty" not in ask("chat", "hi").stderr

@@ -69,7 +69,7 @@ CASES = [(command, form) for command in COMMANDS for form in build_replies(comma
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize(("report", "code", "is_retried"), ERRORS, ids=json.dumps)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_error_before_any_output_is_that_of_a_status(
+def test_an_error_before_any_output_is_handled_like_an_error_status(
     command: str, report: dict[str, Any], code: int, is_retried: bool, server: Loopback, ask: Ask
 ) -> None:
     """A third of the forms each time, so that every form is in several errors of each kind."""
@@ -86,7 +86,7 @@ def test_an_error_before_any_output_is_that_of_a_status(
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize("flags", [[], ["--json"], ["--no-stream"]], ids=str)
 @pytest.mark.parametrize(("command", "form"), CASES)
-def test_after_an_early_error_the_answer_is_shown_as_if_it_were_the_first(
+def test_after_an_early_error_the_answer_of_the_retry_is_shown(
     command: str, form: str, flags: list[str], server: Loopback, ask: Ask
 ) -> None:
     reply = build_replies(command, {"code": "rate_limit_exceeded"})[form]
@@ -104,7 +104,7 @@ def test_after_an_early_error_the_answer_is_shown_as_if_it_were_the_first(
 @pytest.mark.promise("sent-once")
 @pytest.mark.parametrize(("report", "code"), [(report, code) for report, code, _ in ERRORS], ids=str)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_after_output_an_error_ends_the_call_with_the_code_of_its_kind(
+def test_an_error_after_output_ends_the_call_with_its_exit_code(
     command: str, report: dict[str, Any], code: int, server: Loopback, ask: Ask
 ) -> None:
     error = event({"type": "error", "error": {"message": WORDS, **report}})
@@ -116,13 +116,13 @@ def test_after_output_an_error_ends_the_call_with_the_code_of_its_kind(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_raw_bytes_that_are_written_are_not_asked_for_again(command: str, server: Loopback, ask: Ask) -> None:
+def test_after_raw_output_the_request_is_not_retried(command: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(json_response({"error": {"message": WORDS, "code": 429}}, "200 OK", "Retry-After: 0"))
     ending = ask(command, "hi", "--format", "raw", retries=2)
     assert (ending.code, len(server.requests), ending.stdout.count(WORDS)) == (5, 1, 1)
 
 
-def test_raw_bytes_that_are_written_are_not_asked_of_another_model(server: Loopback, ask: Ask) -> None:
+def test_after_raw_output_no_other_model_is_asked(server: Loopback, ask: Ask) -> None:
     server.answer_with(json_response({"error": {"message": WORDS, "type": "overloaded_error"}}))
     ending = ask("chat", "hi", "--format", "raw", "-m", "a,b")
     assert (ending.code, len(server.requests), ending.stdout.count(WORDS)) == (6, 1, 1)
@@ -216,7 +216,7 @@ def test_a_404_says_what_to_do(command: str, body: Any, advice: str, server: Loo
         ("404 Not Found", 4, {"error": {"message": "Invalid URL (POST /v1/responses)"}}),
     ],
 )
-def test_of_an_endpoint_that_a_server_lacks_the_other_one_is_named(
+def test_a_missing_endpoint_is_an_error_that_names_the_other_one(
     command: str, other: str, status: str, code: int, body: Any, server: Loopback, ask: Ask
 ) -> None:
     server.answer_with(json_response(body, status))
@@ -232,7 +232,7 @@ def test_of_an_endpoint_that_a_server_lacks_the_other_one_is_named(
         "Response resp_9 belongs to another project",
     ],
 )
-def test_a_foreign_response_is_not_called_a_matter_of_credit(message: str, server: Loopback, ask: Ask) -> None:
+def test_a_response_of_another_account_is_not_an_error_about_credit(message: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(json_response({"detail": message}, "403 Forbidden"))
     ending = ask("respond", "--previous-response-id", "resp_9", "hi")
     assert (ending.code, "another key or account" in ending.stderr) == (3, True)

@@ -35,7 +35,7 @@ def answer_object(result: Any) -> Any:
 @pytest.mark.promise("metadata")
 @pytest.mark.parametrize("place", ["chunk", "choice", "whole", "response", "whole response"])
 @pytest.mark.parametrize("name", USAGES)
-def test_usage_is_read_where_it_can_be(name: str, place: str, server: Loopback, ask: Ask) -> None:
+def test_usage_is_read_if_it_is_valid(name: str, place: str, server: Loopback, ask: Ask) -> None:
     usage, counts = USAGES[name]
     choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
     message = {"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}
@@ -133,7 +133,7 @@ HEARTBEATS = ("2023-02-20 08:40:33", "5", '""', "null", "ping", "[]", '{"type":"
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("name", [b"", b"event: ping\n", b"event: status\n", b"event: keepalive\n"])
 @pytest.mark.parametrize("data", HEARTBEATS)
-def test_what_keeps_the_connection_open_is_skipped(
+def test_events_that_keep_the_connection_open_are_skipped(
     data: str, name: bytes, command: str, server: Loopback, ask: Ask
 ) -> None:
     if command == "chat":
@@ -152,7 +152,7 @@ PLACEHOLDERS: list[dict[str, Any]] = [{}, {"id": "", "model": "", "created": 0, 
 @pytest.mark.promise("metadata")
 @pytest.mark.parametrize("first", [*PLACEHOLDERS, {"id": None, "model": None, "created": None, "created_at": None}])
 @pytest.mark.parametrize("name", ["chat", "respond"])
-def test_a_model_that_is_named_last_is_told(name: str, first: dict[str, Any], server: Loopback, ask: Ask) -> None:
+def test_the_model_that_is_named_last_is_shown(name: str, first: dict[str, Any], server: Loopback, ask: Ask) -> None:
     final = {"id": "r1", "model": "late", "created": 5, "created_at": 5}
     if name == "chat":
         end = event({**final, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})

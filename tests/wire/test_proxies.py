@@ -38,7 +38,7 @@ def through(ask: Ask, clean: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
 
 @pytest.mark.promise("odd-environment")
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_a_proxy_is_used_and_learns_neither_key_nor_prompt(name: str, far: Loopback, through: Ask) -> None:
+def test_a_proxy_is_used_and_sees_neither_key_nor_prompt(name: str, far: Loopback, through: Ask) -> None:
     with Proxy(far.port) as proxy:
         assert through(**{name: proxy.url}) == (0, "Hello\n", "")
     (head,) = proxy.request_heads
@@ -60,7 +60,7 @@ REFUSALS = [
 
 @pytest.mark.promise("odd-environment")
 @pytest.mark.parametrize(("reply", "words", "code"), REFUSALS)
-def test_a_proxy_that_does_not_open_the_way_is_told(
+def test_a_proxy_that_refuses_the_tunnel_is_an_error(
     reply: bytes, words: str, code: int, far: Loopback, through: Ask
 ) -> None:
     with Proxy(far.port, reply) as proxy:
@@ -70,14 +70,14 @@ def test_a_proxy_that_does_not_open_the_way_is_told(
 
 
 @pytest.mark.promise("timeouts")
-def test_a_proxy_that_says_nothing_is_given_up(server: Loopback, through: Ask) -> None:
+def test_a_proxy_that_never_answers_is_an_error(server: Loopback, through: Ask) -> None:
     server.answer_with(SILENCE)
     ending = through(timeout=0.3, HTTPS_PROXY=f"http://127.0.0.1:{server.port}")
     assert (ending.code, "no answer in time" in ending.stderr) == (7, True)
 
 
 @pytest.mark.promise("timeouts")
-def test_a_server_behind_a_proxy_that_says_nothing_is_given_up(far: Loopback, through: Ask) -> None:
+def test_a_server_that_never_answers_through_a_proxy_is_an_error(far: Loopback, through: Ask) -> None:
     far.scripts[:] = [(SILENCE,)]
     with Proxy(far.port) as proxy:
         ending = through(timeout=0.4, HTTPS_PROXY=proxy.url)
@@ -101,7 +101,7 @@ ODD = [
 
 @pytest.mark.promise("odd-environment")
 @pytest.mark.parametrize(("variables", "words", "code"), ODD)
-def test_an_odd_proxy_is_told_in_one_line(
+def test_an_invalid_proxy_is_an_error_of_one_line(
     variables: dict[str, str], words: str, code: int, far: Loopback, through: Ask
 ) -> None:
     ending = through(**variables)
@@ -128,7 +128,7 @@ def test_a_server_on_this_machine_is_asked_whatever_the_proxy_variables_say(
 
 @pytest.mark.promise("odd-environment")
 @pytest.mark.parametrize("none", ["::1", "localhost,::1,10.0.0.0/8", "[", ",,"])
-def test_exceptions_with_ipv6_do_not_take_the_proxy_away(none: str, far: Loopback, through: Ask) -> None:
+def test_ipv6_addresses_in_no_proxy_do_not_disable_the_proxy(none: str, far: Loopback, through: Ask) -> None:
     with Proxy(far.port) as proxy:
         ending = through(HTTPS_PROXY=proxy.url, NO_PROXY=none)
     assert ending == (0, "Hello\n", "")

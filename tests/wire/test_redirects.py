@@ -26,7 +26,7 @@ def other() -> Loopback:
 @pytest.mark.promise("key-bound")
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_question_is_never_redirected(
+def test_a_prompt_never_follows_a_redirect(
     kind: str, command: str, server: Loopback, other: Loopback, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
@@ -35,7 +35,7 @@ def test_a_question_is_never_redirected(
             server.answer_with(to(place, kind))
             ending = ask(command, PROMPT, retries=2)
             assert (ending.code, ending.stdout) == (4, "")
-            assert f"it points to {place}" in ending.stderr
+            assert f"it redirects to {place}" in ending.stderr
     assert (len(server.requests), other.requests) == (2, [])
 
 
@@ -51,7 +51,7 @@ GETS = [
 @pytest.mark.promise("key-bound")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("command", "reply", "words"), GETS)
-def test_a_get_is_redirected_on_its_origin(
+def test_a_get_request_follows_a_redirect_on_its_origin(
     command: list[str], reply: bytes, words: str, kind: str, server: Loopback, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
@@ -66,7 +66,7 @@ def test_a_get_is_redirected_on_its_origin(
 @pytest.mark.promise("key-bound")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("command", "reply", "words"), GETS)
-def test_a_get_is_not_redirected_elsewhere(
+def test_a_get_request_does_not_follow_a_redirect_to_another_origin(
     command: list[str], reply: bytes, words: str, kind: str, server: Loopback, other: Loopback, ask: Ask,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -76,7 +76,7 @@ def test_a_get_is_not_redirected_elsewhere(
         ending = ask(*command)
     assert (words in ending.stdout, len(server.requests), other.requests) == (False, 1, [])
     if command != ["config", "check"]:  # it prints a line for each check, without hints
-        assert f"it points to {other.url}/models" in ending.stderr
+        assert f"it redirects to {other.url}/models" in ending.stderr
 
 
 @pytest.mark.promise("key-bound")
@@ -87,7 +87,7 @@ def test_a_get_is_not_redirected_elsewhere(
         "http://user:word@127.0.0.1:{port}/", "\\\\evil.test", "http://127.0.0.1:{port}@evil.test/", "http://[",
     ],
 )  # fmt: skip
-def test_what_only_looks_like_the_same_origin_is_another(place: str, server: Loopback, ask: Ask) -> None:
+def test_an_address_that_only_looks_like_the_same_origin_is_another(place: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(to(place.format(port=server.port)))
     server.answer_with(http_response(b"", "404 Not Found"))
     ending = ask("models")
@@ -97,7 +97,7 @@ def test_what_only_looks_like_the_same_origin_is_another(place: str, server: Loo
 
 
 @pytest.mark.promise("key-bound")
-def test_a_redirect_without_end_ends_after_five(server: Loopback, ask: Ask) -> None:
+def test_endless_redirects_end_after_five(server: Loopback, ask: Ask) -> None:
     server.answer_with(to("/again"))
     ending = ask("models")
     assert (ending.code, len(server.requests)) == (4, 6)
@@ -105,7 +105,9 @@ def test_a_redirect_without_end_ends_after_five(server: Loopback, ask: Ask) -> N
 
 
 @pytest.mark.promise("key-secret")
-def test_a_key_in_the_place_is_not_shown(server: Loopback, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_the_address_of_a_redirect_is_not_shown(
+    server: Loopback, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
     server.answer_with(to(f"/x?key={KEY}"))
     server.answer_with(to(f"http://evil.test/x?key={KEY}"))

@@ -18,7 +18,7 @@ def refusal(status: int, *headers: str, words: str = "Not now.") -> bytes:
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("command", ["chat", "respond --no-stream", "chat --no-stream"])
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 501, 502, 503, 504, 520, 529, 599])
-def test_what_may_pass_is_sent_again_and_told(status: int, command: str, server: Loopback, ask: Ask) -> None:
+def test_a_temporary_error_is_retried_with_a_notice(status: int, command: str, server: Loopback, ask: Ask) -> None:
     for _ in range(2):
         server.answer_with(refusal(status, "Retry-After: 0"))
     server.answer_with(json_response(ANSWER))
@@ -51,7 +51,7 @@ def test_each_try_has_an_id_of_its_own(server: Loopback, ask: Ask) -> None:
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("header", ["", "Retry-After: 0", "x-should-retry: true"])
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
-def test_what_will_not_change_is_sent_once(status: int, header: str, server: Loopback, ask: Ask) -> None:
+def test_a_permanent_error_is_not_retried(status: int, header: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(refusal(status, *filter(None, [header])))
     ending = ask("chat", "hi", retries=2)
     assert (ending.code in (3, 4), ending.stdout, len(server.requests)) == (True, "", 1)
@@ -61,7 +61,7 @@ def test_what_will_not_change_is_sent_once(status: int, header: str, server: Loo
 @pytest.mark.parametrize(
     "words", ["insufficient_quota", "budget_exceeded", "You ran out of credits", "billing hard limit", "Top up, please"]
 )
-def test_a_rate_limit_that_speaks_of_credit_is_asked_once(words: str, server: Loopback, ask: Ask) -> None:
+def test_a_rate_limit_for_missing_credit_is_not_retried(words: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(refusal(429, words=words))
     ending = ask("chat", "hi", retries=2)
     assert (ending.code, len(server.requests), "billing" in ending.stderr) == (3, 1, True)
@@ -77,7 +77,7 @@ def test_a_rate_limit_that_speaks_of_credit_is_asked_once(words: str, server: Lo
         ("insufficient_quota", 3, 1),
     ],
 )
-def test_a_servers_wish_for_another_try_counts_more_than_its_words(
+def test_a_retry_header_takes_precedence_over_the_message(
     header: str, words: str, code: int, requests: int, server: Loopback, ask: Ask
 ) -> None:
     server.answer_with(refusal(429, header, words=words))
@@ -98,7 +98,7 @@ def date(seconds: float) -> str:
         "x-should-retry: true\r\nRetry-After: 0",
     ],
 )  # fmt: skip
-def test_the_servers_pace_is_kept(header: str, server: Loopback, ask: Ask) -> None:
+def test_the_pause_that_the_server_asks_for_is_kept(header: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(refusal(429, header))
     server.answer_with(HELLO)
     ending = ask("chat", "hi", retries=1)
@@ -112,7 +112,7 @@ def test_the_servers_pace_is_kept(header: str, server: Loopback, ask: Ask) -> No
     ("wish", "hint"),
     [("121", "ask again in 121 s"), ("86400", "ask again in 86400 s"), ("LATER", "ask again in ")],
 )
-def test_a_wish_too_long_ends_at_once_and_is_told(
+def test_a_requested_pause_that_is_too_long_is_an_error_at_once(
     wish: str, hint: str, status: int, server: Loopback, ask: Ask
 ) -> None:
     server.answer_with(refusal(status, f"Retry-After: {wish.replace('LATER', date(4000))}"))
@@ -132,7 +132,7 @@ def test_an_invalid_pause_or_a_time_in_the_past_is_ignored(wish: str, server: Lo
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_server_may_forbid_another_try(status: int, server: Loopback, ask: Ask) -> None:
+def test_a_server_can_forbid_a_retry(status: int, server: Loopback, ask: Ask) -> None:
     server.answer_with(refusal(status, "x-should-retry: false"))
     ask("chat", "hi", retries=2)
     assert len(server.requests) == 1
@@ -140,7 +140,7 @@ def test_a_server_may_forbid_another_try(status: int, server: Loopback, ask: Ask
 
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("steps", [(), (RESET,), (b"HTTP/1.1 2",)], ids=repr)
-def test_a_connection_that_ends_without_a_word_is_tried_again(
+def test_a_connection_that_ends_without_a_response_is_retried(
     steps: tuple[Step, ...], server: Loopback, ask: Ask
 ) -> None:
     server.answer_with(*steps)
@@ -152,7 +152,7 @@ def test_a_connection_that_ends_without_a_word_is_tried_again(
 
 @pytest.mark.promise("sent-once")
 @pytest.mark.parametrize("flags", [[], ["--format", "json"], ["--format", "jsonl"], ["--format", "raw"]])
-def test_nothing_is_sent_again_after_the_first_word(flags: list[str], server: Loopback, ask: Ask) -> None:
+def test_nothing_is_retried_after_the_first_text(flags: list[str], server: Loopback, ask: Ask) -> None:
     server.answer_with(stream(delta("Hel"), end=b""))
     server.answer_with(HELLO)
     ending = ask("chat", "hi", *flags, retries=5)
@@ -160,14 +160,14 @@ def test_nothing_is_sent_again_after_the_first_word(flags: list[str], server: Lo
 
 
 @pytest.mark.promise("retries")
-def test_zero_retries_are_one_try(server: Loopback, ask: Ask) -> None:
+def test_with_zero_retries_the_request_is_sent_once(server: Loopback, ask: Ask) -> None:
     server.answer_with(NO)
     assert ask("chat", "hi", retries=0).code == 6
     assert len(server.requests) == 1
 
 
 @pytest.mark.promise("retries")
-def test_a_quiet_user_is_told_of_the_end_alone(server: Loopback, ask: Ask) -> None:
+def test_quiet_hides_the_notices_of_retries(server: Loopback, ask: Ask) -> None:
     server.answer_with(http_response(b"", "503 Busy", "text/plain", "Retry-After: 0"))
     ending = ask("chat", "hi", "-q", retries=2)
     assert (len(server.requests), "trying again" in ending.stderr, ending.code) == (3, False, 6)

@@ -48,7 +48,7 @@ ENDLESS = {
 
 @pytest.mark.promise("memory")
 @pytest.mark.parametrize("what", ENDLESS)
-def test_what_has_no_end_is_ended_with_an_error(what: str, server: Loopback) -> None:
+def test_an_endless_answer_is_an_error(what: str, server: Loopback) -> None:
     server.answer_with(*ENDLESS[what])
     code, size, shown = measure_peak_memory(server, "chat", "hi", "--retries", "0")
     assert (code, shown) == (6, b"")
@@ -57,7 +57,7 @@ def test_what_has_no_end_is_ended_with_an_error(what: str, server: Loopback) -> 
 
 @pytest.mark.promise("memory")
 @pytest.mark.parametrize("command", [["models"], ["usage"], ["config", "check"], ["respond", "--show", "resp_1"]])
-def test_no_command_reads_without_end(command: list[str], server: Loopback) -> None:
+def test_no_command_reads_an_endless_response(command: list[str], server: Loopback) -> None:
     server.answer_with(JSON_HEAD + b'{"x": "', Flood(b"x" * 65536, 200 * MIB))
     code, size, shown = measure_peak_memory(server, *command)
     assert (code in (0, 4, 6, 8), size < 400 << 10) == (True, True)

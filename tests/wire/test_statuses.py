@@ -64,7 +64,9 @@ def answer(status: int, body: Any, content_type: str) -> bytes:
     ("status", "form"),
     [(status, form) for status in STATUSES for form in BODIES if status in (400, 429, 500) or form in SOME],
 )
-def test_a_failing_status_is_told_in_the_servers_words(status: int, form: str, server: Loopback, ask: Ask) -> None:
+def test_an_error_status_is_shown_with_the_message_of_the_server(
+    status: int, form: str, server: Loopback, ask: Ask
+) -> None:
     server.answer_with(answer(status, *BODIES[form]))
     ending = ask("chat", "hi")
     assert (ending.code in meant(status), ending.stdout, len(server.requests)) == (True, "", 1)
@@ -77,7 +79,9 @@ def test_a_failing_status_is_told_in_the_servers_words(status: int, form: str, s
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("form", SILENT)
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
-def test_a_failure_without_words_is_told_too(status: int, form: str, command: str, server: Loopback, ask: Ask) -> None:
+def test_an_error_status_without_a_message_is_shown_too(
+    status: int, form: str, command: str, server: Loopback, ask: Ask
+) -> None:
     server.answer_with(answer(status, SILENT[form], "application/json"))
     ending = ask(command, "hi")
     assert (ending.code in meant(status), ending.stdout) == (True, "")
@@ -86,7 +90,7 @@ def test_a_failure_without_words_is_told_too(status: int, form: str, command: st
 
 @pytest.mark.promise("servers-words")
 @pytest.mark.parametrize("words", ["line\n" * 100, "x" * 100_000, "\n".join("y" * 1000 for _ in range(50))])
-def test_long_words_are_shortened(words: str, server: Loopback, ask: Ask) -> None:
+def test_long_error_messages_are_shortened(words: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(json_response({"error": {"message": words}}, "500 Oops"))
     ending = ask("chat", "hi")
     assert len(ending.stderr.splitlines()) <= 5
@@ -103,7 +107,7 @@ def test_long_words_are_shortened(words: str, server: Loopback, ask: Ask) -> Non
         STREAM.replace(b"200 OK", b"500 Oops") + chunk(event({"error": WORDS})) + END,
     ],
 )
-def test_the_words_count_even_where_the_reply_is_cut(reply: bytes, server: Loopback, ask: Ask) -> None:
+def test_the_message_counts_even_if_the_response_is_cut(reply: bytes, server: Loopback, ask: Ask) -> None:
     server.answer_with(reply)
     ending = ask("chat", "hi")
     assert (ending.code, WORDS in ending.stderr) == (6, True)
@@ -139,7 +143,7 @@ UNDER_200 = [
 @pytest.mark.promise("servers-words")
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize(("reply", "words", "code"), UNDER_200)
-def test_what_is_no_answer_is_none_under_200_either(
+def test_an_error_under_200_is_an_error(
     reply: bytes, words: str, code: int, command: str, server: Loopback, ask: Ask
 ) -> None:
     server.answer_with(reply)

@@ -86,7 +86,7 @@ LOOSE: list[Any] = [
 
 @pytest.mark.promise("any-legal-stream")
 @pytest.mark.parametrize("chunks", LOOSE)
-def test_what_is_missing_or_null_is_nothing(chunks: list[Any], server: Loopback, ask: Ask) -> None:
+def test_missing_and_null_fields_are_ignored(chunks: list[Any], server: Loopback, ask: Ask) -> None:
     noise = b"".join(map(event, chunks))
     server.answer_with(
         HEAD + noise + delta("Hel") + noise + delta("lo") + delta(finish="stop") + noise + event("[DONE]")

@@ -19,7 +19,9 @@ def test_a_server_with_a_good_certificate_is_asked(clean: Path, ask: Ask) -> Non
 
 
 @pytest.mark.promise("key-bound")
-def test_the_systems_variable_names_certificates_too(clean: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_of_the_system_names_certificates_too(
+    clean: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", certificates.write_bundle(clean))
     with Loopback(tls=certificates.make_context()) as server:
         server.answer_with(HELLO)
@@ -35,7 +37,7 @@ WRONG = {
 
 @pytest.mark.promise("key-bound")
 @pytest.mark.parametrize("fault", WRONG)
-def test_a_wrong_certificate_gets_neither_key_nor_prompt(
+def test_a_server_with_an_invalid_certificate_gets_neither_key_nor_prompt(
     fault: str, clean: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make, words = WRONG[fault]
@@ -58,7 +60,7 @@ def test_no_variable_switches_the_check_off(name: str, ask: Ask, monkeypatch: py
         assert server.requests == []
 
 
-def test_a_server_that_speaks_no_tls_is_told(server: Loopback, ask: Ask) -> None:
+def test_a_server_without_tls_is_an_error(server: Loopback, ask: Ask) -> None:
     server.skips_request = True
     server.answer_with(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     ending = ask("chat", "hi", url=server.url.replace("http:", "https:"), retries=2)
@@ -66,7 +68,7 @@ def test_a_server_that_speaks_no_tls_is_told(server: Loopback, ask: Ask) -> None
     assert "no TLS connection: wrong version number" in ending.stderr
 
 
-def test_a_server_that_speaks_tls_alone_is_told(ask: Ask) -> None:
+def test_plain_http_to_a_tls_server_is_an_error(ask: Ask) -> None:
     with Loopback(tls=certificates.make_context()) as server:
         server.answer_with(HELLO)
         ending = ask("chat", "hi", url=server.url.replace("https:", "http:"))
@@ -74,7 +76,7 @@ def test_a_server_that_speaks_tls_alone_is_told(ask: Ask) -> None:
 
 
 @pytest.mark.promise("timeouts")
-def test_a_handshake_that_does_not_come_is_given_up(server: Loopback, ask: Ask) -> None:
+def test_a_missing_handshake_is_an_error_in_time(server: Loopback, ask: Ask) -> None:
     server.skips_request = True
     server.answer_with(SILENCE)
     ending = ask("chat", "hi", url=server.url.replace("http:", "https:"), timeout=0.3)
@@ -82,7 +84,7 @@ def test_a_handshake_that_does_not_come_is_given_up(server: Loopback, ask: Ask) 
 
 
 @pytest.mark.promise("timeouts")
-def test_headers_that_drip_through_tls_are_given_up(clean: Path, ask: Ask) -> None:
+def test_slow_headers_through_tls_are_an_error_in_time(clean: Path, ask: Ask) -> None:
     with Loopback(tls=certificates.make_context()) as server:
         server.answer_with(Drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000))
         ending = ask("chat", "hi", "--ca-bundle", certificates.write_bundle(clean), url=server.url, timeout=0.4)
@@ -90,6 +92,6 @@ def test_headers_that_drip_through_tls_are_given_up(clean: Path, ask: Ask) -> No
 
 
 @pytest.mark.parametrize("place", ["/no/such/file", "/dev/null", "/"])
-def test_certificates_that_cannot_be_read_are_told(place: str, ask: Ask) -> None:
+def test_certificates_that_cannot_be_read_are_an_error(place: str, ask: Ask) -> None:
     ending = ask("chat", "hi", "--ca-bundle", place, url="https://127.0.0.1:9/v1")
     assert (ending.code, ending.stdout, "no certificates could be read" in ending.stderr) == (2, "", True)

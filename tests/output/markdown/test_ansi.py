@@ -52,7 +52,7 @@ def test_no_line_is_wider_than_the_width(spans: list[Span], width: int) -> None:
 
 
 @given(SPANS, st.integers(1, 40))
-def test_nothing_but_blanks_is_lost(spans: list[Span], width: int) -> None:
+def test_only_spaces_are_lost(spans: list[Span], width: int) -> None:
     drawn = "".join(map(unstyle, wrap_lines(spans, width)))
     assert drawn.replace(" ", "") == "".join(span.text for span in spans).replace(" ", "")
 
@@ -63,7 +63,7 @@ def test_nothing_but_blanks_is_lost(spans: list[Span], width: int) -> None:
 @example(TONE * 9, 3)
 @example(FAMILY * 3, 3)
 @example("क्षि" * 9, 3)
-def test_no_character_is_torn(text: str, width: int) -> None:
+def test_no_character_is_split(text: str, width: int) -> None:
     joined = "".join(text.split())
     expected = list(iter_graphemes(joined))
     drawn = [cluster for line in wrap_lines([Span(joined)], width) for cluster in iter_graphemes(line)]
@@ -154,18 +154,18 @@ def test_an_address_between_ideographs_is_never_broken(before: str, after: str) 
         ("f(\n  x)", 8, ["run the", "f(", "  x),", "now"]),
     ],
 )
-def test_code_is_broken_only_at_its_blanks(code: str, width: int, lines: list[str]) -> None:
+def test_code_is_broken_only_at_its_spaces(code: str, width: int, lines: list[str]) -> None:
     drawn = wrap_lines([Span("run the "), Span(code, CODE), Span(", now")], width)
     assert [unstyle(line) for line in drawn] == lines
 
 
 @given(st.lists(st.sampled_from(["x", "yy", "漢字", FLAG, " ", "  "]), max_size=30).map("".join), st.integers(4, 20))
-def test_code_loses_one_blank_at_a_break_and_nothing_else(code: str, width: int) -> None:
+def test_code_loses_only_one_space_at_a_line_break(code: str, width: int) -> None:
     drawn = [unstyle(line) for line in wrap_lines([Span(code, f"1;{CODE}")], width)]
     assert " ".join(drawn) == code
 
 
-def test_a_style_goes_over_the_blanks_in_it() -> None:
+def test_a_style_includes_the_spaces_in_it() -> None:
     assert wrap_lines([Span("a b", "1"), Span(" c")], 9) == ["\x1b[1ma b\x1b[m c"]
 
 
@@ -184,7 +184,7 @@ def test_neighbors_share_a_link_and_no_link_is_left_open() -> None:
     assert (measure_width(line), strip_styles(line)) == (4, "abcd")
 
 
-def test_links_and_colors_are_removed_each_alone() -> None:
+def test_links_and_colors_can_be_removed_separately() -> None:
     line = join_spans([Span("a", "1;36", "https://x/36m")])
     assert strip_links(line) == "\x1b[1;36ma\x1b[m"
     assert strip_colors(line) == "\x1b[1m\x1b]8;;https://x/36m\x1b\\a\x1b]8;;\x1b\\\x1b[m"
@@ -302,7 +302,7 @@ def test_links_reach_only_terminals_that_show_them(
         ("…─①", 3, 3),
     ],
 )
-def test_widths_are_those_of_modern_terminals_and_the_most_that_others_take(text: str, width: int, most: int) -> None:
+def test_widths_are_those_of_wcwidth_with_a_maximum_for_other_terminals(text: str, width: int, most: int) -> None:
     assert (text_width(text), max_text_width(text)) == (width, most)
     assert wcswidth(text) == width
 
@@ -313,7 +313,7 @@ def test_characters_are_split_as_unicode_says(text: str) -> None:
 
 
 @given(TEXTS, st.integers(0, 20), st.integers(0, 3))
-def test_what_fits_is_whole_characters(text: str, width: int, minimum: int) -> None:
+def test_text_is_cut_only_between_whole_characters(text: str, width: int, minimum: int) -> None:
     count = count_fitting(text, width, minimum=minimum)
     assert text[:count] == "" or list(iter_graphemes(text))[: len(list(iter_graphemes(text[:count])))] == list(
         iter_graphemes(text[:count])

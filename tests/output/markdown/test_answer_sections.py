@@ -41,7 +41,7 @@ def draw(text: str, sizes: list[int], *, is_json: bool = False, hides_reasoning:
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize("indent", [None, 0, 4])
 @pytest.mark.parametrize("document", [DOCUMENT, [DOCUMENT, 1], {}, [], [[1, 2], [3]], ["a", "b"], [None]])
-def test_json_is_indented_and_its_strings_stay_as_they_are(document: Any, indent: int | None, size: int) -> None:
+def test_json_is_indented_and_its_strings_are_unchanged(document: Any, indent: int | None, size: int) -> None:
     for ensure_ascii in (True, False):
         text = json.dumps(document, indent=indent, ensure_ascii=ensure_ascii)
         assert draw(text, [size]) == json.dumps(document, indent=2, ensure_ascii=ensure_ascii)
@@ -55,7 +55,7 @@ json_values = st.recursive(
 
 
 @given(json_values.filter(lambda value: isinstance(value, dict | list)), st.lists(st.integers(1, 9), min_size=1))
-def test_any_json_is_drawn_whole(value: Any, sizes: list[int]) -> None:
+def test_any_json_is_drawn_completely(value: Any, sizes: list[int]) -> None:
     assert draw(json.dumps(value), sizes, is_json=True) == json.dumps(value, indent=2)
 
 
@@ -74,7 +74,7 @@ def test_no_character_of_wild_json_is_lost(text: str, size: int) -> None:
     "text",
     ["[link](url)", "[x] task", "[ ] task", "[1] See", "[1, 2] say so", "[1]: note", "{}", "{name}", '["a"](b)', "[", "{"],
 )  # fmt: skip
-def test_what_only_begins_like_json_is_markdown(text: str) -> None:
+def test_text_that_only_begins_like_json_is_markdown(text: str) -> None:
     assert draw(text + " and **bold**", [1]) == draw("x " + text + " and **bold**", [1])[2:]
 
 
@@ -100,7 +100,7 @@ def test_an_answer_without_json_is_markdown_even_if_json_was_asked_for(text: str
     assert draw(text, [1], is_json=True) == draw(text, [1])
 
 
-def test_a_long_string_is_seen_while_it_grows_and_is_one_line_in_the_end() -> None:
+def test_a_long_string_is_shown_while_it_grows_and_ends_as_one_line() -> None:
     terminal = Terminal(40, 10)
     page = MarkdownStream(terminal.write, {})
     for index in range(60):
@@ -134,7 +134,7 @@ def cut_everywhere(text: str) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("tag", TAGS)
 @pytest.mark.parametrize("start", ["", "\n", "  \n "])
-def test_reasoning_in_tags_is_apart_from_the_answer_wherever_it_is_cut(tag: str, start: str) -> None:
+def test_reasoning_in_tags_is_separated_from_the_answer_wherever_it_is_cut(tag: str, start: str) -> None:
     text = f"{start}<{tag}>\nHm *so*\n\nwell </\n\n</{tag}>\n\n# Yes\n"
     for sizes in cut_everywhere(text):
         assert draw(text, sizes) == "Hm *so*\n\nwell </\n\nYes"

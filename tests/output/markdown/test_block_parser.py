@@ -53,17 +53,17 @@ def parse(text: str, sizes: list[int] | None = None) -> list[MarkdownBlock]:
 
 
 @given(MARKDOWN, SIZES)
-def test_how_a_text_is_cut_makes_no_difference(text: str, sizes: list[int]) -> None:
+def test_the_blocks_of_a_text_do_not_depend_on_how_it_is_cut(text: str, sizes: list[int]) -> None:
     assert parse(text, sizes) == parse(text)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 50])
-def test_the_sample_gives_the_same_blocks_however_it_comes(size: int) -> None:
+def test_a_long_sample_gives_the_same_blocks_however_it_is_cut(size: int) -> None:
     assert parse(SAMPLE, [size]) == parse(SAMPLE)
 
 
 @given(MARKDOWN, SIZES)
-def test_looking_at_the_open_end_changes_nothing(text: str, sizes: list[int]) -> None:
+def test_reading_the_open_blocks_changes_nothing(text: str, sizes: list[int]) -> None:
     parser, blocks = BlockParser(), []
     for piece in split_text(text, sizes):
         blocks += parser.feed(piece)
@@ -72,7 +72,7 @@ def test_looking_at_the_open_end_changes_nothing(text: str, sizes: list[int]) ->
 
 
 @given(MARKDOWN, SIZES)
-def test_the_open_end_is_what_the_text_would_be_if_it_ended_there(text: str, sizes: list[int]) -> None:
+def test_the_open_blocks_are_those_of_the_text_so_far(text: str, sizes: list[int]) -> None:
     parser, blocks = BlockParser(), []
     for piece in split_text(text, sizes):
         blocks += parser.feed(piece)

@@ -61,7 +61,7 @@ def test_headings_of_all_levels_differ() -> None:
         ("> [a]: /u\n\n# [a]", ["│", "", "a (/u)"]),
     ],
 )
-def test_definitions_are_hidden_if_used_and_else_shown(text: str, lines: list[str]) -> None:
+def test_link_definitions_are_hidden_only_if_they_are_used(text: str, lines: list[str]) -> None:
     assert draw(text) == lines
 
 
@@ -77,7 +77,7 @@ def test_definitions_are_hidden_if_used_and_else_shown(text: str, lines: list[st
         ("<br>\n\na", ["", "", "", "a"]),
     ],
 )  # fmt: skip
-def test_html_is_text_but_for_a_few_tags(text: str, lines: list[str]) -> None:
+def test_html_is_text_except_for_a_few_tags(text: str, lines: list[str]) -> None:
     assert draw(text) == lines
 
 
@@ -94,11 +94,11 @@ def test_html_is_text_but_for_a_few_tags(text: str, lines: list[str]) -> None:
         ("| `a|b` |", ["`a", "b`"]),
     ],
 )
-def test_bars_that_are_too_many_for_a_row_are_text(row: str, cells: list[str]) -> None:
+def test_extra_bars_in_a_row_are_text(row: str, cells: list[str]) -> None:
     assert [cell.strip() for cell in draw(f"|h|i|\n|-|-|\n{row}")[2].split("│")] == cells
 
 
-def test_deep_nesting_leaves_room_for_the_text() -> None:
+def test_deeply_nested_blocks_leave_room_for_the_text() -> None:
     for line in draw("> " * 59 + "some words that need room " * 3, 40):
         assert len(line) < 40
 
@@ -106,7 +106,7 @@ def test_deep_nesting_leaves_room_for_the_text() -> None:
 @pytest.mark.promise("drawing")
 @pytest.mark.parametrize("columns", [80, 40, 12])
 @given(text=st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
-def test_every_letter_is_drawn_in_its_order(columns: int, text: str) -> None:
+def test_every_letter_is_drawn_in_order(columns: int, text: str) -> None:
     drawn = iter(re.sub(r"\s", "", "".join(draw(text, columns))))
     source = re.sub(r"\[a\]|<[a-z/]+>|https://a\.b/c", "", text)
     assert all(char in drawn for char in source if char in "ab漢字c")

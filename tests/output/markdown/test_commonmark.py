@@ -46,7 +46,7 @@ needs_cmark = pytest.mark.skipif(not shutil.which("cmark-gfm"), reason="the pack
 
 @needs_specification
 @pytest.mark.promise("markdown")
-def test_every_example_of_the_specification_has_its_structure() -> None:
+def test_every_example_of_the_specification_has_the_expected_structure() -> None:
     wrong = []
     for markdown, html in EXAMPLES:
         assert normalize_html(COMMONMARK.render(markdown)) == normalize_html(html)  # the oracle is right
@@ -58,7 +58,7 @@ def test_every_example_of_the_specification_has_its_structure() -> None:
 
 @needs_specification
 @pytest.mark.promise("markdown")
-def test_every_example_comes_out_the_same_however_it_arrives() -> None:
+def test_every_example_has_the_same_structure_however_it_arrives() -> None:
     luck = random.Random(1)  # noqa: S311 - no secret
     for markdown, _ in EXAMPLES:
         pieces = list(split_text(markdown, [luck.randint(1, 5) for _ in range(20)]))
@@ -77,7 +77,7 @@ def test_every_example_shows_its_text_in_order(columns: int) -> None:
 
 @needs_cmark
 @pytest.mark.parametrize("seed", range(4))
-def test_wild_texts_have_the_structure_that_cmark_gfm_sees(seed: int) -> None:
+def test_random_texts_have_the_same_structure_as_in_cmark_gfm(seed: int) -> None:
     luck = random.Random(seed)  # noqa: S311 - no secret
     for _ in range(150):
         text = "".join(luck.choice(PIECES) for _ in range(luck.randint(1, 14)))

@@ -94,7 +94,7 @@ def test_emphasis_next_to_cjk_characters_needs_no_space(text: str, expected: Sty
         ("[a](https://\u0435xample.com/\u00fc)", [("a", "4"), (" (https://xn--xample-2of.com/\u00fc)", "2")]),
     ],
 )
-def test_links_show_where_they_lead(text: str, expected: Styled) -> None:
+def test_links_show_their_address(text: str, expected: Styled) -> None:
     assert read_styles(parse_spans(text, REFERENCES)) == expected
 
 
@@ -127,7 +127,7 @@ def test_formulas_are_shown_as_they_are_written(formula: str, around: str) -> No
     ["$5 and *$6*", "from $10-$20 *a*", "\\$a*b* $", "$ a*b* $", "a$ *b* c$ d", "\\(\\) *x*", "\\[a](b) *x*",
      "\\[Short words.\\]", "\\(see below\\)"],
 )  # fmt: skip
-def test_prices_and_escapes_are_no_formulas(text: str) -> None:
+def test_prices_and_escaped_dollars_are_not_formulas(text: str) -> None:
     assert not [span for span in parse_spans(text) if GREEN in span.style]
 
 
@@ -144,7 +144,7 @@ def test_prices_and_escapes_are_no_formulas(text: str) -> None:
         ("1 < 2 <3", "1 < 2 <3"),
     ],
 )
-def test_few_tags_are_drawn_and_all_others_are_text(text: str, expected: str) -> None:
+def test_a_few_tags_are_drawn_and_all_others_are_text(text: str, expected: str) -> None:
     assert "".join(span.text for span in parse_html(text)) == expected
 
 
@@ -152,7 +152,7 @@ def test_few_tags_are_drawn_and_all_others_are_text(text: str, expected: str) ->
 @pytest.mark.parametrize(
     "text", ["&#27;[2J", "`&#27;`&#x202e;", "[a](http://b.c/&#x202e;)", "[&#x202e;a](b)", "![a&#27;](b&#x9b;)", "<http://a.b/&#27;>", "&#13;&#8;", "[a](b '&#27;')"]
 )  # fmt: skip
-def test_an_entity_drives_no_terminal(text: str) -> None:
+def test_entities_cannot_control_the_terminal(text: str) -> None:
     assert [span.text for span in parse_spans(text)] == [sanitize(span.text) for span in parse_spans(text)]
 
 
@@ -165,11 +165,11 @@ MARKDOWN = st.lists(st.sampled_from(MARKS)).map("".join)
 
 @pytest.mark.promise("no-driving")
 @given(MARKDOWN)
-def test_no_mixture_of_marks_and_entities_drives_a_terminal(text: str) -> None:
+def test_no_mixture_of_marks_and_entities_controls_the_terminal(text: str) -> None:
     assert all(sanitize(span.text) == span.text for span in parse_spans(text))
 
 
 @given(st.text(alphabet="ab c\n*_[]()!<>&`$\\", max_size=60))
-def test_every_letter_is_shown_in_its_order(text: str) -> None:
+def test_every_letter_is_shown_in_order(text: str) -> None:
     shown = iter("".join(span.text for span in parse_spans(text)))
     assert all(letter in shown for letter in text if letter.isalpha())

@@ -32,7 +32,7 @@ def test_markdown_is_drawn(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "environ"), [(["--format", "text"], {}), ([], {"TERM": "dumb"})])
-def test_who_wants_plain_text_gets_it(arguments: list[str], environ: dict[str, str], server: Loopback) -> None:
+def test_plain_text_is_shown_on_request(arguments: list[str], environ: dict[str, str], server: Loopback) -> None:
     server.answer_with(stream(*PIECES, delta(finish="stop")))
     wrote, _, _ = run_on_pty(server, "chat", "hi", *arguments, **environ)
     assert wrote == TEXT.replace("\n", "\r\n").encode()
@@ -51,20 +51,20 @@ def test_color_never_leaves_no_style(server: Loopback) -> None:
     assert (re.findall(SGR, wrote), rows(screen)[2]) == ([], "• two three")
 
 
-def test_a_file_gets_the_text_as_it_is(server: Loopback, clean: Path) -> None:
+def test_a_file_gets_the_unchanged_text(server: Loopback, clean: Path) -> None:
     server.answer_with(stream(*PIECES, delta(finish="stop")))
     run_on_pty(server, "chat", "hi", "-o", "answer.md")
     assert (clean / "answer.md").read_text() == TEXT
 
 
-def test_a_pipe_gets_the_text_and_loads_no_drawing(aiml: Aiml, server: Loopback) -> None:
+def test_a_pipe_gets_the_text_without_loading_the_markdown_modules(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(stream(*PIECES, delta(finish="stop")))
     ended = aiml("chat", "hi", PYTHONPROFILEIMPORTTIME="1")
     assert ended.stdout.decode() == TEXT
     assert not re.findall(rb"aiml_cli\.screen\.(?:markdown|waiting)|markdown_it", ended.stderr)
 
 
-def test_reasoning_between_texts_stands_above_what_is_open(server: Loopback) -> None:
+def test_reasoning_between_texts_is_above_the_open_block(server: Loopback) -> None:
     told = [delta("one "), delta(reasoning_content="Hm, "), delta(reasoning_content="well"), delta("two")]
     server.answer_with(STREAM, *(Drip(chunk(each), 10_000, 0.2) for each in [*told, delta(finish="stop")]), END)
     wrote, _, screen = run_on_pty(server, "chat", "hi")
@@ -72,14 +72,14 @@ def test_reasoning_between_texts_stands_above_what_is_open(server: Loopback) -> 
     assert rows(screen) == ["Hm, well", "", "one two"]
 
 
-def test_an_error_stands_below_the_text(server: Loopback) -> None:
+def test_an_error_is_below_the_text(server: Loopback) -> None:
     server.answer_with(STREAM, chunk(delta("one\ntwo **thr")))
     _, code, screen = run_on_pty(server, "chat", "hi")
     assert (code, rows(screen)[:2]) == (8, ["one", "two **thr"])
     assert rows(screen)[2].startswith("aiml: ")
 
 
-def test_usage_stands_on_a_line_of_its_own(server: Loopback) -> None:
+def test_usage_is_on_a_line_of_its_own(server: Loopback) -> None:
     server.answer_with(stream(*PIECES, delta(finish="stop")))
     _, _, screen = run_on_pty(server, "chat", "hi", "-u")
     assert [line[:6] for line in rows(screen)[6:8]] == ["```", "aiml: "]
@@ -97,19 +97,19 @@ def waits(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes, lis
     return wrote, rows(screen)
 
 
-def test_a_sign_stands_while_the_answer_is_waited_for_and_leaves_no_trace(server: Loopback) -> None:
+def test_a_waiting_sign_is_shown_until_the_answer_begins(server: Loopback) -> None:
     wrote, seen = waits(server)
     assert re.search("\r. 0 s", wrote.decode())
     assert seen == ["Hi"]
 
 
 @pytest.mark.parametrize(("arguments", "environ"), [(["-q"], {}), ([], {"TERM": "dumb"})])
-def test_who_wants_no_sign_gets_none(arguments: list[str], environ: dict[str, str], server: Loopback) -> None:
+def test_the_waiting_sign_can_be_switched_off(arguments: list[str], environ: dict[str, str], server: Loopback) -> None:
     wrote, _ = waits(server, *arguments, **environ)
     assert wrote == b"Hi\r\n"
 
 
-def test_a_failure_takes_the_sign_away(server: Loopback) -> None:
+def test_an_error_removes_the_waiting_sign(server: Loopback) -> None:
     late = threading.Event()
     server.answer_with(late, http_response(b"no", "500 x"))
     threading.Timer(3.0, late.set).start()  # a loaded machine takes more than a second to send the request
@@ -118,7 +118,7 @@ def test_a_failure_takes_the_sign_away(server: Loopback) -> None:
     assert rows(screen)[0].startswith("aiml: ")
 
 
-def test_a_signal_takes_the_sign_away(server: Loopback) -> None:
+def test_a_signal_removes_the_waiting_sign(server: Loopback) -> None:
     import os
     import pty
 

@@ -68,7 +68,7 @@ def wait_until_blocked(process: "subprocess.Popen[bytes]") -> None:
 
 @pytest.mark.promise("drawing")
 @pytest.mark.parametrize("arguments", FORMATS, ids=repr)
-def test_a_paused_terminal_is_waited_for(arguments: list[str], server: Loopback) -> None:
+def test_an_answer_waits_for_a_paused_terminal(arguments: list[str], server: Loopback) -> None:
     server.answer_with(ANSWER)
     with run_on_paused_pty(server, *arguments) as (process, ours):
         wait_until_blocked(process)
@@ -99,7 +99,7 @@ def test_a_signal_ends_the_wait_for_a_paused_terminal(
 
 
 @pytest.mark.parametrize("arguments", FORMATS, ids=repr)
-def test_a_terminal_that_goes_away_ends_the_program(arguments: list[str], server: Loopback, aiml: Aiml) -> None:
+def test_the_program_ends_if_its_terminal_goes_away(arguments: list[str], server: Loopback, aiml: Aiml) -> None:
     server.answer_with(ANSWER)
     with run_on_paused_pty(server, *arguments) as (process, ours):
         wait_until_blocked(process)
@@ -122,7 +122,7 @@ def show_and_close(renderer: LiveMarkdownRenderer, text: str) -> None:
     close(renderer)
 
 
-def test_the_end_of_an_answer_waits_as_long_as_the_terminal() -> None:
+def test_the_end_of_an_answer_waits_for_the_terminal() -> None:
     wrote: list[str] = []
     resumed = Event()
 
@@ -178,7 +178,7 @@ FAILURES = [
 @pytest.mark.parametrize("error", [KeyError("x"), RecursionError(), MemoryError(), AssertionError()], ids=repr)
 @pytest.mark.parametrize(("owner", "name"), FAILURES)
 @pytest.mark.parametrize("after", [0, 5])
-def test_after_an_error_in_the_program_the_rest_is_shown_as_it_is(
+def test_after_an_internal_error_the_rest_is_shown_without_formatting(
     owner: type, name: str, after: int, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, calls = getattr(owner, name), []

@@ -108,7 +108,7 @@ def test_names_are_bold_and_keep_their_own_styles() -> None:
 @pytest.mark.promise("unbroken")
 @pytest.mark.parametrize("cell", [FLAG * 4, TONE * 4, FAMILY * 2, "e\u0301" * 30, "क्षि" * 12, "각" * 12, "❤\ufe0f" * 9])
 @pytest.mark.parametrize("width", [20, 24, *WIDTHS])
-def test_no_character_is_torn_and_columns_stay_aligned(cell: str, width: int) -> None:
+def test_no_character_is_split_and_columns_stay_aligned(cell: str, width: int) -> None:
     text = build([["Key", "Value", "Rest"], ["a", cell, "z"], ["b", "x", "some words"], [cell[:1] + "b", "x", cell]])
     lines = draw_plain(text, width)
     drawn = [cluster for line in lines for cluster in iter_graphemes(line)]
@@ -151,7 +151,7 @@ def test_records_have_a_name_before_each_value_and_short_ones_share_a_line() -> 
     ]
 
 
-def test_columns_that_fit_no_records_show_their_names() -> None:
+def test_a_table_without_rows_that_is_too_wide_lists_its_column_names() -> None:
     assert draw_plain(build([[f"head{i}" for i in range(9)]]), 30) == [
         "head0 │ head1 │ head2 │ head3", "head4 │ head5 │ head6 │ head7", "head8",
     ]  # fmt: skip
@@ -163,7 +163,7 @@ URL = "https://example.com/a/long/path/that/goes/on?and=on&and=on"
 @pytest.mark.promise("unbroken")
 @pytest.mark.parametrize("fixed", [URL, f"`{'x' * 50}`", f"<{URL}>", f"`{URL}`"])
 @pytest.mark.parametrize("width", [24, *WIDTHS])
-def test_addresses_and_code_stay_whole(fixed: str, width: int) -> None:
+def test_addresses_and_code_are_not_broken(fixed: str, width: int) -> None:
     text = build([["Name", "Where", "Why"], ["a", fixed, "because it is so"], ["b", "c", "d"]])
     lines = draw_plain(text, width)
     assert any(fixed.strip("<>`") in line for line in lines)
@@ -171,7 +171,7 @@ def test_addresses_and_code_stay_whole(fixed: str, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_code_is_broken_only_at_blanks(width: int) -> None:
+def test_code_in_tables_is_broken_only_at_spaces(width: int) -> None:
     code = 'git commit --amend -m "a long message"'
     rows = [["Command", "Purpose"], [f"`{code}`", "Change the last commit and its message"], ["`git push`", "Send"]]
     lines = draw_plain(build(rows), width)
@@ -241,7 +241,7 @@ CELLS = st.lists(WORDS, max_size=12).map(" ".join)
 
 @given(st.integers(1, 6).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=4)),
        st.integers(20, 120))  # fmt: skip
-def test_nothing_is_lost_and_no_line_is_too_wide(rows: list[list[str]], width: int) -> None:
+def test_no_text_is_lost_and_no_line_is_too_wide(rows: list[list[str]], width: int) -> None:
     cells = [[[Span(cell)] if cell else [] for cell in row] for row in rows]
     lines = draw_table(cells[0], ["", "left", "right", "center", "", "right"][: len(rows[0])], cells[1:], width)
     assert all(measure_width(line) <= width for line in lines)
