@@ -27,18 +27,37 @@ from terminal import run_on_pty, serve_text
 PIECES = 80_000
 ROWS, MANY_ROWS, RESULTS = 20_000, 200_000, 1_000_000
 WIDE_ROWS, WIDE_JOBS, WAIT_S = 5_120, 256, 2
-BLOCK_CHARS, BLOCK_PIECE = 1_000_000, 4_000
+BLOCK_BYTES, BLOCK_PIECE = 1_000_000, 4_000  # a piece is in characters
 # One block each, of whatever a model may write: its start, what is repeated, its end.
 BLOCKS = {
     "a paragraph of CJK": ("", "日本語の文章", "\n"),
+    "a paragraph of Arabic": ("", "مرحبا بالعالم ", "\n"),
+    "a paragraph of Hindi": ("", "हिन्दी में ", "\n"),
+    "a paragraph of joined emoji": ("", "👩‍👩‍👧‍👦 👍🏽 🇩🇪 ", "\n"),
+    "a paragraph of accents": ("", "e\u0301", "\n"),
+    "a paragraph of short lines": ("", "a b\n", "\n"),
     "a paragraph of one long word": ("", "x", "\n"),
     "emphasis that is never closed": ("", "*a **b _c ", "\n"),
+    "emphasis": ("", "*a* **b** _c_ ", "\n"),
     "brackets that are never closed": ("", "[a](", "\n"),
+    "links": ("", "[a](b) ", "\n"),
+    "link definitions": ("", "[a]: http://b\n", "\n"),
+    "addresses": ("", "https://example.org/a <https://a.b/c> ", "\n"),
+    "HTML tags": ("", "<b>a</b> ", "\n"),
+    "HTML tags that are never closed": ("", "<a <b ", "\n"),
+    "a block of HTML": ("<div>\n", "<p>a\n", "\n"),
     "runs of backticks": ("", "`a``b```c ", "\n"),
     "a heading of blanks": ("# a", " ", "b\n"),
     "quotes in quotes": ("", "> ", "a\n"),
     "a list of one item a line": ("", "- an item\n", "\n"),
+    "a list of tasks": ("", "- [ ] a\n", "\n"),
+    "lists in lists": ("", "- a\n  - b\n    1. c\n", "\n"),
+    "headings with an underline": ("", "a\n===\n", "\n"),
+    "a table of words": ("| a | b |\n|---|---|\n", "| 12 | word |\n", "\n"),
     "a table": ("| a | b |\n|---|---|\n", "| 日本 | `x` |\n", "\n"),
+    "a code block that is never closed": ("```python\n", "def f(x): return {1: x}\n", ""),
+    "a code block of one line": ("```js\n", "var a = 'b", ""),
+    "a code block without a language": ("```\n", "some text\n", "```\n"),
     "a code block of Python": ("```python\n", 'x = f"{a}" + """b\n', "```\n"),
     "a code block of HTML": ("```html\n", "<a <b &c; ", "\n```\n"),
     "JSON": ("[", '{"a": [1, "b"]}, ', "1]\n"),
@@ -107,7 +126,7 @@ def make_answer_rows(aiml: str, home: Path) -> Iterator[Row]:
 def make_block_rows(aiml: str, _home: Path) -> Iterator[Row]:
     """Yield the CPU time of each block of a megabyte of Markdown on a terminal."""
     for name, (start, unit, end) in BLOCKS.items():
-        text = start + unit * (BLOCK_CHARS // len(unit)) + end
+        text = start + unit * (BLOCK_BYTES // len(unit.encode())) + end
         pieces = [text[at : at + BLOCK_PIECE] for at in range(0, len(text), BLOCK_PIECE)]
         with serve_text(pieces, {}) as url:
             cpu, _ = run_on_pty([aiml, "chat", "--base-url", url, "-m", "m", "--no-log", "hi"])
