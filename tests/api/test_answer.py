@@ -151,7 +151,7 @@ def test_a_background_response_with_another_fault_is_incomplete(body: bytes) -> 
     [
         (SAID, "stream ended", "ask again"),
         (MESSAGE % b"length", "token limit", "--allow-cut"),
-        (MESSAGE % b"content_filter", "content filter", "other words"),
+        (MESSAGE % b"content_filter", "content filter", "rephrase"),
         (b'{"choices":[{"message":{"refusal":"no"},"finish_reason":"stop"}]}', "refused", "another model"),
     ],
 )
