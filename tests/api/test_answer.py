@@ -1,4 +1,4 @@
-"""Each way in which an answer can end has its verdict, on both endpoints."""
+"""How each way in which an answer can end is judged, on both endpoints."""
 
 from typing import Any
 

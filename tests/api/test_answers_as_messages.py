@@ -1,4 +1,4 @@
-"""What was said becomes items that say it again."""
+"""Answers are converted to messages that continue the conversation."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Base64 comes in pieces: however it was cut or padded, the bytes are the same."""
+"""Audio is joined from pieces of Base64, however it was cut or padded."""
 
 import base64
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What chat completions send and take: every form that a gateway was seen to use."""
+"""Requests and answers of chat completions, in every form that gateways use."""
 
 import json
 from typing import Any
@@ -185,7 +185,7 @@ def test_a_json_answer_may_be_a_chunk() -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_events_without_blank_lines_between_them_are_told_apart(end: bytes) -> None:
+def test_events_without_blank_lines_between_them_are_separated(end: bytes) -> None:
     chunks = [b'{"choices":[{"index":0,"delta":{"content":"' + text + b'"}}]}' for text in (b"Hel", b"lo")]
     answer = heard(end.join(b"data: " + chunk for chunk in [*chunks, b"[DONE]"]) + end)
     assert (answer.first.text, answer.is_complete) == ("Hello", True)
@@ -485,7 +485,7 @@ def test_a_json_answer_is_read() -> None:
         b'{"error":null,"choices":[{"message":{"content":"Hi","refusal":""}}],"usage":null,"meta":null}',
     ],
 )
-def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:
+def test_a_json_answer_needs_only_its_text(body: bytes) -> None:
     answer = read(body)
     assert (answer.first.text, answer.is_complete) == ("Hi", True)
     assert not answer.first.finish_reason
@@ -496,7 +496,7 @@ def test_half_a_character_at_the_end_of_a_json_answer_is_replaced() -> None:
     assert read(rb'{"choices":[{"message":{"content":"\udf89a"}}]}').first.text == "\ufffda"
 
 
-def test_choices_of_a_json_answer_may_lack_their_index() -> None:
+def test_choices_of_a_json_answer_need_no_index() -> None:
     answer = read(b'{"choices":[{"message":{"content":"a"}},{"message":{"content":"b"}}]}')
     assert [(choice.index, choice.text) for choice in answer.choices] == [(0, "a"), (1, "b")]
 

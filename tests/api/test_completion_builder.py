@@ -1,4 +1,4 @@
-"""Events fold into an answer that says honestly whether it is whole."""
+"""Events of a stream are joined to an answer that says whether it is complete."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""The same words mean the same failure under every status, under status 200 and in a stream."""
+"""The same error message means the same kind of error under every status, under 200 and in a stream."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Every shape of an error report gives the server's own words, and the right kind of failure."""
+"""Every form of an error response gives the message of the server and the right kind of error."""
 
 import json
 

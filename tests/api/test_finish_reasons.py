@@ -1,4 +1,4 @@
-"""The words of servers say how an answer ended, in any case and with any separators."""
+"""Finish reasons are understood in any case and with any separators."""
 
 import re
 

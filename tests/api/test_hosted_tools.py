@@ -1,4 +1,4 @@
-"""The server's own tools are declared as the API has them, and what they cannot be is refused here."""
+"""Hosted tools are declared as the API requires; invalid ones are refused."""
 
 import json
 from typing import Any

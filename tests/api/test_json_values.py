@@ -1,4 +1,4 @@
-"""What is no JSON, or of the wrong type, is told; what is split is joined."""
+"""JSON values of a server are decoded and checked; events that were split are joined."""
 
 import json
 from typing import Any
@@ -48,7 +48,7 @@ def test_null_is_nothing(read: Any, empty: object) -> None:
         (require_str, 5),
     ],
 )
-def test_a_value_of_the_wrong_type_is_told(read: Any, wrong: object) -> None:
+def test_a_value_of_the_wrong_type_is_an_error(read: Any, wrong: object) -> None:
     with pytest.raises(MalformedError, match="instead of"):
         read(wrong)
 

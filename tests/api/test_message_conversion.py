@@ -1,4 +1,4 @@
-"""Each turn has the form of the endpoint that it goes to, whichever form it came in."""
+"""Messages are converted to the form of the endpoint that they are sent to."""
 
 from typing import Any
 

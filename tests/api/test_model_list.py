@@ -1,4 +1,4 @@
-"""The catalogue: both shapes of the wire, and how a model is found in it."""
+"""The catalogue of models is read in both of its formats and searched."""
 
 import json
 from typing import Any
@@ -236,5 +236,5 @@ def test_a_mistyped_id_suggests_the_right_one(word: str) -> None:
     assert suggest_models(SHELF, word)[0] == "alpha/talker-2"
 
 
-def test_nothing_near_is_no_suggestion() -> None:
+def test_without_a_similar_id_nothing_is_suggested() -> None:
     assert suggest_models(SHELF, "zzzzzz") == []

@@ -1,4 +1,4 @@
-"""A reply is what its status and its first bytes say, and never more than an answer or an AimlError."""
+"""A response is parsed by its status and its first bytes, and any response is an answer or an AimlError."""
 
 import copy
 import json

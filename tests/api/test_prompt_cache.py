@@ -1,4 +1,4 @@
-"""--prompt-cache: what is marked for Claude models on the wire, and what -u says it saved."""
+"""--prompt-cache marks requests to Claude models, and --usage shows what that saved."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Recorded traffic of real gateways: what a user has to see, however the bytes are cut."""
+"""Recorded answers of real gateways are shown completely, however their bytes are cut."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Every settled option lands where the table says, and what -O says wins."""
+"""Each option is sent in its place, and -O has the last word."""
 
 from typing import Any
 

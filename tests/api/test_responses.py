@@ -1,4 +1,4 @@
-"""What responses send and take: every form that a gateway was seen to use."""
+"""Requests and answers of responses, in every form that gateways use."""
 
 import json
 from typing import Any
@@ -154,7 +154,7 @@ def test_numbers_that_change_do_not_matter() -> None:
     ],
     ids=["no event lines", "both", "only event lines", "wrong event lines"],
 )
-def test_the_type_may_stand_in_the_json_or_in_the_event_line(raw: bytes) -> None:
+def test_the_type_may_be_in_the_json_or_in_the_event_line(raw: bytes) -> None:
     answer = heard(raw)
     assert (answer.first.text, answer.is_complete) == ("Hi", True)
 
@@ -374,7 +374,7 @@ def test_calls_interleave_by_their_items(first: bytes, second: bytes) -> None:
     assert answer.first.tool_calls == (ToolCall("call_a", "look", "[1,1]"), ToolCall("call_b", "look", "[2,2]"))
 
 
-def test_calls_at_one_wrong_place_are_told_apart_by_their_ids() -> None:
+def test_calls_at_the_same_wrong_place_are_distinguished_by_their_ids() -> None:
     place = b'"output_index":0,'
     answer = stream(
         ADDED % (place, b"a", b"a"),
@@ -527,7 +527,7 @@ def test_reasoning_has_several_names(event: bytes) -> None:
         b'{"type":"queue.position","message":"3 before you","code":3}',
     ],
 )
-def test_the_message_of_an_unknown_event_is_no_error(event: bytes) -> None:
+def test_the_message_of_an_unknown_event_is_not_an_error(event: bytes) -> None:
     assert not stream(event).reported_error
 
 
@@ -567,7 +567,7 @@ def test_a_json_answer_is_read() -> None:
         b'{"type":"response.completed","response":{"output":[{"type":"message","content":[{"text":"Hi"}]}]}}',
     ],
 )
-def test_a_json_answer_may_lack_whatever_is_not_the_text(body: bytes) -> None:
+def test_a_json_answer_needs_only_its_text(body: bytes) -> None:
     answer = read(body)
     assert (answer.first.text, answer.is_complete) == ("Hi", True)
 

@@ -1,4 +1,4 @@
-"""A request is sent again only where that is safe, and after as long as the server wants."""
+"""Requests are retried only if that is safe, after the pause that the server asks for."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""An answer is shown once and whole, whichever of deltas, `.done` events, items and final objects a server sends."""
+"""An answer is shown once and completely, whichever deltas, `.done` events, items and final objects a server sends."""
 
 import json
 from collections.abc import Iterator

@@ -113,7 +113,7 @@ def test_an_empty_chunk_changes_nothing() -> None:
         (b"data: \xf0\x9f\x8e\x89\n\n", "\U0001f389"),
     ],
 )
-def test_an_event_is_read_as_the_standard_says(raw: bytes, data: str) -> None:
+def test_an_event_is_parsed_according_to_the_standard(raw: bytes, data: str) -> None:
     assert every_way(raw) == [[SseEvent(data)]] * 7
 
 

@@ -1,4 +1,4 @@
-"""Pieces of tool calls find each other, whichever way a gateway numbers them."""
+"""Pieces of tool calls are joined, however a gateway numbers them."""
 
 import json
 
@@ -120,7 +120,7 @@ def test_an_id_that_arrives_late_separates_the_next_call() -> None:
     assert found == (ToolCall("a", "look", "[1]"), ToolCall("b", "look", "[2]"))
 
 
-def test_calls_without_index_and_id_are_told_apart_by_name() -> None:
+def test_calls_without_index_and_id_are_distinguished_by_name() -> None:
     found = folded(
         b'{"tool_calls":[{"function":{"name":"look","arguments":"{}"}}]}',
         b'{"tool_calls":[{"function":{"name":"clock","arguments":"{"}}]}',

@@ -1,4 +1,4 @@
-"""Tools, choices and formats may be written for either endpoint, and reach each in its own form."""
+"""Tools, tool choices and formats are converted to the form of the endpoint."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the catalogue's prices make of an answer's tokens."""
+"""The cost of an answer is estimated from the prices of the catalogue."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Elements come out of a stream whole, in order, wherever it is cut."""
+"""Elements of an array are taken from a stream in order, wherever it is cut."""
 
 import json
 import tracemalloc

@@ -1,4 +1,4 @@
-"""The screens follow from the settings and from what standard output and error are."""
+"""The renderers follow from the settings and from what standard output and standard error are."""
 
 import json
 import os

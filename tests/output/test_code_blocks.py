@@ -1,4 +1,4 @@
-"""`-x`: a code block of the answer and nothing else, on both endpoints, in a pipe and on a terminal."""
+"""`-x` prints a code block of the answer and nothing else, on both endpoints, in a pipe and on a terminal."""
 
 from pathlib import Path
 from time import process_time

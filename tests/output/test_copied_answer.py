@@ -1,4 +1,4 @@
-"""--copy: a complete answer goes to the clipboard too, as it goes to a file; nothing else replaces what it holds."""
+"""--copy puts a complete answer on the clipboard as well; nothing else changes the clipboard."""
 
 import base64
 import os

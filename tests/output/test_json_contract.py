@@ -1,4 +1,4 @@
-"""What docs/json.md promises to scripts holds for whatever a server may send."""
+"""JSON output follows docs/json.md whatever a server sends."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Scripts read one documented object, or a line for each event; both are JSON whatever was said."""
+"""JSON output is one documented object or a line for each event, and always valid JSON."""
 
 import json
 import math

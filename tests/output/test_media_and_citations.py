@@ -1,4 +1,4 @@
-"""What comes back besides text is shown where people look, and kept where they asked."""
+"""Sources, probabilities, audio, images and calls of hosted tools are shown, and saved on request."""
 
 import base64
 import json

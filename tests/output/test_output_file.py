@@ -1,4 +1,4 @@
-"""Only a complete answer takes the file's place; what came is never lost."""
+"""Only a complete answer replaces a file; an incomplete one is kept in a partial file."""
 
 import os
 import socket

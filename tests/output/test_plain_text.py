@@ -1,4 +1,4 @@
-"""The answer's text goes out as it comes: untouched into a pipe, harmless on a terminal."""
+"""Plain text is written unchanged to a pipe and sanitized on a terminal."""
 
 import pytest
 from hypothesis import given, settings

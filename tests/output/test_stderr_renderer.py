@@ -1,4 +1,4 @@
-"""What is no part of the answer is told on standard error, and only what is wanted."""
+"""Reasoning, notices, sources and usage go to standard error as the settings say."""
 
 import pytest
 

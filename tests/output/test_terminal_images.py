@@ -1,4 +1,4 @@
-"""Pictures of an answer are drawn where the environment says that the terminal can, and nothing else reaches it."""
+"""Images of an answer are drawn on terminals that support it, and nothing is sent to others."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Files first, then standard input, the instruction last; nothing that is empty or no text is sent."""
+"""A prompt is composed of files, standard input and the instruction, in this order."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Bytes become text when they are text, and are refused in words when they are not."""
+"""Bytes are decoded if they are text, and refused with a clear message if not."""
 
 import io
 import pickle

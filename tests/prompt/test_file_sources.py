@@ -1,4 +1,4 @@
-"""A name stands for a file, a folder's texts, a glob's files or an address."""
+"""A name given to -f is a file, the texts of a folder, the files of a pattern or an address."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Bytes tell what they are, and text is never taken for anything else."""
+"""The type of a file follows from its first bytes, and text is never taken for anything else."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Secrets of all common forms are found, examples are not, and no text takes long to search."""
+"""Secrets of all common forms are found, examples are not, and a search takes linear time."""
 
 import base64
 import random
@@ -258,7 +258,7 @@ def test_a_word_in_place_of_a_password_is_a_guess(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_an_example_or_a_reference_is_no_secret(text: str) -> None:
+def test_an_example_or_a_reference_is_not_a_secret(text: str) -> None:
     assert find_secrets("notes", f"one\n{text}\nlast\n") == []
 
 

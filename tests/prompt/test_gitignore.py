@@ -1,4 +1,4 @@
-"""Folders and ** leave out what Git ignores, as Git itself sees it."""
+"""Folders and ** leave out the files that Git ignores, as Git itself does."""
 
 import os
 import subprocess

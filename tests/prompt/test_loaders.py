@@ -1,4 +1,4 @@
-"""[loaders]: commands of the user that make text of files, by extension."""
+"""[loaders]: commands of the user that convert files to text, by extension."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`@path` in typed text is a file; a path without a file is told; everything else is text."""
+"""`@path` in typed text is a file, a missing file gives an error or a notice, and everything else is text."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A pipe that nobody writes to ends the program; one that somebody may still write to is waited for."""
+"""Waiting for an open pipe ends if no process can write to it."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Standard input is read when it can hold something, to its last byte."""
+"""Standard input is read to its last byte if it can contain something."""
 
 import os
 import socket

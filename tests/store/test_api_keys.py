@@ -285,7 +285,7 @@ def test_a_key_command_gets_no_shell_no_input_and_no_current_directory(tmp_path:
         found(AIML_KEY_COMMAND="cat")
 
 
-def test_a_key_command_does_not_eat_the_prompt_on_standard_input() -> None:
+def test_a_key_command_does_not_read_the_prompt_on_standard_input() -> None:
     script = """
 from aiml_cli.settings.resolve import resolve
 from aiml_cli.store import config_file as config, api_keys as key

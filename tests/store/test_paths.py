@@ -47,7 +47,7 @@ def test_a_relative_directory_of_an_old_platformdirs_is_ignored(monkeypatch: pyt
     assert (paths.config_file(), paths.keys_file()) == (None, None)
 
 
-def test_a_home_that_is_no_directory_holds_no_config(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_is_not_a_directory_has_no_config(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", "/dev/null")
     assert not any(read_sources({}, {}).values())
 

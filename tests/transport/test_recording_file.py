@@ -131,7 +131,7 @@ def test_a_recording_is_not_overwritten(flags: list[str], server: Loopback, aiml
     for flag in ("--record", "--replay"):
         done = aiml("chat", *flags, f"./{TAPE}", flag, TAPE, stdin=b"hi\n")
         assert (done.returncode, Path(TAPE).read_bytes(), len(server.requests)) == (2, before, 1)
-        assert b"cannot be one file" in done.stderr
+        assert b"cannot be the same file" in done.stderr
 
 
 @pytest.mark.promise("private-files")
@@ -272,7 +272,7 @@ def test_a_recording_file_of_another_user_is_refused(server: Loopback, tmp_path:
     path.chmod(0o666)
     code = "import os, sys; from aiml_cli.transport.recorder import check_recording_path; os.setuid(54321); check_recording_path(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
-    assert "cannot be recorded into: Operation not permitted" in done.stderr
+    assert "the recording cannot be written: Operation not permitted" in done.stderr
     assert path.stat().st_mode & 0o777 == 0o666
 
 

@@ -10,7 +10,7 @@ from support.loopback import HALF_CLOSE, HELLO, RESET, SILENCE, Drip, Flood, Loo
 
 NO_WORD = "no answer in time"
 CLOSED = "the connection was closed without an answer"
-NO_HTTP = "the reply is not HTTP"
+NO_HTTP = "the response is not HTTP"
 ENDLESS = b"HTTP/1.1 200 OK\r\nX-Padding: " + b"x" * 100_000
 
 # what comes for an answer, words of stderr, exit code

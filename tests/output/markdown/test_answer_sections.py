@@ -1,4 +1,4 @@
-"""An answer in sections on a terminal: reasoning in tags at its start, then JSON or Markdown."""
+"""An answer on a terminal is divided into reasoning in tags, JSON and Markdown."""
 
 import json
 from collections.abc import Iterator

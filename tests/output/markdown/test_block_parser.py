@@ -1,4 +1,4 @@
-"""Blocks of Markdown: which a text has, and that the way in which it arrives makes no difference."""
+"""Markdown is parsed into blocks, however it is cut when it arrives."""
 
 import pytest
 from hypothesis import given

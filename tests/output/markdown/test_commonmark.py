@@ -1,4 +1,4 @@
-"""Structure as CommonMark and GFM say, held against the examples of the specification and other programs."""
+"""The structure of Markdown is that of CommonMark and GFM, compared with the specification and other programs."""
 
 import random
 import re

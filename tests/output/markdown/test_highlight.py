@@ -1,4 +1,4 @@
-"""Code highlighted slice by slice, whatever the lexer and the code are."""
+"""Code is highlighted slice by slice, in any language."""
 
 import random
 import re

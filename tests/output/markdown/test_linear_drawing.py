@@ -1,10 +1,16 @@
-"""Drawing takes time in proportion to the text, whatever its constructs and scripts are."""
+"""Drawing takes time in proportion to the text, for all constructs and scripts."""
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from aiml_cli.output.markdown import ansi
+from aiml_cli.output.markdown.ansi import wrap_lines
+from aiml_cli.output.markdown.inline import Span, parse_spans
 from aiml_cli.output.markdown.live_renderer import MarkdownStream
 
 SIZE = (80, 24)
@@ -59,3 +65,17 @@ def test_ten_times_the_text_takes_about_ten_times_as_long(opening: str, unit: st
             measure_drawing(large, pieces) / max(measure_drawing(small, pieces), NOISE_SECONDS) for _ in range(ATTEMPTS)
         )
         assert any(growth <= MAX_GROWTH for growth in growths)
+
+
+@given(st.lists(st.sampled_from(["word", "a", " ", "  ", "\n", "longer-than-most"]), max_size=40).map("".join))
+def test_plain_text_is_wrapped_as_text_with_styles_is(text: str) -> None:
+    filler = ansi._LineFiller(20, len)
+    for unit in ansi.split_units([Span(text)], len):
+        filler.add(unit)
+    assert wrap_lines([Span(text)], 20) == filler.finish()
+
+
+@pytest.mark.parametrize("text", ["*a **b _c ", "a `b` `c`", "<b <c", "[a][b] c", "**a *b* c** d"])
+def test_neighbors_of_one_style_are_one_span(text: str) -> None:
+    spans = parse_spans(text)
+    assert all(before[1:] != after[1:] for before, after in pairwise(spans))

@@ -1,4 +1,4 @@
-"""Markdown on a terminal, seen through the front door, with what else is told there."""
+"""Markdown on a terminal, together with errors, usage and the waiting sign."""
 
 import re
 import signal

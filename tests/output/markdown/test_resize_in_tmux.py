@@ -1,4 +1,4 @@
-"""A tmux window that changes its size in mid-answer shows each word once."""
+"""A tmux window whose size changes during an answer shows each word once."""
 
 import os
 import re

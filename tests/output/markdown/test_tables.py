@@ -1,4 +1,4 @@
-"""Tables as aligned columns at any width, and as records where columns would be unreadable."""
+"""Tables are drawn as aligned columns at any width, or as records if columns would be too narrow."""
 
 import io
 import re

@@ -214,7 +214,7 @@ def test_a_truncated_file_is_moved_aside(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 600, 100_000])
-def test_a_file_that_is_no_database_is_moved_aside(size: int) -> None:
+def test_a_file_that_is_not_a_database_is_moved_aside(size: int) -> None:
     file().parent.mkdir(parents=True)
     data = random.Random(7).randbytes(size)  # noqa: S311 - no secret
     file().write_bytes(data)
