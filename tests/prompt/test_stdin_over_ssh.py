@@ -1,4 +1,4 @@
-"""Standard input of a program that a real sshd started: read when data or its end arrives, given up when neither does."""
+"""Standard input of a program started by a real sshd is read when data or its end arrives; else the wait ends."""
 
 import os
 import shlex

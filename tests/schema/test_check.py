@@ -1,4 +1,4 @@
-"""The sentence about an answer says where it fails; what is no schema is told before."""
+"""An answer is checked against a schema, and the error names the place; an invalid schema is refused first."""
 
 import contextlib
 from time import process_time

@@ -1,4 +1,4 @@
-"""A schema is a file, JSON or the short form; what is none is told before anything is sent."""
+"""A schema is a file, JSON or the short form; anything else is an error before anything is sent."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The short form of a schema says much in a line."""
+"""The short form of a schema is expanded."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What holds for every row of the table, also for those not written yet."""
+"""Properties of every row of the table of options."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The later speaker wins, each value says who said it, and a bad one is told in the same sentence."""
+"""Each setting comes from the source with the highest priority, and errors name that source."""
 
 from collections.abc import Mapping
 from typing import Any

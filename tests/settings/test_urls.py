@@ -1,4 +1,4 @@
-"""A key belongs to a host; what names the host must not be in doubt."""
+"""The host of an address, which decides where a key is sent, is never ambiguous."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Each kind reads what it should, and refuses the rest in one way."""
+"""Each type of value accepts what it should and refuses the rest with the same kind of error."""
 
 from pathlib import Path
 from typing import Any

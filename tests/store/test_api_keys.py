@@ -1,4 +1,4 @@
-"""The key is found in its order, goes to its host only, and is never shown."""
+"""The key is looked up in order, sent to its own host only, and never shown."""
 
 import json
 import os

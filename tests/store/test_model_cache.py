@@ -1,4 +1,4 @@
-"""The plain list of ids that the shells read."""
+"""The plain list of model ids that shell completions read."""
 
 from stat import S_IMODE
 

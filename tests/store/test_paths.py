@@ -1,4 +1,4 @@
-"""Files lie in the user's own directories, never in the current one."""
+"""Files are in the user's own directories, never in the current one."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A config file, a template or a key file that others can change, or that belongs to them, is not used."""
+"""A config file, template or key file that others own or can change is not used."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Private files are whole, whoever else writes and whenever the writer dies."""
+"""Private files are written completely or not at all, with concurrent writers and after a kill."""
 
 import os
 import random

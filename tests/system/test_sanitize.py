@@ -1,4 +1,4 @@
-"""Nothing that others say can drive a terminal, however it is split; what people write survives."""
+"""Text of others cannot control a terminal, however it is cut; ordinary text is unchanged."""
 
 import json
 import unicodedata

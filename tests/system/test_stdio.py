@@ -1,4 +1,4 @@
-"""Writing goes on to the last byte, or says why it cannot."""
+"""Output is written to the last byte, or an error says why not."""
 
 import io
 import os

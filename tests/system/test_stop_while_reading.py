@@ -1,4 +1,4 @@
-"""A stop between the moment when keys are there and the moment when they are read: no key is waited for or lost."""
+"""A stop signal between the arrival of keys and their reading loses no key."""
 
 import shlex
 import sys

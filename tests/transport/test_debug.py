@@ -1,4 +1,4 @@
-"""What --debug shows, and what nobody is shown: the key, wherever a server repeats it."""
+"""--debug shows the exchange, with the key masked wherever a server repeats it."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The connection is opened before the request is ready, and carries nothing of a request that is never sent."""
+"""The connection is opened before the request is ready, and no data of an unsent request is sent."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The chunks of a network read are parsed as one, and none waits for a read that may not come."""
+"""The chunks of a network read are parsed together, and none waits for a later read."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Recordings of exchanges: what is written down, and what is answered from it without a network."""
+"""Exchanges are recorded and replayed without a network."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The file of a recording: how it is written by many, what is not in it, and what is matched in it."""
+"""The recording file: concurrent writers, masked secrets, privacy, and how requests are matched."""
 
 import json
 import os

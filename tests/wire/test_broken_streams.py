@@ -1,4 +1,4 @@
-"""A stream that is cut, or that reports a failure, is told as such, with the text so far on standard output."""
+"""A stream that is cut off or reports an error ends with an error, after the text so far."""
 
 from typing import Any
 

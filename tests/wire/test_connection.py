@@ -1,4 +1,4 @@
-"""A connection that fails, or that gives no head of a reply, is told in time, whatever comes instead."""
+"""A failed connection or a missing response head is an error in time."""
 
 import socket
 from collections.abc import Iterator

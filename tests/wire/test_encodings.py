@@ -1,4 +1,4 @@
-"""A compressed answer is read where it can be, refused in words where not, and takes no memory without bound."""
+"""Compressed answers are read or refused with a clear error, in bounded memory."""
 
 import gzip
 import zlib

@@ -1,4 +1,4 @@
-"""How an answer ended, by finish reasons, errors anywhere in the stream, its terminal event, or a broken connection."""
+"""How an answer ended: finish reasons, errors in the stream, its last event, or a broken connection."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An error ends a call in the same way whether a status, a body under 200 or a stream brings it."""
+"""An error has the same effect in a status, in a body under 200 and in a stream."""
 
 import json
 from typing import Any

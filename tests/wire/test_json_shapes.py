@@ -1,4 +1,4 @@
-"""Any JSON value in any field of an answer is an answer or an honest error, and never an internal error."""
+"""Any JSON value in any field of an answer gives an answer or an error, never an internal error."""
 
 import copy
 import json

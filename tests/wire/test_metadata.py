@@ -1,4 +1,4 @@
-"""What is not text or a tool call never fails an answer, whatever its type, its size or its place."""
+"""Fields other than text and tool calls never make an answer fail, whatever they contain."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""A proxy of the environment is used, and what is wrong with it is said in words."""
+"""Proxies of the environment are used, and their errors are explained."""
 
 from collections.abc import Iterator
 from pathlib import Path

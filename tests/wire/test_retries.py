@@ -1,4 +1,4 @@
-"""What may pass is sent again, at the server's pace and told; what will not change is sent once."""
+"""Temporary errors are retried at the pace of the server, with a notice; permanent ones are not."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime

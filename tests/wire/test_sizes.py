@@ -1,4 +1,4 @@
-"""What is large is read, what has no end is ended, and neither takes more memory than it must."""
+"""Large answers are read, endless ones end with an error, and memory is bounded."""
 
 from collections.abc import Iterator
 from itertools import product

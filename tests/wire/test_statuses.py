@@ -1,4 +1,4 @@
-"""A failing status is told in the server's own words, whatever form they have, and nothing is on standard output."""
+"""An error status is shown with the message of the server, and nothing is written to standard output."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every form of a stream that the WHATWG standard allows gives the same answer, through the front door."""
+"""Every form of a stream that the WHATWG standard allows gives the same answer."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""TLS is always checked, and what is wrong with it is said in words."""
+"""TLS certificates are always checked, and errors are explained."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The history file: private, written by many at once, and whole whatever happens to its writers or its disk."""
+"""The history file is private, can be written by many processes, and survives killed writers and disk errors."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""What a history costs does not grow with its size: no query goes through all of it, and ten times as much costs the same."""
+"""What a command costs does not grow with the size of the history."""
 
 import json
 import os

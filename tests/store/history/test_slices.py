@@ -1,4 +1,4 @@
-"""Long work on a large history is done in short transactions: other processes write meanwhile, and a kill loses nothing."""
+"""Long work on a large history is done in short transactions, so others can write and a kill loses nothing."""
 
 import json
 import signal
