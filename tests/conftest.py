@@ -13,8 +13,9 @@ from hypothesis import settings
 from support import promise_report
 from support.forked_process import run_process
 from support.loopback import Loopback
-from support.run_cli import Aiml, build_command
+from support.run_cli import Aiml, build_command, replace_stdin
 
+from aiml_cli.__main__ import main
 from aiml_cli.settings.options import ROWS
 
 # Programs that are installed with the tests, such as http, are found like those of the system.
@@ -54,8 +55,11 @@ def server() -> Iterator[Loopback]:
 
 
 @pytest.fixture
-def aiml(server: Loopback) -> Aiml:
-    """Return a function that runs the program as a process, against the loopback server."""
+def aiml(request: pytest.FixtureRequest, server: Loopback) -> Aiml:
+    """Return a function that runs the program as a process, against the loopback server; see the mark in_process."""
+    if request.node.get_closest_marker("in_process"):
+        in_process: Aiml = request.getfixturevalue("aiml_in_process")
+        return in_process
 
     def run(
         *arguments: str, stdin: bytes | None = None, before: Sequence[str] = (), **environ: str
@@ -67,6 +71,23 @@ def aiml(server: Loopback) -> Aiml:
             capture_output=True,
             **streams,
         )
+
+    return run
+
+
+@pytest.fixture
+def aiml_in_process(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> Aiml:
+    """Return a function that runs the program in this process, for tables of answers and errors."""
+
+    def run(*arguments: str, stdin: bytes | None = None, **environ: str) -> "subprocess.CompletedProcess[bytes]":
+        capfdbinary.readouterr()
+        with monkeypatch.context() as patch, replace_stdin(stdin):
+            for name, value in {"AIML_BASE_URL": server.url, "AIML_RETRIES": "0", **environ}.items():
+                patch.setenv(name, value)
+            code = main([*arguments])
+        return subprocess.CompletedProcess(arguments, code, *capfdbinary.readouterr())
 
     return run
 

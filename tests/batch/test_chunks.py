@@ -19,6 +19,8 @@ from support.run_cli import Aiml, build_command
 from aiml_cli.catalog.pricing import estimate_tokens
 from aiml_cli.core.context_window import split_text
 
+pytestmark = pytest.mark.in_process
+
 THREE = b"one\n\ntwo\n\nsix\n\n"  # each paragraph is a piece of two tokens
 ASK = ("-j", "1", "--chunk", "2", "what?")
 FAILED = (

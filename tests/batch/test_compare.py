@@ -29,6 +29,8 @@ from support.loopback import (
 )
 from support.run_cli import Aiml, build_command
 
+pytestmark = pytest.mark.in_process
+
 BYE = stream(delta("B"), delta("ye"), delta(finish="stop"), event("[DONE]"))
 DOWN = json_response({"error": "down"}, "503 Service Unavailable")
 REFUSED = json_response({"error": "no"}, "400 Bad Request")

@@ -10,6 +10,8 @@ from support.run_cli import Aiml
 
 from aiml_cli.core.budget import Budget
 
+pytestmark = pytest.mark.in_process
+
 CHEAP = ["chat", "--demo", "--each", "line", "-j", "1", "--max-tokens", "50"]
 
 

@@ -4,6 +4,8 @@ import pytest
 from support.loopback import HELLO, Loopback
 from support.run_cli import Aiml
 
+pytestmark = pytest.mark.in_process
+
 ROWS = ["--each", "line"]
 
 

@@ -18,6 +18,8 @@ from aiml_cli.api.rate_limit_headers import parse_allowances
 from aiml_cli.api.stream_events import Usage
 from aiml_cli.batch.rate_limit import MAX_WINDOWS, Pace, RateLimiter, RunStopped, TokenForecast
 
+pytestmark = pytest.mark.in_process
+
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 IN_30_S = NOW + timedelta(seconds=30)
 

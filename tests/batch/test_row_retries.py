@@ -27,6 +27,8 @@ from support.loopback import (
 from support.row_runs import parse_results, set_when_sent, start_run, write_rows
 from support.run_cli import Aiml
 
+pytestmark = pytest.mark.in_process
+
 NOW = ("Retry-After: 0",)
 BUSY = json_response({"error": {"message": "busy"}}, "503 Service Unavailable", *NOW)
 LIMITED = json_response({"error": {"message": "slow down"}}, "429 Too Many Requests", *NOW)

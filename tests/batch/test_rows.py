@@ -11,6 +11,8 @@ import pytest
 from support.loopback import HELLO, Loopback
 from support.run_cli import Aiml
 
+pytestmark = pytest.mark.in_process
+
 
 def results(stdout: bytes) -> list[Any]:
     return [json.loads(line) for line in stdout.splitlines()]

@@ -20,6 +20,8 @@ from support.loopback import (
 )
 from support.run_cli import Aiml
 
+pytestmark = pytest.mark.in_process
+
 CUT = response_object("Hel", "incomplete", incomplete_details={"reason": "max_output_tokens"})
 FILTERED = response_object("Hel", "incomplete", incomplete_details={"reason": "content_filter"})
 FAILED = response_object("", "failed", error={"code": "server_error", "message": "It broke."})

@@ -8,6 +8,8 @@ import pytest
 from support.loopback import HELLO, Loopback, delta, event, json_response, response_object, stream
 from support.run_cli import Aiml
 
+pytestmark = pytest.mark.in_process
+
 FENCED = '```json\n{"name": "Ada"}\n```'
 
 

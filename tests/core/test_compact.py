@@ -25,6 +25,8 @@ from aiml_cli.store.history import database, writer
 from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 from aiml_cli.store.model_cache import CachedModels, save_models
 
+pytestmark = pytest.mark.in_process
+
 WORDS = "word " * 100  # about 167 tokens
 SUMMARY = ["Summarize our conversation so far.", "in short"]
 ASK = ("-m", "m", "--max-tokens", "100")

@@ -14,6 +14,8 @@ from aiml_cli.catalog.pricing import estimate_tokens
 from aiml_cli.core.context_window import take_head, take_tail
 from aiml_cli.store.model_cache import CachedModels, save_models
 
+pytestmark = pytest.mark.in_process
+
 LINES = "".join(f"line {number:05}\n" for number in range(2000))
 ENTRY = {"id": "m", "type": "chat-completion", "info": {"contextLength": 4000, "outputMax": 500}}
 ASK = ("-m", "m", "--max-tokens", "500")

@@ -21,6 +21,8 @@ from support.loopback import (
 )
 from support.run_cli import Aiml
 
+pytestmark = pytest.mark.in_process
+
 NO_MODEL = json_response(
     {"error": {"message": "The model `a` does not exist", "code": "model_not_found"}}, "400 Bad Request"
 )

@@ -25,6 +25,8 @@ from support.streaming import read_bytes, start_streaming
 
 from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK
 
+pytestmark = pytest.mark.in_process
+
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(9)
 PDF = b"%PDF-1.4\n%%EOF\n"
 USER, HELLO_SAID = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello"}

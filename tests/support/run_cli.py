@@ -3,7 +3,9 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,29 @@ Aiml = Callable[..., "subprocess.CompletedProcess[bytes]"]
 def build_command(*arguments: str) -> list[str]:
     """Return the command line that starts the program under test."""
     return [sys.executable, "-m", "aiml_cli", *arguments]
+
+
+@contextmanager
+def replace_stdin(content: bytes | None) -> Iterator[None]:
+    """Let file descriptor 0 be a pipe with a content, or /dev/null without one, in the block."""
+    before = os.dup(0)
+    reader, writer = (os.open(os.devnull, os.O_RDONLY), -1) if content is None else os.pipe()
+    os.dup2(reader, 0)
+    os.close(reader)
+    thread = threading.Thread(target=_write_and_close, args=(writer, content or b""))
+    thread.start()
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        thread.join()
+
+
+def _write_and_close(writer: int, content: bytes) -> None:
+    if writer != -1:
+        with open(writer, "wb", buffering=0) as file, suppress(BrokenPipeError):
+            file.write(content)
 
 
 def bind_to_permissions() -> list[str]:
