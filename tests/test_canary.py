@@ -1,4 +1,4 @@
-"""A key that is looked for after every kind of call: in outputs, files and the list of processes."""
+"""Search for the key after every kind of call: in outputs, files and the list of processes."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ COMMANDS = [
     "chat hi --as python", "chat hi --as javascript", "chat hi --as httpie", "chat hi --dry-run", "models", "usage --json",
     "history list",
 ]  # fmt: skip
-FEW = ("answer", "refused", "mid-stream")  # enough for a key that is found in another place
+FEW = ("answer", "refused")  # enough for a key that is found in another place
 PLACES = ["environment", "keyring", "key_command", "file"]
 
 
@@ -75,7 +75,7 @@ def _command_line(path: Path) -> bytes:
 
 @pytest.fixture(params=PLACES)
 def environ(request: pytest.FixtureRequest, tmp_path: Path, server: Loopback, aiml: Aiml) -> dict[str, str]:
-    """Put the key in each of its places; give what the program's environment needs for it."""
+    """Put the key in each of its places; return the environment that the program needs for it."""
     match request.param:
         case "environment":
             return {"AIMLAPI_API_KEY": CANARY}
@@ -93,7 +93,7 @@ def environ(request: pytest.FixtureRequest, tmp_path: Path, server: Loopback, ai
 
 
 def module(tmp_path: Path, name: str, source: str) -> str:
-    """Write a module; give the folder that it is in."""
+    """Write a module; return the folder that it is in."""
     place = tmp_path / f"modules-{name}"
     place.mkdir()
     (place / f"{name}.py").write_text(source)
@@ -101,7 +101,7 @@ def module(tmp_path: Path, name: str, source: str) -> str:
 
 
 def files(tmp_path: Path) -> list[Path]:
-    """List every file that the program may have written, but the one of the keys."""
+    """List every file that the program may have written, except the one of the keys."""
     places = [*tmp_path.glob("home"), *tmp_path.glob("xdg_*"), tmp_path / "meta.json", *tmp_path.glob("answer.txt*")]
     found = [path for place in places for path in [place, *place.rglob("*")] if path.is_file()]
     return [path for path in found if path.name != "keys.json"]
@@ -135,7 +135,7 @@ def test_no_command_shows_the_key(
     environ: dict[str, str], server: Loopback, aiml: Aiml, tmp_path: Path, processes: set[bytes]
 ) -> None:
     server.answer_with(json_response({"current_balance": 1, "currency": CANARY, "data": []}, "200 OK", *HEADERS))
-    for line in COMMANDS if "AIMLAPI_API_KEY" in environ else COMMANDS[:5]:
+    for line in COMMANDS if "AIMLAPI_API_KEY" in environ else COMMANDS[1:4]:
         done = aiml(*line.split(), **environ)
         assert CANARY.encode() not in done.stdout + done.stderr, line
     assert not [path for path in files(tmp_path) if CANARY.encode() in path.read_bytes()]
@@ -143,7 +143,7 @@ def test_no_command_shows_the_key(
 
 
 @pytest.mark.promise("key-secret")
-def test_a_fault_of_ours_is_told_without_the_key(aiml: Aiml, tmp_path: Path) -> None:
+def test_a_fault_in_aiml_is_reported_without_the_key(aiml: Aiml, tmp_path: Path) -> None:
     done = aiml("chat", "hi", AIMLAPI_API_KEY=CANARY, PYTHONPATH=module(tmp_path, "httpx", BROKEN))
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"internal error: RuntimeError" in done.stderr
@@ -159,7 +159,7 @@ def test_a_terminal_shows_no_key_either(server: Loopback) -> None:
     assert CANARY.encode() not in wrote
 
 
-def test_the_lookout_sees_a_key_in_a_command_line(processes: set[bytes]) -> None:
+def test_the_search_finds_a_key_in_a_command_line(processes: set[bytes]) -> None:
     """What finds nothing must be able to find something."""
     with subprocess.Popen([sys.executable, "-c", "input()", CANARY], stdin=subprocess.PIPE) as process:
         while not processes and process.poll() is None:

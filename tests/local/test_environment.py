@@ -54,8 +54,9 @@ def test_an_odd_environment_costs_no_answer(environ: dict[str, str], server: Loo
 @pytest.mark.parametrize(
     "words", [["--help"], ["chat", "--help"], ["models", "--demo"], ["config", "show"], ["chat", "--nothing"]]
 )
-def test_no_width_is_a_crash(words: list[str], columns: str, aiml: Aiml) -> None:
-    done = aiml(*words, COLUMNS=columns, TERM="dumb", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+def test_an_odd_width_of_the_terminal_is_no_crash(words: list[str], columns: str, aiml: Aiml) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"} if columns == "1" else {}
+    done = aiml(*words, COLUMNS=columns, TERM="dumb", **ascii_only)
     assert done.returncode == (2 if "--nothing" in words else 0)
     assert b"Traceback" not in done.stderr + done.stdout
     assert done.stdout or done.stderr.startswith(b"aiml: ")
@@ -112,7 +113,7 @@ def test_a_current_directory_that_is_gone_costs_no_answer(tmp_path: Path, server
     assert (done.returncode, done.stdout) == (0, b"Hello\n"), done.stderr
 
 
-def test_no_more_open_files_is_told_in_one_line(server: Loopback) -> None:
+def test_a_lack_of_open_files_is_no_crash(server: Loopback) -> None:
     server.answer_with(HELLO)
     line = ["/bin/sh", "-c", 'ulimit -n 7; "$@"', "sh", *build_command("chat", "hi")]
     environ = {**os.environ, "AIML_BASE_URL": server.url}
