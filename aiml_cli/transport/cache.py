@@ -1,4 +1,4 @@
-"""Answer a request from the responses to the same request that an earlier call has stored."""
+"""Answer a request from stored responses to an earlier request that was equal."""
 
 import json
 from collections.abc import Mapping
@@ -12,32 +12,32 @@ from aiml_cli.transport.http_types import HttpRequest, HttpResponse
 from aiml_cli.transport.recorder import ExchangeRecorder
 from aiml_cli.transport.recording_file import InvalidExchangeError, RecordedExchange, RecordedRequest
 
-# The requests that threads of this process ask now, by name; each event is set when the answer is stored, or is none.
-_asked: dict[str, Event] = {}
-_asked_lock = Lock()
-_NO_REQUEST = RecordedRequest("POST", "", {})  # the words of the request are not stored
+# The requests in progress in this process, by name; each event is set when the answer is stored or has failed.
+_in_progress: dict[str, Event] = {}
+_in_progress_lock = Lock()
+_NO_REQUEST = RecordedRequest("POST", "", {})  # the request itself is not stored
 
 
 class Store(Protocol):
-    """Keeps data under names; `load` returns what is younger than an age, with its age in seconds."""
+    """Stores data by name; `load` returns data that is younger than an age, with its age in seconds."""
 
     def load(self, name: str, max_age_s: float) -> tuple[bytes, float] | None:
         """Return the data and its age, or None."""
 
     def save(self, name: str, data: bytes) -> None:
-        """Keep the data."""
+        """Store the data."""
 
     def remove(self, name: str) -> None:
-        """Forget the data."""
+        """Delete the data."""
 
 
 class ResponseCache:
     """The stored responses to the request of a turn, or those that arrive now, until the answer is complete.
 
-    An answer may take several requests; they are stored under the first, and played one after the other. `address`
-    stands for the server where its URL differs from call to call; `headers` are those that the user adds. `is_raw`:
+    An answer may take several requests; their responses are stored under the first request and replayed in order.
+    `address` identifies the server if its URL differs from call to call; `headers` are the user's own. With `is_raw`
     the server's own bytes are shown, so a stream and a JSON body are different answers. `age_s` is the age of the
-    responses that were found. With `waits`, a request that another thread asks now waits for the answer to that one.
+    responses that were found. With `waits`, a request that another thread is sending waits for that answer.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class ResponseCache:
         self._store, self._max_age_s = store, max_age_s
         self._address, self._headers, self._is_raw = address, headers, is_raw
         self._done = Event() if waits else None
-        self._name, self._has_begun, self.age_s = "", False, 0.0
+        self._name, self._has_started, self.age_s = "", False, 0.0
         self._found: list[RecordedExchange] = []
         self._recorders: list[ExchangeRecorder] | None = []
 
     def find(self, request: HttpRequest) -> list[RecordedExchange]:
         """Return the stored responses to the first request of an answer; [] for a later one, or if there are none."""
-        if self._has_begun:
+        if self._has_started:
             return []
         self._load(request)
-        self._has_begun = True
+        self._has_started = True
         if self._done:
             self._wait_for_others(self._done)
         return self._found
@@ -82,28 +82,28 @@ class ResponseCache:
         self._found = _decode_exchanges(data)
 
     def _wait_for_others(self, done: Event) -> None:
-        """Wait until no other thread asks the same, and there is an answer or this one has to ask."""
+        """Wait while another thread sends the same request: until there is an answer or this thread has to send it."""
         while not self._found:
-            with _asked_lock:
-                other = _asked.setdefault(self._name, done)
+            with _in_progress_lock:
+                other = _in_progress.setdefault(self._name, done)
             if other is done:
                 self._read()  # another one may have ended in between
                 return
             other.wait()
             self._read()
 
-    def _let_others_go(self) -> None:
-        """Let the threads that wait for this answer go on."""
+    def _release_waiting_threads(self) -> None:
+        """Let the threads that wait for this answer continue."""
         if not self._done:
             return
-        with _asked_lock:
-            if _asked.get(self._name) is self._done:
-                del _asked[self._name]
+        with _in_progress_lock:
+            if _in_progress.get(self._name) is self._done:
+                del _in_progress[self._name]
         self._done.set()
         self._done = Event()
 
     def watch(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        """Return the response with chunks that are kept as they are read."""
+        """Return the response; its chunks are recorded as they are read."""
         if self._recorders is None or self._found:
             return response
         recorder = ExchangeRecorder(request, "")
@@ -118,23 +118,23 @@ class ResponseCache:
             self._recorders.pop()
 
     def start_next_answer(self, *, is_other_request: bool = False) -> None:
-        """Drop the responses so far: a better answer follows, or that to another request."""
+        """Drop the responses so far: another attempt or another request follows."""
         self._recorders, self._found = [], []
         if is_other_request:
-            self._let_others_go()
-            self._name, self._has_begun = "", False
+            self._release_waiting_threads()
+            self._name, self._has_started = "", False
 
     def finish(self, *, is_complete: bool, is_unusable: bool) -> None:
-        """Store the responses of a complete answer; forget stored ones that are not what was asked for."""
+        """Store the responses of a complete answer; delete stored ones that are unusable."""
         if self._found and is_unusable:
             self._store.remove(self._name)
         elif is_complete and self._recorders and self._name:
             self._store.save(self._name, _encode_exchanges(self._recorders))
         self._recorders = []
-        self._let_others_go()
+        self._release_waiting_threads()
 
     def _name_request(self, request: HttpRequest) -> str:
-        """Return a hash of all that the answer depends on; JSON is compared as values, the key is hashed by itself."""
+        """Return a hash of everything that the answer depends on; JSON is compared by value, the key by its hash."""
         body = recording_file.parse_json(bytes(request.body or b"null"))
         is_streamed = body.pop("stream", None)
         if body.get("stream_options") == {"include_usage": True}:  # without a stream the tokens are counted anyway

@@ -1,4 +1,4 @@
-"""Choose how a request is sent: over the network or from a recording, --debug and --record; fetch URLs of inputs."""
+"""Choose how requests are sent, replayed, recorded and debugged; fetch the URLs of inputs."""
 
 import os
 import stat
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aiml_cli.transport.early_connection import EarlyConnection
 
 
-# Those that no client has taken, by scheme and server.
+# The early connections that no client uses yet, by scheme and server.
 _early_connections: dict[str, "EarlyConnection"] = {}
 MAX_BYTES = 20 * 1024 * 1024
 OK = 200
@@ -42,14 +42,14 @@ def validate_paths(options: Options) -> None:
 
 
 def _check_separate_files(options: Options) -> None:
-    """Raise UsageError if another option would overwrite the recording, or it would be mixed with the answer."""
+    """Raise UsageError if another option would overwrite the recording, or if it would go to standard output."""
     recording = options.record or options.replay
     if options.record == "-":
         raise UsageError("--record - would mix the recording with the answer on standard output", "name a file")
     for name in ("output", "meta", "audio_out", "resume_from") if recording else ():
         other = value_of(options, ROWS[name])
         if other and os.path.realpath(other) == os.path.realpath(recording or ""):
-            raise UsageError(f"{other}: the recording and {ROWS[name].flag} cannot be one file")
+            raise UsageError(f"{other}: the recording and {ROWS[name].flag} cannot be the same file")
 
 
 def open_client(options: Options, url: str, client: "Client | None" = None) -> "AbstractContextManager[Client]":
@@ -65,7 +65,7 @@ def open_client(options: Options, url: str, client: "Client | None" = None) -> "
     is_first = "httpx" not in sys.modules and current_thread() is main_thread()
     if early is None and is_first and not options.headers:  # headers are checked when they are sent
         early = _start_connection(options, url)
-    # The command line of httpx would import rich and pygments, half of its time; with None, httpx does without.
+    # httpx would import its command line with rich and pygments, half of its import time; None prevents that.
     sys.modules.setdefault("httpx._main", cast("ModuleType", None))
     from aiml_cli.transport.client import open_http_client  # httpx takes 30 ms to import
 
@@ -78,9 +78,9 @@ def open_client(options: Options, url: str, client: "Client | None" = None) -> "
 def connect_early(options: Options, url: str, words: Sequence[str] = ()) -> Iterator[None]:
     """Connect to the server of a URL in a thread during the block; its first client gets the connection.
 
-    It is opened where it saves time: not without TLS on this machine, not through a proxy, and not for --replay. While
-    standard input is a pipe without data, or typed where `words` or files are "-", nothing is contacted. What no client
-    wants is closed without a word of HTTP.
+    No connection is opened where it saves no time: to this machine without TLS, through a proxy, and for --replay. If
+    standard input is a pipe, or `words` or a file is "-", no server is contacted before input arrives. An unused
+    connection is closed without sending HTTP.
     """
     early = _start_connection(options, url, after_input=_has_slow_input(options, words))
     if early:
@@ -106,7 +106,7 @@ def _start_connection(options: Options, url: str, *, after_input: bool = False) 
 
 
 def _get_origin(url: str) -> str:
-    """Return the beginning of a URL, as it is written: two that name one server differently share no connection."""
+    """Return scheme and server of a URL as they are written: two names of one server do not share a connection."""
     return "/".join(url.split("/", 3)[:3])
 
 
@@ -134,7 +134,7 @@ def _has_proxy() -> bool:
 def make_send(options: Options, *, external: bool = False) -> Send:
     """Return a function that sends a request as the options say.
 
-    With `external` the address is the user's own: it gets no header of --header, recordings match the whole address,
+    With `external` the URL is one that the user named: no --header is sent to it, recordings match the complete URL,
     and --debug does not show it.
     """
     base_url, headers = ("", {}) if external else (options.base_url or "", options.headers or {})
@@ -182,8 +182,8 @@ def fetch_url(
 ) -> tuple[bytes, str]:
     """Return the bytes at a URL and their content type; `client` is opened for this one request.
 
-    Raises UsageError for what cannot be fetched or is larger than 20 MiB, and ConnectionFailed for what is not there
-    after so many seconds, also if bytes go on to arrive.
+    Raises UsageError if it cannot be fetched or is larger than 20 MiB, and ConnectionFailed if it is incomplete after
+    `seconds`, even if bytes still arrive.
     """
     end = monotonic() + seconds
     request = HttpRequest("GET", url, {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"})

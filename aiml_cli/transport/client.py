@@ -53,7 +53,7 @@ class Client(httpx.Client):
     def exchange(self, request: HttpRequest, hook: RequestHook) -> httpx.Response:
         """Send a request, and return the response when its headers have arrived.
 
-        A POST needs no cookies and follows no redirect; what httpx does for these takes longer than all the rest.
+        A POST needs no cookies and follows no redirect; httpx's code for these takes longer than everything else.
         """
         url, body, headers = _parse_url(request.url), _Body(request.body or b""), self._list_headers(request)
         timeouts = self.timeout.as_dict()
@@ -76,7 +76,7 @@ _parse_url = lru_cache(maxsize=16)(httpx.URL)
 
 
 class _Body(httpx.SyncByteStream):
-    """The body of a request, in slices: one after the other is copied when it is sent."""
+    """The body of a request in slices, so that only one slice at a time is copied."""
 
     def __init__(self, data: "bytes | LongBody") -> None:
         self._data = data
@@ -90,10 +90,10 @@ class _Body(httpx.SyncByteStream):
 
 
 class DirectTransport(httpx.BaseTransport):
-    """Sends the requests of one client, one after the other and without a proxy, over a connection that it keeps.
+    """Sends the requests of one client, one at a time and without a proxy, over a connection that it keeps open.
 
-    The first connection is the `early` one, if that leads to the right server and is still open; otherwise, and after
-    a failure, a new one is opened. Errors are those of httpx. `context` is None for a server without TLS.
+    The first connection is the `early` one if it is to the right server and still open; otherwise, and after a
+    failure, a new one is opened. Raises the errors of httpx. `context` is None for a server without TLS.
     """
 
     def __init__(self, context: ssl.SSLContext | None, early: EarlyConnection | None = None) -> None:
@@ -107,13 +107,13 @@ class DirectTransport(httpx.BaseTransport):
         return self.send(request.url, parts, request.extensions["trace"], request.extensions["timeout"])
 
     def send(self, url: httpx.URL, parts: RequestParts, hook: RequestHook, timeouts: Timeouts) -> httpx.Response:
-        """Send a request of these parts, as `handle_request` does; `hook` follows it."""
+        """Send a request of these parts, as `handle_request` does; `hook` tracks it."""
         connection = self._choose_connection(url, hook, timeouts["connect"])
         try:
             with _raise_network_errors(httpx.ReadTimeout, httpx.ReadError):
                 answer = connection.send(parts, hook, timeouts)
         except h11.ProtocolError as error:
-            raise getattr(httpx, type(error).__name__)(str(error)) from None  # the names are the same
+            raise getattr(httpx, type(error).__name__)(str(error)) from None  # both have the same names
         extensions = {"network_stream": connection}
         return httpx.Response(answer.status, headers=answer.headers, stream=_BodyStream(answer), extensions=extensions)
 
@@ -161,7 +161,7 @@ class DirectTransport(httpx.BaseTransport):
 
 
 class _BodyStream(httpx.SyncByteStream):
-    """The body of a response, as httpx has it."""
+    """The body of a response as a stream of httpx."""
 
     def __init__(self, answer: HttpAnswer) -> None:
         self.answer = answer
@@ -187,14 +187,14 @@ def _raise_network_errors(on_timeout: type[Exception], on_failure: type[Exceptio
 def open_http_client(
     url: str, timeout: float, ca_bundle: str | None, notify: Notifier, early: EarlyConnection | None, *, by_proxy: bool
 ) -> Iterator[Client]:
-    """Open a client for one server; `timeout` is in seconds without a byte, `notify` receives redirects.
+    """Open a client for one server; `timeout` is the longest time without a byte, in seconds.
 
-    `early` is used as the first connection. With `by_proxy` the environment says which proxy is used, if any.
+    `notify` reports redirects. `early` is the first connection. With `by_proxy` the environment selects the proxy.
     """
     timeouts = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
     context = None if is_unencrypted(url) else load_context(ca_bundle)
     if by_proxy:
-        # httpx would read all certificates of certifi, also where none are needed.
+        # httpx would read all certificates of certifi, even if none are needed.
         settings: dict[str, Any] = {"verify": context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "trust_env": True}
     else:
         settings = {"transport": DirectTransport(context, early), "trust_env": False}
@@ -208,10 +208,10 @@ def open_http_client(
 
 @contextmanager
 def send_request(client: Client, request: HttpRequest, on_sent: OnSent = None) -> Iterator[HttpResponse]:
-    """Send a request; raise ConnectionFailed if no response comes.
+    """Send a request; raise ConnectionFailed if there is no response.
 
-    Follows redirects of a GET within the same origin only, so that neither the key nor the prompt reaches another.
-    `on_sent` is called once: after the last byte is written, or when a response comes before that.
+    Follows redirects of a GET within the same origin only, so that no other server receives the key or the prompt.
+    `on_sent` is called once: after the last byte is written, or when a response arrives before that.
     """
     key = extract_key(request.headers)
     with mask_errors(key):
@@ -231,7 +231,7 @@ def _exchange(client: Client, request: HttpRequest, on_sent: OnSent, key: str) -
             response = _send_once(client, request, None)
         headers = {name.lower(): mask_text(value, key) for name, value in response.headers.items()}
         chunks = _read_chunks(response)
-        # Only an error repeats the credentials in a request; to look for them takes as long as to parse the request.
+        # Only an error repeats the credentials in a request; looking for them takes as long as parsing the request.
         credentials = list_credentials(request.body) if response.is_error else []
         for secret in filter(None, (key, *credentials)):
             chunks = mask_chunks(secret, chunks)
@@ -250,7 +250,7 @@ def _is_complete(response: httpx.Response) -> bool:
 
 
 def _read_end(chunks: Iterator[bytes], connection: ConnectionHandle) -> None:
-    """Read what follows a complete answer, if it is there: only then the connection can be used again."""
+    """Read the end of the body after a complete answer, if it arrives soon: only then can the connection be reused."""
     connection.close_within(END_SECONDS)
     with suppress(AimlError):
         for _ in islice(chunks, MAX_END_CHUNKS):
@@ -299,7 +299,7 @@ def _translate_error(error: httpx.HTTPError, url: httpx.URL, seconds: float | No
     host = f"{url.host}:{url.port}" if url.port else url.host
     match error:
         case httpx.ConnectTimeout():
-            return ConnectionFailed(f"{host}: no connection within {seconds:g} s", "check the address", again=1)
+            return ConnectionFailed(f"{host}: no connection within {seconds:g} s", "check the URL", again=1)
         case httpx.TimeoutException():
             return ConnectionFailed(f"{host}: no answer in time", "wait longer with --timeout, or ask again")
         case httpx.ProxyError():
@@ -307,16 +307,16 @@ def _translate_error(error: httpx.HTTPError, url: httpx.URL, seconds: float | No
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
             return UsageError(f"the request cannot be sent: {_format_error(error)}")
         case httpx.RemoteProtocolError() if "disconnected" not in str(error):
-            return ServerError(f"{host}: the reply is not HTTP: {_format_error(error)}", "check --base-url")
+            return ServerError(f"{host}: the response is not HTTP: {_format_error(error)}", "check --base-url")
         case httpx.ConnectError():
-            message, hint = _format_connect_error(error), "check the address and the network"
+            message, hint = _format_connect_error(error), "check the URL and the network"
             return ConnectionFailed(f"{host}: {message}", hint, again=not _is_tls_mismatch(error))
         case _:
             return ConnectionFailed(f"{host}: the connection was closed without an answer", "ask again", again=1)
 
 
 def _is_tls_mismatch(error: httpx.ConnectError) -> bool:
-    """True if TLS fails the next time too; a server that only hung up may answer then."""
+    """True if TLS would fail again; a server that only closed the connection may answer the next time."""
     cause: BaseException | None = error
     while cause and not isinstance(cause, OSError):
         cause = cause.__context__

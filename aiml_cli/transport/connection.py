@@ -1,4 +1,4 @@
-"""Follow one request on its connection, and hang up when it takes too long."""
+"""Track one request on its connection, and close the connection when it takes too long."""
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -10,15 +10,15 @@ from typing import Any
 from aiml_cli.system.signals import defer_signals
 from aiml_cli.transport.http_types import OnSent
 
-# How often the watchdog looks for new deadlines while there are some, and the longest time between two looks.
+# How soon the watchdog checks for new deadlines after one was set, and the longest time between two checks.
 FIRST_LOOK_S, MAX_LOOK_S = 0.1, 5.0
 
 
 class Watchdog:
-    """Calls functions at their deadlines, in one thread for all connections: a thread for each costs more than a row.
+    """Calls functions at their deadlines, in one thread for all connections: starting one for each is expensive.
 
-    The thread runs while there are deadlines, and ends with the first block of `run` that leaves none. It wakes up now
-    and then, less often the longer no deadline is new: to wake it for each costs a row a tenth of its time.
+    The thread runs while there are deadlines, and ends with the first block of `run` that leaves none. It wakes up
+    periodically, less often while no deadline is new: waking it for each would take a tenth of the time of a row.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Watchdog:
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        """Let the thread end after the block, unless somebody else has a deadline."""
+        """Let the thread end after the block, unless there are other deadlines."""
         try:
             yield
         finally:
@@ -37,8 +37,8 @@ class Watchdog:
                 self._change.notify()
 
     def set(self, owner: object, seconds: float, call: Callable[[], None]) -> None:
-        """Call a function after some seconds; it must not wait. An owner has one deadline, the last that was set."""
-        with defer_signals(), self._change:  # a start that is interrupted leaves a thread that nobody knows of
+        """Call a function after some seconds; it must not block. An owner has one deadline, the last that was set."""
+        with defer_signals(), self._change:  # an interrupted start would leave a thread that is not recorded here
             ends_at = monotonic() + seconds
             self._deadlines[owner], self._has_new = (ends_at, call), True
             if not self._is_running:
@@ -52,7 +52,7 @@ class Watchdog:
             self._deadlines.pop(owner, None)
 
     def _start(self) -> None:
-        with suppress(RuntimeError):  # the limit of threads: what drips is not ended
+        with suppress(RuntimeError):  # the limit of threads: slow responses are not ended
             Thread(target=self._watch, daemon=True).start()
             self._is_running = True
 
@@ -72,7 +72,7 @@ class Watchdog:
         for owner, (ends_at, call) in tuple(self._deadlines.items()):
             if ends_at <= now:
                 del self._deadlines[owner]
-                with suppress(Exception):  # one that fails must not cost the others their deadlines
+                with suppress(Exception):  # an error in one must not prevent the others
                     call()
 
 
@@ -80,22 +80,22 @@ watchdog = Watchdog()
 
 
 class ConnectionHandle:
-    """The newest connection of a client; httpcore does not announce one that is used again."""
+    """The newest connection of a client; httpcore does not report one that it reuses."""
 
     stream: Any = None
     abort_reason: BaseException | None = None
 
     def abort(self, reason: BaseException) -> None:
-        """End the request from another thread, for good; its own thread raises `reason`."""
+        """End the request from another thread, and all later ones; the thread of the request raises `reason`."""
         self.abort_reason = reason
         shut_down_stream(self.stream)
 
     def close_within(self, seconds: float) -> None:
-        """Close the connection if the response has not ended so soon; a later call replaces an earlier one."""
+        """Close the connection if the response has not ended after some seconds; a later call replaces this one."""
         watchdog.set(self, seconds, self._hang_up)
 
     def keep_open(self) -> None:
-        """Drop the wish to close the connection."""
+        """Cancel `close_within`."""
         watchdog.clear(self)
 
     def _hang_up(self) -> None:
@@ -116,10 +116,10 @@ def shut_down_stream(stream: Any) -> None:
 
 
 class RequestHook:
-    """Follows one request: reports when it is sent, and hangs up if the headers of its response take too long.
+    """Tracks one request: reports when it is sent, and closes the connection if the response headers take too long.
 
-    The time-out of a read restarts with every byte, so headers that drip would block it for ever. As the `trace` of a
-    request it follows one that httpcore sends.
+    The timeout of a read restarts with every byte, so headers that arrive byte by byte could take forever. Passed as
+    `trace`, it also tracks a request that httpcore sends.
     """
 
     def __init__(self, connection: ConnectionHandle, seconds: float, on_sent: OnSent) -> None:
@@ -142,13 +142,13 @@ class RequestHook:
                 self.note_head()
 
     def follow(self, stream: Any) -> None:
-        """Note a new connection, and end it at once if the request was aborted."""
+        """Note a new connection, and shut it down immediately if the request was aborted."""
         self._connection.stream = stream
         if self._connection.abort_reason:
             shut_down_stream(stream)
 
     def expect_head(self) -> None:
-        """Hang up if the headers have not arrived in time."""
+        """Close the connection if the headers do not arrive in time."""
         watchdog.set(self, self._seconds, self._hang_up)
 
     def note_head(self) -> None:
@@ -156,7 +156,7 @@ class RequestHook:
         watchdog.clear(self)
 
     def report_sent(self) -> None:
-        """Call `on_sent`, once; an error in it does not cost the answer."""
+        """Call `on_sent` once; its errors are ignored, so that the answer is not lost."""
         on_sent, self._on_sent = self._on_sent, None
         if on_sent:
             with suppress(Exception):

@@ -13,7 +13,7 @@ from aiml_cli.transport.key_masking import STARS, extract_key, list_credentials,
 
 Mask = Callable[[str], str]
 MAX_LINE_LENGTH = 4000
-# The base64 of a picture or a sound tells a reader nothing.
+# The base64 of images and audio, which nobody can read.
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{240,}={0,2}")
 _SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key")
 
@@ -57,7 +57,7 @@ def _build_head(client: Any, request: HttpRequest) -> tuple[str, list[tuple[str,
 
 
 def _format_header(sign: str, name: str, value: str, mask: Mask) -> str:
-    """Write a header line; of a credential only its scheme, or its cookie's name."""
+    """Return a header line; of a credential only its scheme, or the name of its cookie."""
     if name.lower() in _SECRET_HEADERS:
         scheme = re.match(r"(?:Bearer|Basic|Digest|Negotiate) |[\w!#$%&'*+.^`|~-]+=", value)
         value = (scheme[0] if scheme else "") + STARS
@@ -65,7 +65,7 @@ def _format_header(sign: str, name: str, value: str, mask: Mask) -> str:
 
 
 def _shorten(line: str) -> str:
-    """Cut a line that is too long to read: base64 in it first, then its end."""
+    """Shorten a line that is too long to read: first its base64, then its end."""
     line = _BASE64.sub(lambda match: f"{match[0][:24]}…({len(match[0]):,} characters)", line)
     extra = len(line) - MAX_LINE_LENGTH
     return line if extra <= 0 else f"{line[:MAX_LINE_LENGTH]}… ({extra:,} more characters)"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aiml_cli.transport.tls_context import SharedContext
 
 CONNECT_SECONDS = 10.0
-# A server may close a connection that sends nothing; after so many seconds a new one is safer.
+# A server may close an idle connection; after this many seconds a new one is safer.
 IDLE_S = 5.0
 # How long one address may take before the next one is tried too (RFC 8305).
 NEXT_ADDRESS_S = 0.25
@@ -31,10 +31,10 @@ _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, .
 
 
 class EarlyConnection:
-    """A connection that a thread opens; it belongs to the one who takes it, or else it is closed.
+    """A connection that a thread opens; `take` returns it, otherwise it is closed.
 
-    Name lookup, TCP and TLS take `seconds` at most. With `after_input` nothing is contacted before standard input has
-    something to read, or has ended. What is not taken within five seconds is closed.
+    Name lookup, TCP and TLS take `seconds` at most. With `after_input` no server is contacted before standard input
+    has data or has ended. A connection that is not taken within five seconds is closed.
     """
 
     def __init__(self, url: str, seconds: float, ca_bundle: str | None, *, after_input: bool = False) -> None:
@@ -46,9 +46,9 @@ class EarlyConnection:
         self._outcome: socket.socket | OSError | None = None
 
     def start(self) -> None:
-        """Start the thread; without one, there is nothing to take.
+        """Start the thread; if it cannot be started, `take` returns None.
 
-        Certificates of the user are read before that: nothing is contacted if they cannot be read.
+        The user's certificates are read first: no server is contacted if they cannot be read.
         """
         try:
             if self._ca_bundle:
@@ -63,7 +63,7 @@ class EarlyConnection:
     def take(self, host: str, port: int) -> socket.socket | None:
         """Return the connection to this server, once; with https it is an SSLSocket that has verified the host.
 
-        Waits until it is open. None means that another one must be opened. Raises the OSError of connecting.
+        Waits until it is open. None means that a new one must be opened. Raises OSError if connecting failed.
         """
         if (host, port) != (self.host, self.port) or self._is_waiting:
             self.close()
@@ -77,18 +77,18 @@ class EarlyConnection:
         return outcome
 
     def close(self) -> None:
-        """Close the connection if nobody has taken it, also one that is only being opened."""
+        """Close the connection if it was not taken, even while it is being opened."""
         _close(self._release())
 
     def _release(self) -> socket.socket | OSError | None:
-        """Return the outcome so far; what comes later is closed."""
+        """Return the outcome so far; a connection that is opened later is closed."""
         with self._lock:
             self._released.set()
             outcome, self._outcome = self._outcome, None
         return outcome
 
     def _run(self) -> None:
-        with suppress(ValueError):  # the client reports a name that is none
+        with suppress(ValueError):  # the client reports an invalid host name
             outcome = self._open()
             with self._lock:
                 if not self._released.is_set():
@@ -99,7 +99,7 @@ class EarlyConnection:
             self.close()
 
     def _open(self) -> socket.socket | OSError | None:
-        """Return the connection, or why there is none; None if nobody wants it any more."""
+        """Return the connection, or the error; None if it is not needed any more."""
         if self._is_waiting:
             self._wait_for_input()
             self._end, self._is_waiting = monotonic() + self._seconds, False
@@ -109,7 +109,7 @@ class EarlyConnection:
             if not self._is_encrypted:
                 return _connect(_find_addresses(self.host, self.port), self._end)
             addresses = _find_addresses(self.host, self.port)
-            # All certificates of a system take 25 ms to read, with the interpreter unlocked.
+            # All certificates of a system take 25 ms to read, without the GIL.
             connection = _connect(addresses, self._end, lambda: load_context(self._ca_bundle))
             if self._released.is_set():
                 return connection
@@ -120,14 +120,14 @@ class EarlyConnection:
             return error
 
     def _wait_for_input(self) -> None:
-        """Return when standard input can be read, or has ended; or if nobody wants the connection any more."""
+        """Wait until standard input has data or has ended, or the connection is not needed any more."""
         with suppress(OSError, ValueError):  # it is closed
             while not (self._released.is_set() or select.select([0], [], [], POLL_S)[0]):
                 pass
 
 
 def load_context(ca_bundle: str | None) -> "SharedContext":
-    """Return the TLS context of all connections with these certificates; raise UsageError for a file that is none."""
+    """Return the TLS context of all connections with these certificates; raise UsageError if the file is invalid."""
     from aiml_cli.transport.tls_context import make_ssl_context  # ssl takes 5 ms to import
 
     return make_ssl_context(ca_bundle)
@@ -143,14 +143,14 @@ def open_socket(host: str, port: int, seconds: float) -> socket.socket:
 
 
 def _find_addresses_within(host: str, port: int, seconds: float) -> Sequence[_Address]:
-    """Return the addresses of a host; a lookup knows no time-out, and lets no signal through, so a thread does it."""
+    """Return the addresses of a host; a lookup has no timeout and delays signals, so a thread does it."""
     found: list[Sequence[_Address] | Exception] = []
     has_ended = Event()
 
     def look_up() -> None:
         try:
             found.append(_find_addresses(host, port))
-        except (OSError, ValueError) as error:  # ValueError: a name that is none
+        except (OSError, ValueError) as error:  # ValueError: an invalid host name
             found.append(error)
         has_ended.set()
 
@@ -173,8 +173,8 @@ def _find_addresses(host: str, port: int) -> Sequence[_Address]:
 def _connect(addresses: Sequence[_Address], end: float, meanwhile: Callable[[], object] | None = None) -> socket.socket:
     """Return a connection to the first of some addresses that accepts one, or raise TimeoutError at the end.
 
-    Each address is tried a quarter of a second after the one before it, or as soon as that has failed. `meanwhile` is
-    called once, after the first attempt has begun.
+    Each address is tried a quarter of a second after the previous one, or as soon as that has failed. `meanwhile` is
+    called once, after the first attempt was started.
     """
     untried = deque(addresses)
     with _Attempts() as attempts:

@@ -1,7 +1,7 @@
-"""Send requests over a connection of HTTP/1.1, and read the responses, what arrived together in one piece.
+"""Send requests over an HTTP/1.1 connection, and read the responses in one piece per network read.
 
-For most servers an HTTP chunk is one token. Handling each alone, as h11 and httpx do, costs several times as much as
-all chunks of one network read at once; docs/development/decisions/joining-chunks.md has the figures.
+Most servers send each token as an HTTP chunk. Handling each chunk alone, as h11 and httpx do, takes several times as
+long as handling all chunks of a network read together; docs/development/decisions/joining-chunks.md has the figures.
 """
 
 import re
@@ -28,11 +28,11 @@ Timeouts = Mapping[str, float | None]
 MAX_PIECE_BYTES = 64 * 1024
 # zlib compresses 1032 to 1 at most; the events of an answer stay below 100 to 1.
 SUSPECT_BYTES, SUSPECT_RATIO = 64 * 1024 * 1024, 200
-# The first bytes of JSON, pages and events; gzip begins otherwise.
+# The first bytes of JSON, HTML and events; gzip starts with other bytes.
 PLAIN_STARTS = (b"{", b"[", b"<", b":", b"d", b"e", b"i", b"r")
-# What is before the data of a chunk: the end of the one before it, its size, and perhaps an extension.
+# What precedes the data of a chunk: the end of the previous chunk, the size, and perhaps an extension.
 _CHUNK_HEAD = re.compile(rb"\r\n([0-9A-Fa-f]{1,20})[ \t]*(?:;[^\r\n]*)?\r\n")
-# The beginning of that, or the whole head of the last chunk, whose trailers have not arrived.
+# The beginning of that, or the complete head of the last chunk, whose trailers have not arrived.
 _PARTIAL_HEAD = re.compile(rb"\r?\Z|\r\n[0-9A-Fa-f]{0,20}[ \t]*(?:;[^\r\n]*)?\r?\Z|\r\n0{1,20}[ \t]*(?:;[^\r\n]*)?\r\n")
 MAX_CHUNK_HEAD_BYTES, _END_OF_HEAD = 64 * 1024, b"\r\n\r\n"
 Finish = Callable[[bool], None]
@@ -49,9 +49,9 @@ class RequestParts(NamedTuple):
 
 
 class HttpConnection:
-    """A connected socket for one request after the other.
+    """A connected socket for requests that are sent one at a time.
 
-    h11 writes and reads the heads; bodies are read without it, because it handles each chunk on its own.
+    h11 writes and reads the heads; response bodies are read without it, because it handles each chunk separately.
     """
 
     def __init__(self, connected: socket.socket, origin: Origin) -> None:
@@ -59,7 +59,7 @@ class HttpConnection:
         self._is_idle, self._expires_at = True, monotonic() + KEEP_ALIVE_SECONDS
 
     def can_send(self, origin: Origin) -> bool:
-        """True if the connection leads to this server, its last response is complete, and it is still open."""
+        """True if the connection is to this server, its last response is complete, and it is still open."""
         is_kept = self._is_idle and origin == self._origin and monotonic() <= self._expires_at
         return is_kept and is_open(self._socket)
 
@@ -94,14 +94,14 @@ class HttpConnection:
         self._is_idle, self._expires_at = is_reusable, monotonic() + KEEP_ALIVE_SECONDS
 
     def read(self, timeout: float | None) -> bytes:
-        """Return what arrives next, b"" at the end of the connection; raise OSError."""
+        """Return the next bytes, b"" at the end of the connection; raise OSError."""
         self._set_timeout(timeout)
         return self._socket.recv(READ_BYTES)
 
     def _write_request(self, protocol: h11.Connection, request: RequestParts, timeout: float | None) -> bool:
-        """Send the head together with the beginning of the body; False if the server did not take all of it.
+        """Send the head together with the first piece of the body; return False if not everything could be sent.
 
-        It may refuse a large body, and answer, before it has read that.
+        A server may reject a large body before it has read it, and its response can still be read.
         """
         unsent = protocol.send(h11.Request(method=request.method, target=request.target, headers=request.headers))
         try:
@@ -118,7 +118,7 @@ class HttpConnection:
     def _write(self, data: bytes, timeout: float | None) -> None:
         self._set_timeout(timeout)
         rest = memoryview(data)
-        while rest:  # with sendall, the time-out would be for the whole buffer
+        while rest:  # the timeout of sendall would apply to the complete buffer
             rest = rest[self._socket.send(rest) :]
 
     def _read_head(self, protocol: h11.Connection, timeout: float | None) -> h11.Response:
@@ -132,7 +132,7 @@ class HttpConnection:
                 protocol.receive_data(data)
 
     def _set_timeout(self, timeout: float | None) -> None:
-        """Set the time-out of the socket if it has another; each system call hands all Python to another thread."""
+        """Set the timeout of the socket if it differs: each system call lets another thread run."""
         if self._socket.gettimeout() != timeout:
             self._socket.settimeout(timeout)
 
@@ -144,13 +144,13 @@ class HttpAnswer:
         self, connection: HttpConnection, protocol: h11.Connection, head: h11.Response, timeout: float | None
     ) -> None:
         self._connection, self._head, self._timeout = connection, head, timeout
-        # Not after a response that closes the connection, nor if the request was not sent whole.
+        # False if the response closes the connection, or the request was not sent completely.
         self._is_kept, self._first = protocol.our_state is h11.DONE, protocol.trailing_data[0]
         self.status, self.headers = head.status_code, head.headers.raw_items()
         self.is_complete = False
 
     def read_body(self) -> Iterator[bytes]:
-        """Yield the body as it arrives; raise IncompleteAnswer if that ends too early."""
+        """Yield the body as it arrives; raise IncompleteAnswer if it ends too early."""
         headers = dict(self._head.headers)
         if self.status in (SWITCHING_PROTOCOLS, *STATUSES_WITHOUT_BODY):
             return read_length(self._first, self._read, 0, self._finish)
@@ -179,7 +179,7 @@ class HttpAnswer:
 
 
 def is_open(connection: socket.socket) -> bool:
-    """True if the server has not closed an idle connection, nor sent anything; TLS itself may have sent tickets."""
+    """True if the server has neither closed an idle connection nor sent data; TLS session tickets are not data."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     if not poll.poll(0):
@@ -195,17 +195,17 @@ def is_open(connection: socket.socket) -> bool:
 
 
 def make_cut_error() -> IncompleteAnswer:
-    """Return the error of a body that ends too early."""
+    """Return the error for a body that ends too early."""
     return IncompleteAnswer("the connection was cut before the answer was complete", "ask again")
 
 
 def make_silence_error() -> IncompleteAnswer:
-    """Return the error of a body of which nothing more arrives."""
+    """Return the error for a body that stops arriving."""
     return IncompleteAnswer("the answer stopped: no more data arrived", "try again, or wait longer with --timeout")
 
 
 def read_chunked(first: bytes, read: Callable[[], bytes], finish: Finish) -> Iterator[bytes]:
-    """Yield the data of a chunked body, that of all chunks of a network read as one piece.
+    """Yield the data of a chunked body: one piece for all chunks of a network read.
 
     `first` has been read already; `read` returns more, b"" at the end of the connection. As soon as the end of the body
     has arrived, `finish` is called: with True if nothing follows it. Raises IncompleteAnswer.
@@ -224,7 +224,7 @@ def read_chunked(first: bytes, read: Callable[[], bytes], finish: Finish) -> Ite
 
 
 class _ChunkDecoder:
-    """The frame of a chunked body; `rest` is what follows the body, None before its end has arrived."""
+    """Decodes a chunked body; `rest` contains the bytes after the body, None before its end has arrived."""
 
     def __init__(self) -> None:
         self._pending, self._left = b"\r\n", 0
@@ -232,7 +232,7 @@ class _ChunkDecoder:
 
     @property
     def is_broken(self) -> bool:
-        """True if what has arrived is not the beginning of a chunk's head."""
+        """True if the pending bytes are not the beginning of a chunk's head."""
         return len(self._pending) > MAX_CHUNK_HEAD_BYTES or not _PARTIAL_HEAD.match(self._pending)
 
     def feed(self, data: bytes) -> bytes:
@@ -255,7 +255,7 @@ class _ChunkDecoder:
 
 
 def read_length(first: bytes, read: Callable[[], bytes], length: int, finish: Finish) -> Iterator[bytes]:
-    """Yield a body of `length` bytes; the rest is as in `read_chunked`."""
+    """Yield a body of `length` bytes; the other arguments are those of `read_chunked`."""
     data, left = first, length
     while True:
         piece, left = data[:left], left - len(data)
@@ -270,7 +270,7 @@ def read_length(first: bytes, read: Callable[[], bytes], length: int, finish: Fi
 
 
 def read_to_end(first: bytes, read: Callable[[], bytes], finish: Finish) -> Iterator[bytes]:
-    """Yield a body that ends with its connection; the rest is as in `read_chunked`."""
+    """Yield a body that ends with its connection; the arguments are those of `read_chunked`."""
     data = first or read()
     while data:
         yield data
@@ -281,7 +281,7 @@ def read_to_end(first: bytes, read: Callable[[], bytes], finish: Finish) -> Iter
 def decompress(encodings: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield a body decompressed, in pieces of 64 KiB at most; `encodings` is its Content-Encoding header.
 
-    Raises ServerError for damage, a decompression bomb, or an encoding other than gzip and deflate, and
+    Raises ServerError for invalid data, a decompression bomb, or an encoding other than gzip and deflate, and
     IncompleteAnswer for a body that ends too early.
     """
     for name in reversed([name.strip() for name in encodings.lower().split(",")]):
@@ -293,7 +293,7 @@ def decompress(encodings: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Inflater:
-    """The decompression of one body, which may have several gzip members."""
+    """Decompresses one body, which may have several gzip members."""
 
     def __init__(self, name: str) -> None:
         self._window_bits = 0 if name == "deflate" else GZIP

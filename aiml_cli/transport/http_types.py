@@ -13,7 +13,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 class HttpRequest(NamedTuple):
-    """A request to send; `body` is None for a request without a body, and a LongBody if `bytes` would take too much."""
+    """A request to send; `body` is None for a request without a body, and a LongBody if it is too large for `bytes`."""
 
     method: str
     url: str
@@ -37,7 +37,7 @@ Send = Callable[..., AbstractContextManager[HttpResponse]]  # called with (clien
 
 
 def read_all(response: HttpResponse) -> bytes:
-    """Read a whole body; raise ServerError if it is larger than 64 MiB."""
+    """Return the complete body; raise ServerError if it is larger than 64 MiB."""
     body = bytearray()
     for chunk in response.chunks:
         body += chunk

@@ -1,4 +1,4 @@
-"""Mask the API key, and the credentials in a request, in errors and in what a server sends back."""
+"""Mask the API key, and the credentials in a request, in errors and in responses."""
 
 import json
 import re
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Json = Any
 MIN_KEY_LENGTH = 8  # a shorter key may be part of any sentence
 STARS = "***"
-SHOWN_KEY_CHARS = 4  # too few to be the key; more of its beginning waits for the next piece of a text
+SHOWN_KEY_CHARS = 4  # of a possible key at the end of a text; the others wait for the next piece of the text
 # Names of properties, as `simplify_name` writes them, whose values are credentials.
 _SECRET_NAMES = (
     "(?:authorization|headers?|apikey|accesskey|secretkey|privatekey|accesstoken|authtoken|bearertoken|refreshtoken"  # noqa: S105 - names, no secrets
@@ -27,7 +27,7 @@ _SECRET_NAMES = (
     "|^(?:token|auth|bearer|pat|jwt)$"
 )
 _SECRET_QUERY_NAMES = rf"{_SECRET_NAMES}|signature$|^(?:key|sig|code)$"
-# What tells the texts apart that a stream sends at the same time.
+# The properties that distinguish texts that a stream sends at the same time.
 _INDEX_NAMES = ("index", "output_index", "content_index", "summary_index", "item_id")
 _QUERY_VALUE = r"([?&;])([^=?&;#]+)=([^&;#]*)"
 _MEDIA_TYPE = r"(?:application|text|audio|image)/[\w.+*-]+\s*(?:[;,]|\Z)"
@@ -49,10 +49,10 @@ def mask_text(text: str, key: str) -> str:
 
 
 def refuse_key_in_headers(headers: Mapping[str, str], key: str) -> None:
-    """Raise UsageError if a header of the user's holds the API key, in its name or value; too short a key is none."""
+    """Raise UsageError if the name or value of a header contains the API key; a key too short to mask is ignored."""
     for name, value in headers.items() if len(key) >= MIN_KEY_LENGTH else ():
         if any(mask_text(text, key) != text for text in (name, value)) or key.lower() in name.lower():
-            message = "--header: a header holds the API key, which is sent as Authorization and nowhere else"
+            message = "--header: a header contains the API key, which is only sent as Authorization"
             raise UsageError(message)
 
 
@@ -69,13 +69,13 @@ def make_masker(secrets: Iterable[str]) -> Callable[[str], str]:
 
 
 def _list_marks(key: str) -> list[str]:
-    """Return texts of which one is in every text with an escaped character of the key: they are found fast."""
+    """Return substrings; each text with an escaped character of the key contains one of them. This test is fast."""
     return ["\\u00", "%", *(f"\\{char}" for char in _JSON_ESCAPED if char in key)]
 
 
 @contextmanager
 def mask_errors(key: str) -> Iterator[None]:
-    """Mask the key in every error that is raised inside: servers repeat what they received."""
+    """Mask the key in every error that is raised in the block: servers repeat what they received."""
     try:
         yield
     except AimlError as error:
@@ -91,7 +91,7 @@ def mask_chunks(key: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
         data = pending + chunk if pending else chunk
         if not any(mark in data for mark in marks) and data[-1:].isspace():
             pending = b""
-            yield data  # most chunks end with a newline, which is in no key
+            yield data  # most chunks end with a newline, which no key contains
             continue
         text = mask_text(data.decode("latin-1"), key)  # latin-1 leaves every byte as it is
         end = _find_partial(text, key)
@@ -103,7 +103,7 @@ def mask_chunks(key: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def mask_events(key: str, batches: Iterable[EventBatch]) -> Iterator[EventBatch]:
-    """Yield the batches with stars for the key, also where pieces of a text make it up."""
+    """Yield the batches with stars in place of the key, also where it is split over several events."""
     if not key:
         yield from batches
         return
@@ -150,20 +150,20 @@ def _replace_text(event: StringDelta, text: str) -> StringDelta:
 
 
 def _release(texts: dict[tuple[Any, ...], "_SplitKey"]) -> EventBatch:
-    """Return what was held back of each text: it was not the key after all."""
+    """Return the end of each text that was held back: it was not the key."""
     held = [(state.event, state.key[SHOWN_KEY_CHARS : state.length]) for state in texts.values()]
     return [_replace_text(event, text) for event, text in held if event and text]
 
 
 class _SplitKey:
-    """The beginning of the key at the end of a text so far, of which only a few characters were given out."""
+    """A possible beginning of the key at the end of a text; only its first characters have been shown."""
 
     def __init__(self, key: str) -> None:
         self.key, self.length = key, 0
         self.event: StringDelta | None = None
 
     def mask(self, piece: str) -> str:
-        """Return what to give out after the next piece."""
+        """Return the text to show for the next piece."""
         key, shown = self.key, min(self.length, SHOWN_KEY_CHARS)
         text = key[: self.length] + piece
         start, end = text.find(key), max(0, text.rfind(key) + len(key))
@@ -179,7 +179,7 @@ class _SplitKey:
 def mask_pieces(pieces: Sequence[str], key: str) -> list[str]:
     """Return the pieces of one text, in which the key is masked also where it begins in one piece and ends in another.
 
-    The stars stand in the piece where it begins.
+    The stars are in the piece where it begins.
     """
     spans = [match.span() for match in _build_pattern(key).finditer("".join(pieces))]
     masked, start = [], 0
@@ -200,7 +200,7 @@ def _cut_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 
 class _Slot(NamedTuple):
-    """A string in a JSON value, in an object or a list; its place is the names and indexes that lead to it."""
+    """A string in a JSON value; `holder` is its object or array, `place` the names and indexes that lead to it."""
 
     number: int
     value: Json
@@ -212,8 +212,8 @@ class _Slot(NamedTuple):
 def mask_split_strings(values: Iterable[Json], secrets: Sequence[str]) -> dict[int, Json]:
     """Put stars in place of secrets that are split over several strings of JSON values, which a reader joins.
 
-    Joined are the strings of one place, such as the arguments of the second tool call, and those of one name.
-    Changes the values themselves; returns those that were changed, by their number.
+    Strings are joined if they have the same place, such as the arguments of the second tool call, or the same name.
+    Changes the values in place; returns those that were changed, by their number.
     """
     changed: dict[int, Json] = {}
     unfinished: dict[Json, list[_Slot]] = {}  # the ends of texts that may be the beginning of a secret
@@ -242,7 +242,7 @@ def _list_slots(number: int, root: Json) -> Iterator[_Slot]:
 
 
 def _mask_slots(slots: list[_Slot], secret: str, changed: dict[int, Json]) -> list[_Slot]:
-    """Mask a secret in the strings, which are one text; return those that may hold the beginning of another."""
+    """Mask a secret in the strings, which are one text; return those that may contain the beginning of another."""
     pieces = [slot.holder[slot.key] for slot in slots]
     masked = mask_pieces(pieces, secret)
     for slot, old, new in zip(slots, pieces, masked, strict=True):
@@ -305,15 +305,15 @@ _MAX_ESCAPE_LENGTH = len(r"\\\\u002b")
 def mask_credentials(value: Json) -> Json:
     """Return the JSON of a request with stars for the credentials in it, such as the headers of an MCP server.
 
-    What a JSON Schema describes is none: a function may have a parameter that is called token.
+    The properties of a JSON Schema are not credentials: a function may have a parameter called token.
     """
     return _mask(value, in_properties=False)
 
 
 def list_credentials(body: "bytes | LongBody | None") -> list[str]:
-    """Return the texts for which `mask_credentials` puts stars in a request's body: a response may repeat them.
+    """Return the strings that `mask_credentials` replaces in a request's body: a response may repeat them.
 
-    Those that are too short to mask, and media types, are left out.
+    Strings that are too short to mask, and media types, are left out.
     """
     found: list[str] = []
     with suppress(ValueError, RecursionError):
@@ -339,7 +339,7 @@ def _mask(value: Json, *, in_properties: bool, found: list[str] | None = None) -
 
 
 def _mask_texts(value: Json, found: list[str] | None) -> Json:
-    """Return a value with stars for every text in it."""
+    """Return a value with stars for every string in it."""
     if isinstance(value, dict):
         return {name: _mask_texts(item, found) for name, item in value.items()}
     if isinstance(value, list):

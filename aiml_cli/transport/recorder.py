@@ -32,7 +32,7 @@ _DATA_LINES = r"(?<![^\r\n\ufeff])data:[^\r\n]*(?:(?:\r\n|\r|\n)data:[^\r\n]*)*"
 
 
 def check_recording_path(path: str) -> None:
-    """Create the file if there is none; raise UsageError if it is neither a recording nor can become one."""
+    """Create the file if it does not exist; raise UsageError if it cannot be written or is not a recording."""
     try:
         with _open_file(path) as fd:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -41,13 +41,13 @@ def check_recording_path(path: str) -> None:
             if recording_file.START.startswith(start):
                 _make_private(fd)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be recorded into: {error.strerror}") from None
+        raise UsageError(f"{path}: the recording cannot be written: {error.strerror}") from None
     if not recording_file.START.startswith(start):
         raise UsageError(f"{path} is not a recording", "the file was not changed")
 
 
 def record_exchanges(send: Send, path: str, base_url: str, added: Collection[str] = ()) -> Send:
-    """Return a function that sends as `send` does, and records each exchange that our side did not break off.
+    """Return a function that sends as `send` does, and records each exchange unless this program aborts it.
 
     `added` are the names of the request's headers that are recorded: those of the user.
     """
@@ -62,7 +62,7 @@ def record_exchanges(send: Send, path: str, base_url: str, added: Collection[str
             raise
         except AimlError as error:
             recorder.add_failure(error)
-            if not client.connection.abort_reason:  # else another of our threads broke it off
+            if not client.connection.abort_reason:  # else another thread aborted it
                 _append(path, recording_file.encode_exchange(recorder.build_exchange()))
             raise
         _append(path, recording_file.encode_exchange(recorder.build_exchange()))
@@ -85,7 +85,7 @@ class ExchangeRecorder:
         return response._replace(chunks=self._record_chunks(response.chunks))
 
     def add_failure(self, error: AimlError) -> None:
-        """Record an error that came instead of a response; what a response means is worked out in each replay."""
+        """Record an error that was raised instead of a response; an error response is parsed again in each replay."""
         if self._response is None:
             self._failure = error
 
@@ -122,7 +122,7 @@ class _Redactor:
         self.redact_text = make_masker(self._secrets)
 
     def redact_json(self, value: Json) -> Json:
-        """Redact every text of a JSON value, including property names."""
+        """Redact every string of a JSON value, including property names."""
         if isinstance(value, str):
             return self.redact_text(value)
         if isinstance(value, list):
@@ -132,7 +132,7 @@ class _Redactor:
         return value
 
     def redact_chunks(self, chunks: Sequence[bytes]) -> Sequence[bytes]:
-        """Redact a body however it is cut; one that contains a secret becomes a single chunk."""
+        """Redact a body, also where a secret is split over chunks; a body with a secret becomes a single chunk."""
         body = b"".join(chunks).decode("latin-1")
         clean = self.redact_text(body).encode("latin-1")
         clean = _mask_split_texts(clean, self._secrets) if self._secrets else clean
@@ -161,7 +161,7 @@ def _mask_split_texts(body: bytes, secrets: Sequence[str]) -> bytes:
 
 
 def _split_body(body: str) -> list[str]:
-    """Split a body into JSON and what is no JSON: it is JSON as a whole, or there is JSON in the data of its events."""
+    """Split a body into JSON and other text: either the body itself is JSON, or the data of its events is."""
     if (text := body.lstrip("\ufeff\r\n\t ")).startswith(("{", "[")):
         return [body[: len(body) - len(text)], text]
     parts, end = [], 0
@@ -177,7 +177,7 @@ def _split_data(lines: str) -> list[str]:
 
 
 def _parse_part(text: str) -> Json:
-    """Return the JSON of a part of a body, or None if it is none."""
+    """Return the JSON of a part of a body, or None if it is not JSON."""
     if text.startswith("data:"):
         text = re.sub(r"(\r\n|\r|\n)data:", "\n", text.removeprefix("data:"))
     try:
@@ -187,7 +187,7 @@ def _parse_part(text: str) -> Json:
 
 
 def _append(path: str, line: bytes) -> None:
-    """Append a line to a recording; a failure costs a notice, not the answer."""
+    """Append a line to a recording; after a failure, print a notice and keep the answer."""
     try:
         with _open_file(path) as fd:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -199,7 +199,7 @@ def _append(path: str, line: bytes) -> None:
 
 
 def _make_private(fd: int) -> None:
-    """Let only the owner read and write a recording, for it holds prompts; raise OSError if that is not possible."""
+    """Let only the owner read and write a recording, because it contains prompts; raise OSError if they cannot."""
     if os.fstat(fd).st_mode & 0o077:
         os.fchmod(fd, 0o600)
         if os.fstat(fd).st_mode & 0o077:  # a file system without modes
@@ -207,7 +207,7 @@ def _make_private(fd: int) -> None:
 
 
 def _write_line(fd: int, line: bytes) -> None:
-    """Write a line in one call, under the lock; undo it if the disk takes only a part."""
+    """Write a line in one call, under the lock; undo it if only a part fits on the disk."""
     _repair_end(fd)
     size = os.fstat(fd).st_size
     if os.write(fd, line) < len(line):

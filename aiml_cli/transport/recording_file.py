@@ -1,4 +1,4 @@
-"""Write an exchange as a line of a recording, and read it back; pure.
+"""Encode an exchange as a line of a recording, and decode it; no I/O.
 
 Version 1: one JSON object per line. `request` has method, path (relative to the base URL), server and headers of the
 user (for readers only), and the body as `json`, `text` or `base64`; `reply` has status, headers and the chunks as they
@@ -25,7 +25,7 @@ FAILURES = {error_class.name: error_class for error_class in _FAILURE_CLASSES}
 
 
 class InvalidExchangeError(ValueError):
-    """A line that is not an exchange of a recording; its text says why."""
+    """A line that is not an exchange of a recording; its message says why."""
 
 
 class RecordedRequest(NamedTuple):

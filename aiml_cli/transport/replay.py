@@ -24,7 +24,7 @@ _recordings: dict[Path, "Recording"] = {}
 _load_lock = Lock()
 MAX_DIFFERENCES, MAX_LENGTH, CONTEXT_LENGTH = 8, 60, 24
 TEXT_WEIGHT = 4
-MAX_CANDIDATES = 200  # a batch may miss ten thousand times
+MAX_CANDIDATES = 200  # in a run, thousands of requests may be missing
 _MISSING = object()
 
 
@@ -41,7 +41,7 @@ class Recording:
         self._lock = Lock()
 
     def next_exchange(self, request: RecordedRequest) -> RecordedExchange | None:
-        """Return the exchanges of a request in recorded order, then the last one again; None if there is none."""
+        """Return the next exchange of a request in recorded order, then always the last one; None if there is none."""
         key = request.key
         exchanges = self._by_key.get(key)
         if not exchanges:
@@ -100,7 +100,7 @@ def replay_exchange(exchange: RecordedExchange) -> Send:
     @contextmanager
     def answer(_client: Any, _request: HttpRequest, on_sent: OnSent = None) -> Iterator[HttpResponse]:
         if on_sent:
-            with suppress(Exception):  # an error in the listener does not cost the answer
+            with suppress(Exception):  # an error in it must not prevent the answer
                 on_sent()
         if exchange.status is None:
             raise _copy_failure(exchange)
@@ -125,7 +125,7 @@ def _read_exchanges(path: str, file: Path, notify: Notifier) -> list[RecordedExc
     try:
         lines = read_bounded(file, MAX_RECORDING_BYTES).split(b"\n")
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", "--record makes a recording") from None
+        raise UsageError(f"{path}: {error.strerror}", "--record creates one") from None
     exchanges = []
     for number, line in enumerate(lines, 1):
         try:
@@ -200,7 +200,7 @@ def _weigh(one: Json, other: Json) -> float:
 
 
 def _count_common(one: str, other: str) -> int:
-    return len(commonprefix((one, other)))  # noqa: RUF071 - characters of texts, not of paths
+    return len(commonprefix((one, other)))  # noqa: RUF071 - characters of strings, not of paths
 
 
 def _describe(name: str, old: Json, new: Json) -> str:

@@ -79,7 +79,7 @@ def test_a_value_that_holds_the_key_is_refused_and_not_shown(
     assert main([*arguments, "--header", f"X-A: {value}"]) == 2
     out, err = capfd.readouterr()
     assert value not in out + err
-    assert "holds the API key" in err
+    assert "contains the API key" in err
     assert server.requests == []
 
 

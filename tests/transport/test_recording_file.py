@@ -41,7 +41,7 @@ def test_a_request_that_was_not_recorded_is_an_error_with_the_difference(server:
     assert (done.returncode, done.stdout) == (4, b"")
     assert done.stderr.decode().splitlines() == [
         f"aiml: {TAPE} does not contain this request; the closest one differs:",
-        '  messages[0].content: "hello" was recorded, "helo" is asked',
+        '  messages[0].content: "hello" was recorded, "helo" is requested',
         "  seed: 3 is requested but was not recorded",
         "  temperature: 0.5 was recorded but is not requested",
         "hint: add it with the same command and --record instead of --replay",
@@ -66,7 +66,7 @@ def test_a_request_to_another_path_is_an_error_that_names_both_paths(server: Loo
     aiml("chat", "hi", "--record", TAPE)
     done = aiml("respond", "hi", "--replay", TAPE)
     assert done.returncode == 4
-    assert b"tape.jsonl holds no POST /responses, only POST /chat/completions" in done.stderr
+    assert b"tape.jsonl has no POST /responses, only POST /chat/completions" in done.stderr
 
 
 def test_json_is_compared_as_values(server: Loopback, aiml: Aiml) -> None:
@@ -79,7 +79,7 @@ def test_json_is_compared_as_values(server: Loopback, aiml: Aiml) -> None:
     assert done.returncode == 0
     done = aiml("chat", "hi", "-O", "temperature=true", "--replay", TAPE)
     assert done.returncode == 4
-    assert b"temperature: 1 was recorded, true is asked" in done.stderr
+    assert b"temperature: 1 was recorded, true is requested" in done.stderr
 
 
 @pytest.mark.parametrize(
