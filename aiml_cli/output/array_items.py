@@ -8,8 +8,8 @@ from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.output.plain_text import join_text
 from aiml_cli.system.sanitize import escape_json
 
-# An element may have megabytes. So its bytes are kept once, and never become Python objects; repetitions are
-# possessive, because each step of another one would be remembered.
+# An element may have megabytes. So its bytes are kept once and never become Python objects; repetitions are
+# possessive, so that the regular expressions keep no state for backtracking.
 _STRING = rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
 _NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][-+]?[0-9]++)?+"
 _SPACE = rb"[ \t\r\n]*+"
@@ -57,7 +57,7 @@ class ItemsRenderer:
                 self._write_lines([choice.text.removesuffix("\n").encode("utf-8", "replace")])
 
     def _write_lines(self, lines: Sequence[bytes]) -> None:
-        """Write many short lines at once, and a long one in blocks."""
+        """Write many short lines in one call, and a long one in blocks."""
         output = bytearray()
         for line in lines:
             for block in _split_blocks(line):
@@ -82,10 +82,10 @@ def _split_blocks(text: bytes) -> Iterator[bytes]:
 
 
 class JsonArraySplitter:
-    """Parser that takes JSON text in pieces and returns each element of its array once it is complete.
+    """Parser that accepts JSON in pieces and returns each element of its array once it is complete.
 
-    The array is the whole text, or the first array that is a property of the top-level object. A code fence around
-    the text is skipped. The splitter stops at anything that is not JSON; it does not validate the whole text.
+    The array is the top-level value, or the first array that is a property of the top-level object. A code fence
+    around the JSON is skipped. The splitter stops at anything that is not JSON; it does not validate everything.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class JsonArraySplitter:
         return items
 
     def _skip_to_json(self, data: bytes) -> bytes:
-        """Return the text from its first bracket, or b"" until that arrives; what comes before it is not kept."""
+        """Return the text from its first bracket, or b"" until that arrives; text before it is dropped."""
         if not self._is_in_fence_line:
             data, self._head = (self._head + data).lstrip(_BEFORE_JSON), b""
             if not self._has_fence and data.startswith(_FENCE):
@@ -184,7 +184,7 @@ class JsonArraySplitter:
 
 
 def _is_json(text: bytearray) -> bool:
-    """True if a text is one JSON value; unlike json.loads, this builds nothing."""
+    """True if a text is one JSON value; unlike json.loads, this builds no objects."""
     opened, position = bytearray(b" "), 0
     while match := _PATTERNS[opened[-1]].match(text, position):
         position = match.end()

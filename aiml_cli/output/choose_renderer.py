@@ -27,7 +27,7 @@ class Renderer(Protocol):
         """Show the events of one network read."""
 
     def close(self, answer: Answer) -> None:
-        """Show what remains, whether or not the answer is complete."""
+        """Show the rest, whether or not the answer is complete."""
 
 
 @dataclass(slots=True, repr=False, eq=False)  # generated methods would slow down the start
@@ -57,7 +57,7 @@ class AnswerOutput:
                 renderer.end_round(answer)
 
     def show_results(self, tool_round: ToolRound) -> None:
-        """Show what the tools of a round returned, in a format that has it."""
+        """Show what the tools of a round returned, if the format contains it."""
         from aiml_cli.output.json_output import JsonLinesRenderer  # as above
 
         if isinstance(self.stdout, JsonLinesRenderer):
@@ -68,7 +68,7 @@ class AnswerOutput:
         return _write_chunks(chunks, self.raw) if self.raw else chunks
 
     def close(self, answer: Answer) -> None:
-        """Show what remains, and write the --meta file even if that fails."""
+        """Show the rest, and write the --meta file even if that fails."""
         try:
             self._close_renderers(answer)
         except AimlError as error:
@@ -93,7 +93,7 @@ class AnswerOutput:
 
 
 class CopyingRenderer:
-    """Renderer of --copy: shows the answer, and copies what a file would get of it.
+    """Renderer of --copy: shows the answer, and copies the text that a file would contain.
 
     `text` is the renderer that writes into `kept`.
     """
@@ -113,7 +113,7 @@ class CopyingRenderer:
         self.text.close(answer)
 
     def copy(self, answer: Answer) -> None:
-        """Copy a complete answer and say so; no other answer replaces what the clipboard has. Raise OutputFailed."""
+        """Copy a complete answer and print a notice; leave the clipboard unchanged otherwise. Raise OutputFailed."""
         from aiml_cli.system.clipboard import copy_text  # few answers are copied
 
         message, text = UNCHANGED_CLIPBOARD, self._kept.decode("utf-8", "replace")
@@ -126,7 +126,7 @@ class CopyingRenderer:
 
 
 def choose_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
-    """Open the output of the only answer; raise before anything is sent if it cannot be written."""
+    """Open the output of the only answer; raise an error before anything is sent if it cannot be written."""
     if not options.copy:
         return _open_output(options, environ)
     from aiml_cli.output.tool_rounds import LastRoundRenderer  # like the clipboard, for few calls only
@@ -140,7 +140,7 @@ def choose_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
 
 
 def _open_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
-    """Open the output of the only answer, but for the clipboard."""
+    """Open the output of the only answer, without the clipboard."""
     if not (options.output or options.meta or options.audio_out):
         check_stdout()
         return build_output(None, options, environ)
@@ -158,7 +158,7 @@ def _open_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
 
 
 def _check_audio_alone(options: Options, *, is_text_elsewhere: bool, is_meta_here: bool) -> None:
-    """Raise UsageError if audio would go to a terminal, or between other output; only a plain text is left out."""
+    """Raise UsageError if audio would go to a terminal, or be mixed with other output."""
     if is_terminal(1):
         raise UsageError("--audio-out -: a terminal cannot play audio", "redirect it to a file: > FILE")
     is_plain = output_format(options) in ("md", "text") and not (options.extract or options.output)
@@ -168,7 +168,7 @@ def _check_audio_alone(options: Options, *, is_text_elsewhere: bool, is_meta_her
 
 
 def build_output(file: "OutputFile | None", options: Options, environ: Mapping[str, str]) -> AnswerOutput:
-    """Return the output of one of several answers, which neither checks stdout nor closes the file."""
+    """Return the output of one of several answers; it neither checks stdout nor closes the file."""
     write: Write = file.write if file else write_out
     form = output_format(options)
     is_text = form in ("md", "text", "items")
@@ -193,7 +193,7 @@ def build_output(file: "OutputFile | None", options: Options, environ: Mapping[s
 
 
 def _make_image_drawer(write: Write, environ: Mapping[str, str]) -> Callable[[Answer], None]:
-    """Return a function that draws the images of an answer, if the terminal is known to do that."""
+    """Return a function that draws the images of an answer, if the terminal is known to support it."""
 
     def draw(answer: Answer) -> None:
         if images := [image for choice in answer.completion.choices for image in choice.images]:
@@ -206,7 +206,7 @@ def _make_image_drawer(write: Write, environ: Mapping[str, str]) -> Callable[[An
 
 
 def _show_rounds(make: Callable[[], Renderer], write: Write, options: Options) -> Renderer:
-    """Return a renderer for an answer that may call tools; programs and files get only what follows the last call."""
+    """Return a renderer for an answer that may call tools; programs and files get only the last answer."""
     from aiml_cli.output.tool_rounds import AllRoundsRenderer, LastRoundRenderer  # few answers call tools
 
     form = output_format(options)

@@ -49,9 +49,9 @@ class CodeBlockRenderer:
 
 
 class CodeBlock(NamedTuple):
-    """A code block of a Markdown text; `language` is "" if the block names none.
+    """A code block of a Markdown text; `language` is "" if the fence names none.
 
-    `is_complete`: its fence is closed, or more text follows it. `is_alone`: the text has nothing else.
+    `is_complete`: its fence is closed, or more text follows it. `is_alone`: the text contains nothing else.
     """
 
     language: str
@@ -61,7 +61,7 @@ class CodeBlock(NamedTuple):
 
 
 def select_complete_blocks(text: str, selector: str, is_complete: bool) -> list[CodeBlock]:
-    """Return the selected blocks; of an incomplete answer only the complete ones, and nothing for `last`."""
+    """Return the selected blocks; for an incomplete answer only complete ones, and none for `last`."""
     blocks = [block for block in select_blocks(find_blocks(text), selector) if is_complete or block.is_complete]
     return blocks if is_complete or selector != "last" else []
 
@@ -85,7 +85,7 @@ def _build_error(choice: Choice, selector: str, completion: Completion) -> Answe
     blocks = find_blocks(choice.output_text)
     subject = f"choice {choice.index + 1}" if len(completion.choices) > 1 else "the answer"
     if not blocks or select_blocks(blocks, selector):
-        return AnswerMismatch(f"{subject} has no {'whole code block of that name' if blocks else 'code block'}")
+        return AnswerMismatch(f"{subject} has no {'complete code block of that name' if blocks else 'code block'}")
     missing = f"no code block {selector}" if selector.isdecimal() else f"no code block of {selector}"
     hint = f"it has {format_count(blocks)}: {describe_blocks(blocks)}"[:MAX_HINT_LENGTH]
     return AnswerMismatch(f"{subject} has {missing}", hint)
@@ -93,13 +93,13 @@ def _build_error(choice: Choice, selector: str, completion: Completion) -> Answe
 
 def find_blocks(text: str) -> list[CodeBlock]:
     """Return the fenced and indented code blocks of a Markdown text, as they are drawn on a terminal."""
-    # Parsing a million lines takes seconds; a text without a mark has no block.
+    # Parsing a million lines takes seconds; a text without these marks has no block.
     return list(_parse_blocks(text)) if any(mark in text for mark in BLOCK_MARKS) else []
 
 
 @lru_cache(maxsize=8)  # an answer is checked for blocks before they are written
 def _parse_blocks(text: str) -> tuple[CodeBlock, ...]:
-    # Only --extract and few other calls need them.
+    # Few calls need these modules.
     from aiml_cli.output.markdown.answer_sections import drop_reasoning
     from aiml_cli.output.markdown.block_parser import BlockParser
 
@@ -122,7 +122,7 @@ def _parse_blocks(text: str) -> tuple[CodeBlock, ...]:
 
 
 def select_blocks(blocks: Sequence[CodeBlock], selector: str) -> list[CodeBlock]:
-    """Return the blocks that a selector means: a number, `last`, `all`, or the first of a language."""
+    """Return the blocks that a selector selects: a number, `last`, `all`, or the first of a language."""
     if selector == "all":
         return list(blocks)
     if selector == "last":

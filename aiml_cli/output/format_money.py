@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-SMALLEST = 0.0001  # that four decimals show
+SMALLEST = 0.0001  # the smallest amount that four decimals show
 
 
 def format_dollars(amount: float) -> str:

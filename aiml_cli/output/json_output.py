@@ -31,7 +31,7 @@ class JsonRenderer:
 
 
 class JsonLinesRenderer:
-    """Renderer that writes each event as a line, and the whole object as the last line."""
+    """Renderer that writes each event as a line, and the complete object as the last line."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -53,7 +53,7 @@ class JsonLinesRenderer:
 
 
 def json_line(value: Any, indent: int | None = None) -> bytes:
-    """Return a JSON value as UTF-8, whatever it holds; characters that could control a terminal are escaped."""
+    """Return any value as a line of JSON in UTF-8; characters that could control a terminal are escaped."""
     try:
         text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     except (ValueError, RecursionError):
@@ -62,7 +62,7 @@ def json_line(value: Any, indent: int | None = None) -> bytes:
 
 
 def _encode_answer(value: dict[str, Any], indent: int | None = None) -> Iterator[bytes]:
-    """Yield a line of JSON: in pieces if the answer is long, which would otherwise be copied several times."""
+    """Yield a line of JSON; a long answer is yielded in pieces, so that it is not copied several times."""
     choices = value["choices"]
     texts = [choice[name] or "" for choice in choices for name in ("text", "reasoning", "refusal")]
     calls = [call["arguments"] for choice in choices for call in choice["tool_calls"]]
@@ -74,7 +74,7 @@ def _encode_answer(value: dict[str, Any], indent: int | None = None) -> Iterator
 
 
 def _encode_odd_value(value: Any, indent: int | None) -> Iterator[str]:
-    """Yield JSON in pieces, without recursion: null for NaN, for infinity and for an integer of thousands of digits."""
+    """Yield JSON in pieces, without recursion; NaN, infinity and integers of thousands of digits become null."""
     todo: list[tuple[Any, int]] = [(value, 1)]
     while todo:
         item, depth = todo.pop()
@@ -87,7 +87,7 @@ def _encode_odd_value(value: Any, indent: int | None) -> Iterator[str]:
 
 
 def _encode_text(text: str) -> Iterator[str]:
-    """Yield a text as JSON, in pieces of a MiB at most."""
+    """Yield a string as JSON, in pieces of at most one MiB."""
     yield '"'
     for start in range(0, len(text), MAX_PIECE_CHARS):
         yield _encode_scalar(text[start : start + MAX_PIECE_CHARS])[1:-1]
@@ -101,7 +101,7 @@ class _Token(str):
 
 
 def _split_container(value: Any, indent: int | None, depth: int) -> Iterator[Any]:
-    """Yield the tokens and the inner values of an object or array, with the layout of json.dumps."""
+    """Yield the tokens and the inner values of an object or array, formatted as json.dumps does."""
     first, comma, last = "", ", ", ""
     if indent is not None:
         first = "\n" + " " * (indent * depth)
@@ -123,7 +123,7 @@ def _encode_scalar(value: Any) -> str:
 
 
 def event_to_dict(event: events.Event) -> dict[str, Any] | None:
-    """Return an event as a JSON line's object, or None if only the last line has its content."""
+    """Return the object of an event's JSON line, or None if only the last line has its content."""
     match event:
         case events.Usage():
             return {"type": "usage", **_usage_to_dict(event)}
@@ -159,7 +159,7 @@ def _content_to_dict(event: events.Content) -> dict[str, Any] | None:
 
 
 def answer_to_dict(answer: Answer) -> dict[str, Any]:
-    """Return the documented object; every key is always present."""
+    """Return the object that docs/answer.schema.json describes; every key is always present."""
     completion = answer.completion
     started, first = completion.started, completion.first
     saved_files = [

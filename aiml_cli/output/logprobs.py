@@ -29,7 +29,7 @@ class LogprobsRenderer(PlainTextRenderer):
         self._has_colors = False
 
     def show(self, batch: EventBatch) -> None:
-        """Write the text of one network read at once."""
+        """Write the text of one network read in one call."""
         events = [event for event in batch if isinstance(event, TextDelta | TokenLogprob) and not event.choice]
         for text, tokens in _group_tokens(events):
             self._write_colored(text, tokens)

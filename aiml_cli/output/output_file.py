@@ -27,7 +27,7 @@ MAX_NAME_BYTES = 255
 
 
 class CannotReplaceError(OSError):
-    """An existing file can be written, but not replaced by another one; its text says why."""
+    """An existing file can be written, but not replaced by another one; the message says why."""
 
 
 class OutputFile:
@@ -35,7 +35,7 @@ class OutputFile:
 
     An incomplete answer stays in the part. A pipe, a character device such as /dev/null, or an open descriptor such as
     /dev/stderr is written directly. Raises UsageError if the file cannot be written or could not be replaced at the
-    end. `is_resumable`: the only name of the part is that with `.part`, and it is an error if there is one.
+    end. `is_resumable`: the part has no other name than that with `.part`; it is an error if that file exists.
     """
 
     def __init__(self, name: str, *, is_resumable: bool = False) -> None:
@@ -103,12 +103,12 @@ class OutputFile:
         return ""
 
     def close_and_tell(self, *, complete: bool) -> None:
-        """Close the file as `close` does; if the answer is incomplete, print where its beginning is."""
+        """Close the file as `close` does; if the answer is incomplete, print the name of the part."""
         if part := self.close(complete=complete):
             print_err(f"aiml: the incomplete answer is in {part}")
 
     def _show(self, part: Path) -> str:
-        """Return the part's path with the folder as it was typed, unless the file is a link into another folder."""
+        """Return the path of the part with the folder as the user typed it, unless the file is a link."""
         if os.path.islink(self._name):  # noqa: PTH114 - Path drops a leading ./
             return str(part)
         return os.path.join(os.path.dirname(self._name), part.name)  # noqa: PTH118, PTH120
@@ -148,7 +148,7 @@ def _find_descriptor(name: str) -> int | None:
 
 
 def _open_stream(name: str) -> int | None:
-    """Open what is written directly; return None for a regular file or a new name, and raise OSError for a folder."""
+    """Open a file that is written directly; return None for a regular or new file, raise OSError for a folder."""
     number = _find_descriptor(name)
     if number is not None:
         if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
@@ -232,7 +232,7 @@ def _create_part(target: Path, *, is_resumable: bool) -> PendingFile:
 
 
 def _add_suffix(path: Path, suffix: str) -> str:
-    """Return a name with a suffix, shortened where the file system would refuse it as too long."""
+    """Return a name with a suffix, shortened if it is too long for the file system."""
     try:
         limit = os.pathconf(path.parent, "PC_NAME_MAX")
     except (OSError, ValueError):
@@ -251,9 +251,9 @@ def _check_space(fd: int) -> None:
 
 
 class MetaFile:
-    """The file of --meta, written at the end of complete and incomplete answers alike; `-` is standard output.
+    """The file of --meta, written at the end of complete and incomplete answers; `-` is standard output.
 
-    It is opened at once, so that UsageError is raised before the request costs anything.
+    The constructor opens it, so that UsageError is raised before the request costs anything.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Write the text of the answer unchanged, as it arrives; or nothing of it."""
+"""Write the text of the answer unchanged, as it arrives, or discard it."""
 
 from collections.abc import Callable, Iterator
 
@@ -32,13 +32,13 @@ class PlainTextRenderer:
         self._has_text = False
 
     def show(self, batch: EventBatch) -> None:
-        """Write the text of one network read at once, or the transcript of the audio if there is no text."""
+        """Write the text of one network read, or the transcript of the audio if there is no text."""
         text = join_text(batch)
         self._has_text = self._has_text or bool(text)
         self._write_text(text if self._has_text else join_transcripts(batch))
 
     def close(self, answer: Answer) -> None:
-        """Write the other choices, the sources, and the newline that the last line lacks."""
+        """Write the other choices, the sources, and the newline after the last line if it is missing."""
         self._end_line()
         for choice in answer.completion.choices:
             if choice.index == 0 or not choice.output_text:
@@ -76,7 +76,7 @@ def join_text(batch: EventBatch) -> str:
 
 
 def join_transcripts(batch: EventBatch) -> str:
-    """Return what the audio of the first choice says in one network read."""
+    """Return the transcript of the first choice's audio in one network read."""
     return "".join([event.transcript for event in batch if type(event) is AudioDelta and not event.choice])
 
 

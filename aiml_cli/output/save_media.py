@@ -14,12 +14,12 @@ from aiml_cli.settings.options import Options
 from aiml_cli.system.atomic_write import write_new_file
 from aiml_cli.system.stdio import write_out
 
-# The first bytes of each image format, and its file extension; what the server says of the format is ignored.
+# The first bytes of each image format, and its file extension; the format that the server reports is ignored.
 SIGNATURES = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"%PDF", "pdf"))
 
 
 class MediaWriter:
-    """The files of --audio-out and --save-dir, opened before the request is sent and paid for."""
+    """The files of --audio-out and --save-dir, opened before the request is sent."""
 
     def __init__(self, options: Options) -> None:
         self._folder = _ImageFolder(options.save_dir) if options.save_dir else None
@@ -39,17 +39,17 @@ class MediaWriter:
             try:
                 saved.extend(save(answer))
             except AimlError as save_error:
-                # Tells AnswerOutput that the answer's own output did not fail.
+                # AnswerOutput sees by this that the answer's own output did not fail.
                 save_error.details["place"] = "saving"
                 error = error or save_error
         return replace(answer, saved=tuple(saved), error=error)
 
     def _save_audio(self, answer: Answer) -> Iterator[SavedFile]:
-        """Write the audio of the first choice that has some; an incomplete answer goes to a part file."""
+        """Write the audio of the first choice that has any; that of an incomplete answer goes to a part file."""
         if not self._audio_name:
             return
-        sounds = (choice.audio.data for choice in answer.completion.choices if choice.audio)
-        audio = next(filter(None, sounds), b"")
+        data = (choice.audio.data for choice in answer.completion.choices if choice.audio)
+        audio = next(filter(None, data), b"")
         part = self._write_audio(audio, complete=bool(audio) and answer.error is None)
         if not audio and answer.error is None:
             raise AnswerMismatch(
@@ -92,7 +92,7 @@ class _ImageFolder:
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"{name}: cannot be made a folder: {error.strerror}") from None
+            raise UsageError(f"{name}: the folder cannot be created: {error.strerror}") from None
         if not os.access(self._path, os.W_OK | os.X_OK):
             raise UsageError(f"{name}: cannot be written: Permission denied")
 

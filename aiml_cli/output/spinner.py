@@ -29,7 +29,7 @@ class Spinner:
             Thread(target=self._run, daemon=True).start()
 
     def stop(self) -> None:
-        """Erase the spinner and stop it for good."""
+        """Erase the spinner and stop it permanently."""
         with self._terminal_lock:
             self._stopped.set()
             self._erase()
@@ -55,7 +55,7 @@ class Spinner:
             with self._terminal_lock:
                 if self._stopped.is_set():
                     return
-                if modes.is_foreground():  # in the background it would overwrite what the shell shows
+                if modes.is_foreground():  # in the background it would overwrite the shell's output
                     line = f"{next(frames)} {monotonic() - started:.0f} s"
                     self._width = len(line)
                     write_err_raw("\r" + line)

@@ -40,7 +40,7 @@ class StderrRenderer:
         self._reasoning, self._notices, self._usage = reasoning, notices, usage
         self._color, self._sources, self._hints, self._verbose = color, sources, hints, verbose
         self._is_reasoning = self._has_shown = False
-        self._newlines = ""  # those at the end of the reasoning, which are shown before more of it
+        self._newlines = ""  # at the end of the reasoning; shown only if more reasoning follows
         self._sanitizer = Sanitizer()
         self._part = 0
 
@@ -58,7 +58,7 @@ class StderrRenderer:
                 print_err(f"aiml: {event.text if self._verbose else _shorten_notice(event.text)}")
 
     def close(self, answer: Answer) -> None:
-        """Write what is known only at the end of the answer."""
+        """Write everything that is known only at the end of the answer."""
         self.end_reasoning()
         completion = answer.completion
         for choice in completion.choices:
@@ -71,7 +71,7 @@ class StderrRenderer:
             print_err(f"aiml: {line}")
 
     def _write_reasoning(self, delta: ReasoningDelta) -> None:
-        """Write the reasoning of the first choice; that of several at once would be unreadable."""
+        """Write the reasoning of the first choice; that of several choices at the same time would be unreadable."""
         if not self._reasoning or delta.choice:
             return
         if not self._is_reasoning and self._color:
@@ -155,7 +155,7 @@ def _list_cached(usage: Usage) -> list[str]:
     """Return how many tokens of the prompt the server read from its cache, and how many it wrote into it."""
     if not usage.details:
         return [f"{usage.cached_tokens} cached"] if usage.cached_tokens else []
-    from aiml_cli.api.prompt_cache import count_cache_tokens  # few users ask for the tokens
+    from aiml_cli.api.prompt_cache import count_cache_tokens  # few calls use --usage
 
     read, written = count_cache_tokens(usage)
     counts = ((read, "cached"), (written, "written to the cache"))

@@ -16,7 +16,7 @@ MIN_VALUE_WIDTH = 24
 class Column:
     """A column of a table. If the table is too wide, the column with the highest `rank` is left out first.
 
-    Its cells are shortened to `min_width` at most; None: never shortened.
+    Its cells may be shortened down to `min_width`; None means never.
     """
 
     heading: str
@@ -59,7 +59,7 @@ def _flatten(text: str) -> str:
 def _fit_columns(
     columns: Sequence[Column], full_widths: Sequence[int], used: Iterable[int], width: int
 ) -> dict[int, int]:
-    """Return the width of each column that fits: its full width, or its minimum and the space that is left."""
+    """Return the width of each column that fits: its full width, or its minimum plus the remaining space."""
     fitting = sorted(used, key=lambda index: columns[index].rank)
     minimum = [min(full, columns[index].min_width or full) for index, full in enumerate(full_widths)]
     while len(fitting) > 1 and sum(minimum[index] + COLUMN_GAP for index in fitting) - COLUMN_GAP > width:

@@ -1,4 +1,4 @@
-"""Draw the pictures of an answer in terminals that can, with kitty's graphics protocol or that of iTerm2."""
+"""Draw the images of an answer in a terminal that supports the graphics protocol of kitty or iTerm2."""
 
 import fcntl
 import re
@@ -12,26 +12,26 @@ from typing import NamedTuple
 from aiml_cli.system.terminal import get_terminal_size
 
 KITTY, ITERM = "kitty", "iterm"
-# What terminals say of themselves; the terminal itself is asked nothing. Each terminal sets TERM_PROGRAM itself;
-# the other variables may be those of the terminal that started it.
+# Environment variables that identify terminals; the terminal itself is not queried. Each terminal sets TERM_PROGRAM;
+# the other variables may be inherited from the terminal that started it.
 PROGRAMS = {
     "kitty": KITTY, "ghostty": KITTY, "iTerm.app": ITERM, "WezTerm": ITERM, "mintty": ITERM, "rio": ITERM,
 }  # fmt: skip
 TERMS = {"xterm-kitty": KITTY, "xterm-ghostty": KITTY}
 VARIABLES = {"KITTY_WINDOW_ID": KITTY, "GHOSTTY_RESOURCES_DIR": KITTY, "WEZTERM_PANE": ITERM}
 OTHER_TERMINALS = ("VTE_VERSION", "XTERM_VERSION", "ALACRITTY_WINDOW_ID", "WT_SESSION", "KONSOLE_VERSION")
-MULTIPLEXERS = ("TMUX", "STY", "ZELLIJ")  # they show no pictures, or only if they are told to
+MULTIPLEXERS = ("TMUX", "STY", "ZELLIJ")  # they show no images, or only with certain settings
 FORMATS = {KITTY: ("png",), ITERM: ("png", "jpeg", "gif", "webp")}
-# Pictures beyond these limits are only saved.
+# Images beyond these limits are not drawn.
 MAX_IMAGES, MAX_BYTES, MAX_PIXELS, MAX_SIDE = 8, 10 * 1024 * 1024, 50_000_000, 20_000
-CHUNK = 4096  # of base64, as kitty demands
-CELL = (8, 16)  # the pixels of a character, if the terminal does not say
+CHUNK = 4096  # characters of base64: kitty's limit
+CELL = (8, 16)  # pixels of a character, if the terminal does not report it
 _JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xfe])")
 _JPEG_SIZES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the segments that begin with the size
 
 
 class Picture(NamedTuple):
-    """A picture, its format, and its size in pixels."""
+    """An image, its format, and its size in pixels."""
 
     data: bytes
     format: str
@@ -40,13 +40,13 @@ class Picture(NamedTuple):
 
 
 def choose_protocol(environ: Mapping[str, str]) -> str:
-    """Return the protocol of the terminal, or "" if it is not known to draw pictures."""
+    """Return the protocol of the terminal, or "" if it is not known to draw images."""
     term, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
     if term in ("", "dumb", "linux") or term.startswith(("screen", "tmux")) or any(map(environ.get, MULTIPLEXERS)):
         return ""
     if program or term in TERMS:
         return TERMS.get(term) or PROGRAMS.get(program, "")
-    if environ.get("LC_TERMINAL") == "iTerm2":  # all that ssh sends of it
+    if environ.get("LC_TERMINAL") == "iTerm2":  # the only variable that ssh passes on
         return ITERM
     if any(map(environ.get, OTHER_TERMINALS)):
         return ""
@@ -54,7 +54,7 @@ def choose_protocol(environ: Mapping[str, str]) -> str:
 
 
 def draw_images(images: Iterable[bytes], protocol: str, fd: int, write: Callable[[bytes], None]) -> None:
-    """Draw the pictures that the protocol can draw, each in at most the columns and two thirds of the rows of `fd`."""
+    """Draw the images that the protocol supports; each fits into the columns and two thirds of the rows of `fd`."""
     pictures = [picture for data in images if (picture := read_picture(data)) and _is_drawable(picture, protocol)]
     for picture in pictures[:MAX_IMAGES]:
         columns, rows = _limit_cells(picture, fd)
@@ -68,7 +68,7 @@ def _is_drawable(picture: Picture, protocol: str) -> bool:
 
 
 def _limit_cells(picture: Picture, fd: int) -> tuple[int, int]:
-    """Return the columns or the rows that a picture has to be scaled to, 0 for those that follow from the other."""
+    """Return the columns or rows to which an image is scaled; the other one is 0, and follows from the aspect ratio."""
     columns, rows = get_terminal_size(fd)
     cell_width, cell_height = _get_cell_size(fd, columns, rows)
     most_columns, most_rows = max(columns - 1, 1), max(rows * 2 // 3, 1)
@@ -79,7 +79,7 @@ def _limit_cells(picture: Picture, fd: int) -> tuple[int, int]:
 
 
 def _get_cell_size(fd: int, columns: int, rows: int) -> tuple[int, int]:
-    """Return the pixels of a character, as the kernel knows them."""
+    """Return the pixels of a character, as reported by the kernel."""
     with suppress(OSError):
         _, _, width, height = struct.unpack("4H", fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
         if width >= columns and height >= rows:
@@ -88,7 +88,7 @@ def _get_cell_size(fd: int, columns: int, rows: int) -> tuple[int, int]:
 
 
 def _encode_kitty(picture: Picture, columns: int, rows: int) -> Iterator[bytes]:
-    """Yield the commands that draw a PNG file; `q=2` asks for no answer."""
+    """Yield the commands that draw a PNG file; `q=2` suppresses the terminal's response."""
     data = b64encode(picture.data)
     size = f",c={columns}" if columns else f",r={rows}" if rows else ""
     keys = f"a=T,f=100,q=2{size},"
@@ -104,7 +104,7 @@ def _encode_iterm(picture: Picture, columns: int, rows: int) -> Iterator[bytes]:
 
 
 def read_picture(data: bytes) -> Picture | None:
-    """Return a picture with its format and size, by its first bytes; None if they are not those of a known format."""
+    """Return an image with its format and size from its first bytes; None if the format is unknown."""
     with suppress(struct.error):
         for read in (_read_png, _read_jpeg, _read_gif, _read_webp):
             if (picture := read(data)) and picture.width and picture.height:
@@ -125,7 +125,7 @@ def _read_gif(data: bytes) -> Picture | None:
 
 
 def _read_jpeg(data: bytes) -> Picture | None:
-    """Return a JPEG picture with the size in its frame header, which follows other segments."""
+    """Return a JPEG image with the size from its frame header, which follows other segments."""
     position = 2 if data.startswith(b"\xff\xd8\xff") else len(data)
     while marker := _JPEG_MARKER.match(data, position):
         position = marker.end()

@@ -1,4 +1,4 @@
-"""Show an answer that calls tools on the way: the text of each round, or only that of the last."""
+"""Show an answer that calls tools: the text of each round, or only that of the last."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -39,7 +39,7 @@ class AllRoundsRenderer:
         self._renderer = self._make()
 
     def close(self, answer: Answer) -> None:
-        """Show what remains."""
+        """Show the rest."""
         self._renderer.close(answer)
 
 
@@ -58,7 +58,7 @@ class LastRoundRenderer:
         self._batches.append(batch)
 
     def end_round(self, answer: Answer) -> None:
-        """Drop the text of a round that called tools, and tell it on standard error."""
+        """Drop the text of a round that called tools, and print it on standard error."""
         self._batches = []
         if (text := answer.completion.first.output_text.strip()) and not self._quiet:
             print_err(text)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 _REASONING = re.compile(r"<(think|thinking|thought)>", re.IGNORECASE)
 _REASONING_END = re.compile(r"</(think|thinking|thought)>", re.IGNORECASE)
 _REASONING_TAGS = ("<think>", "<thinking>", "<thought>")
-# By how much the beginning of a long open paragraph moves on.
+# The step by which the start of the drawn part of a long open paragraph moves.
 SHIFT_LENGTH = 1000
-# An open block of this size is drawn as a whole.
+# An open block of this size is drawn completely.
 SMALL_LENGTH = 5000
 
 
 class Section(Protocol):
-    """A part of an answer; the reader removes the lines that are `finished`, which do not change any more.
+    """A part of an answer; the caller removes the `finished` lines, which do not change any more.
 
     `grows_at_end`: of the open lines, only the last ones may still change.
     """
@@ -37,14 +37,14 @@ class Section(Protocol):
         """End the text; all lines are finished then."""
 
     def open_lines(self, width: int, rows: int, /) -> list[str]:
-        """Return the lines that may still change, or the last of them, at least as many as a screen has rows."""
+        """Return the lines that may still change; of more than fit on a screen, perhaps only the last ones."""
 
     def rest(self) -> str:
         """Return the text that is not in finished lines."""
 
 
 class AnswerSections:
-    """The sections of an answer, which is a section itself; `is_json`: JSON was asked for."""
+    """The sections of an answer, which is a section itself; `is_json`: JSON was requested."""
 
     def __init__(self, *, is_json: bool, hides_reasoning: bool) -> None:
         self.finished: list[str] = []
@@ -85,7 +85,7 @@ class AnswerSections:
         return self._section.grows_at_end
 
     def _start(self, _width: int) -> bool:
-        """Look for reasoning at the start; return True if the next step can go on with the text."""
+        """Look for reasoning at the start; return True if the next step can continue with the text."""
         bare = self._text.lstrip()
         if match := _REASONING.match(bare):
             self._text, self._tag = bare[match.end() :], match[1].lower()
@@ -97,7 +97,7 @@ class AnswerSections:
         return True
 
     def _add_reasoning(self, width: int) -> bool:
-        """Add the text before the closing tag; half of a tag waits for its other half."""
+        """Add the text before the closing tag; an incomplete tag waits for the rest."""
         text, closing = self._text, _find_end(self._text, self._tag)
         end = len(text) - (0 if self._is_last else _count_overlap(text, f"</{self._tag}>"))
         end = closing.start() if closing else end
@@ -125,7 +125,7 @@ class AnswerSections:
         return True
 
     def _add_json(self, width: int) -> bool:
-        """Add to JSON; text after it is something new, and after an error all is shown as it is."""
+        """Add to JSON; text after it starts a new section, and after an error everything is shown unchanged."""
         text, self._text = self._text, ""
         self._json.feed(text, width)
         if not self._json.is_over:
@@ -152,7 +152,7 @@ class AnswerSections:
 
 
 class LineSection:
-    """Lines that are shown as they are."""
+    """Lines that are shown unchanged."""
 
     def __init__(self) -> None:
         self.finished: list[str] = []
@@ -267,7 +267,7 @@ def drop_reasoning(text: str) -> str:
 
 
 def _find_end(text: str, tag: str) -> re.Match[str] | None:
-    """Find the closing tag; in a text in lower case, which may be longer, its position would be another one."""
+    """Find the closing tag; `text.lower()` may be longer, so positions in it would be wrong."""
     return next((match for match in _REASONING_END.finditer(text) if match[1].lower() == tag), None)
 
 
@@ -299,14 +299,14 @@ def _shorten_block(block: MarkdownBlock, width: int, rows: int) -> MarkdownBlock
         *head, body = block.text.split("\n", 2) if block.kind == "table" else [block.text]
         lines = [*head, *_take_last(body.rsplit("\n", rows)[-rows:], limit)]
         return block._replace(text="\n".join(lines), part=max(1, block.part))
-    # The cut stays where it is for a while, so that the lines on the screen need no redraw.
+    # The cut moves in steps, so that the lines on the screen need no redraw.
     start = (len(block.text) - limit) // SHIFT_LENGTH * SHIFT_LENGTH
     start = max(start, block.text.find(" ", start, start + SHIFT_LENGTH) + 1)
     return block._replace(text=block.text[start:], part=max(1, block.part))
 
 
 def _take_last(lines: list[str], limit: int) -> list[str]:
-    """Return as many of the last lines as have up to `limit` characters, at least the start of the last one."""
+    """Return the last lines with up to `limit` characters together, at least the start of the last one."""
     count = size = 0
     for line in reversed(lines):
         size += len(line) + 1

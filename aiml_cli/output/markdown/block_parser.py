@@ -58,16 +58,16 @@ class MarkdownBlock(NamedTuple):
 
 
 class BlockParser:
-    """Parser that takes text in pieces; how the text is split makes no difference."""
+    """Parser that accepts text in pieces; how the text is split makes no difference."""
 
     def __init__(self) -> None:
-        self._tail: list[str] = []  # the pieces of the last line, which has no end yet
+        self._tail: list[str] = []  # the pieces of the last line, which is incomplete
         self._tail_length = 0
         self._limit = MAX_OPEN_LENGTH
         self._state = _ParserState()
 
     def feed(self, text: str) -> list[MarkdownBlock]:
-        """Return the blocks that this piece finishes."""
+        """Return the blocks that this piece completes."""
         *lines, tail = text.split("\n")
         for line in lines:
             self._feed_end(line)
@@ -306,7 +306,7 @@ class _ParserState:
         return bool(not cursor.bare or self._lines[-1].strip() or FORMULA_CHAR.search(cursor.bare))
 
     def _parse_text(self, cursor: LineCursor, matched: int, *, is_new: bool) -> None:
-        """Parse a line in which no block begins but a paragraph or indented code."""
+        """Parse a line that can only begin or continue a paragraph or indented code."""
         if not cursor.bare:
             self._parse_blank(cursor, matched)
         elif self.leaf == "paragraph" and not is_new:  # it may also continue a paragraph without the marks
@@ -409,7 +409,7 @@ class _ParserState:
             self._add_line(cursor.rest)
 
     def _add_line(self, line: str) -> None:
-        """Add a line that is shown as it is; emit the lines before it if they are many."""
+        """Add a line that is shown unchanged; emit the lines before it if there are many."""
         self._lines.append(line)
         if len(self._lines) > LINES_PER_SLICE:
             *lines, last = self._lines

@@ -31,8 +31,8 @@ class BlockRenderer:
         self._highlighter = CodeHighlighter("")
         self._has_blocks = self._has_hidden_gap = False  # the latter: before a definition that is not shown
         self._references: dict[str, Target] = {}
-        self._mentioned: set[str] = set()  # labels that were shown before a definition came
-        self._definitions: dict[str, MarkdownBlock] = {}  # those that no text has used so far
+        self._mentioned: set[str] = set()  # labels that were shown before their definition arrived
+        self._definitions: dict[str, MarkdownBlock] = {}  # the definitions that no text has used so far
 
     def draw(self, blocks: list[MarkdownBlock], width: int) -> list[str]:
         """Return the lines of the next blocks."""
@@ -84,7 +84,7 @@ class BlockRenderer:
         inner_width = max(width - used, min(width, MIN_BLOCK_WIDTH))
         try:
             body = self._draw_body(block, inner_width)
-        except Exception:  # noqa: BLE001 - whatever fails in a block, its text is shown
+        except Exception:  # noqa: BLE001 - after any error in a block, its text is shown
             body = block.text.split("\n")
         if not body and not block.new_containers:  # only tags that are not shown
             return []
@@ -144,13 +144,13 @@ class BlockRenderer:
 
 
 def _parse_alignment(delimiter: str) -> str:
-    """Return the alignment that the colons of a column's delimiter stand for."""
+    """Return the alignment that the colons of a column's delimiter mean."""
     sides = delimiter.startswith(":"), delimiter.endswith(":")
     return {(True, True): "center", (True, False): "left", (False, True): "right"}.get(sides, "")
 
 
 def _draw_html(text: str, width: int, *, is_code: bool) -> list[str]:
-    """Draw HTML as text, but without the tags that only say how a text looks."""
+    """Draw HTML as text, without the tags that only format text."""
     lines: list[str] = []
     for line in text.split("\n"):
         visible = _DRAWN_TAG.sub("", line)
@@ -181,7 +181,7 @@ def _build_prefixes(block: MarkdownBlock, width: int) -> tuple[str, str]:
 def _join_marks(containers: tuple[Container, ...], new_count: int, task: str, width: int) -> tuple[str, str]:
     """Return the marks for the first line and for the others; `task` takes the place of the last one.
 
-    If they take too much of the width, only the marks of the innermost containers are shown.
+    If they are too wide, only the marks of the innermost containers are shown.
     """
     first = further = ""
     used = 0

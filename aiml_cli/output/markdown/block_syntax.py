@@ -55,7 +55,7 @@ class LineCursor:
 
     @property
     def rest(self) -> str:
-        """The line from here on; of a tab that is skipped in part, spaces remain."""
+        """Return the line from here on; a partly skipped tab becomes spaces."""
         if "\t" not in self._blank:
             return " " * self.indent + self.bare
         column = self._start
@@ -120,7 +120,7 @@ def find_formula_end(bare: str) -> str:
 
 
 def find_cut(text: str) -> tuple[int, int] | None:
-    """Return where a long text can be cut, and where its rest begins: after a sentence or word, outside of links."""
+    """Return where a long text can be cut, and where the rest begins: after a sentence or word, outside of links."""
     half = len(text) // 2
     ends = [match for match in _SENTENCE_END.finditer(text, half) if match.start() < len(text)][-20:]
     for match in reversed(ends):
@@ -139,7 +139,7 @@ def _is_balanced(text: str) -> bool:
 def fit_cells(row: str, count: int) -> list[str]:
     """Return the cells of a row of a table, as many as its header has.
 
-    If there are more, bars in code and formulas do not end a cell; what is still too much belongs to the last cell.
+    If there are more, bars in code and formulas do not end a cell; any excess belongs to the last cell.
     """
     cells = split_cells(row)
     if len(cells) > count:

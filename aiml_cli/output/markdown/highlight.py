@@ -1,4 +1,4 @@
-"""Highlight code slice by slice, in bounded time; what cannot be highlighted is plain text."""
+"""Highlight code slice by slice, in bounded time; code that cannot be highlighted is plain text."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ COLORS = {
     for name in names.split()
 }
 # The lexers that are safe. The others of Pygments are not used: some of their regular expressions take exponential
-# time, for 60 backslashes for example, and no thread and no signal can end that. scripts/vet_lexers.py made the list:
+# time, for 60 backslashes for example, and no thread or signal can stop that. scripts/vet_lexers.py wrote the list:
 # it derives hostile code from all expressions of a lexer, and measures how long that takes.
 _NAMES = (
     "ada apacheconf applescript awk bash bibtex c clojure cmake cobol coffeescript common-lisp console coq cpp "
@@ -104,15 +104,15 @@ ALIASES = {
     }.items()
     for alias in aliases.split()
 }
-# What makes expressions unsafe: a repeated choice whose last branch takes what the others take, as in "(\\\\"|[^"])*",
-# which is right if it never goes back; a word that may be shorter than it is; and parts without a cure.
+# What makes expressions unsafe: a repeated choice whose last branch matches what the others match, as in
+# "(\\\\"|[^"])*", which is safe without backtracking; a word that may be matched in part; and parts without a fix.
 _CHOICE = re.compile(r"(\|\[\^(?:[^\]\\]|\\.){1,20}\]\)[*+])(?![*+?])")
 _HEREDOC = (r"(\w+)[\w\W]+?\2", r"(\w++)[\w\W]+?\2")
 _HOPELESS = (r"(?:.|(?<=\\)\n)*\n", r"([\s\S]*)(\6)")
-# Lines that are longer are plain, and so is what comes after this much highlighted text in one answer.
+# Longer lines are plain, and so is all code after this much highlighted text in one answer.
 MAX_LINE_LENGTH = 500
 MAX_HIGHLIGHTED_LENGTH = 100_000
-# How much a lexer gets at once, with what an open comment or string carries from one slice to the next.
+# How much text a lexer gets in one call, and how much of an open comment or string is carried to the next slice.
 MAX_PIECE_LENGTH, MAX_PIECE_LINES, MAX_CARRIED_LENGTH = 2000, 50, 4000
 MAX_STACK_DEPTH = 200
 # If a piece takes longer than this, in seconds of CPU, the rest of the answer is plain. Most take less than 0.01 s.
@@ -124,7 +124,7 @@ NESTING_RULES = {"content_callback", "language_callback", "_handle_codeblock", "
 class CodeHighlighter:
     """Highlighter for one block of code; `language` is the word after the fence.
 
-    `budget`: how many characters may still be highlighted; the next block of the answer gets what is left of it.
+    `budget`: how many characters may still be highlighted; the next block of the answer gets the rest.
     """
 
     def __init__(self, language: str, budget: int = MAX_HIGHLIGHTED_LENGTH) -> None:
@@ -148,7 +148,7 @@ class CodeHighlighter:
         return colored
 
     def _highlight_piece(self, lines: list[str]) -> list[str]:
-        """Return the lines with their colors; after a failure, or if that took too long, the rest is plain."""
+        """Return the lines with their colors; after a failure or a timeout, the rest is plain."""
         if self._lexer is None:
             return lines
         short = ["" if len(line) > MAX_LINE_LENGTH else line for line in lines]
@@ -156,7 +156,7 @@ class CodeHighlighter:
         self.budget -= len(self._carried) + len(text)
         try:
             spans = self._tokenize(self._carried, text)
-        except Exception:  # noqa: BLE001 - an error in a lexer costs the colors, and not the text
+        except Exception:  # noqa: BLE001 - after an error in a lexer, the text is shown without colors
             spans = []
         if self.budget < 0 or thread_time() - began > MAX_PIECE_S:
             self.budget = 0
@@ -191,8 +191,8 @@ class CodeHighlighter:
 def _run_lexer(lexer: Any, text: str, stack: list[str]) -> Iterator[tuple[int, Any, str, tuple[str, ...]]]:
     """Yield the start, type and text of each token and the stack before it; change the stack.
 
-    This is `RegexLexer.get_tokens_unprocessed`, which does not tell its stack. Raise RecursionError for a stack that
-    is too deep, and for rules that go around in a circle.
+    This is `RegexLexer.get_tokens_unprocessed`, which does not expose its stack. Raise RecursionError for a stack
+    that is too deep, and for rules that loop.
     """
     position = idle_count = 0
     states = lexer._tokens  # noqa: SLF001 - as public as the classes in it

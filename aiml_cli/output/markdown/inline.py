@@ -26,7 +26,7 @@ from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.terminal import GREEN
 
 CODE, DIM, UNDERLINE = GREEN, "2", "4"
-MAX_MARKS = 1000  # in one text; what follows is shown as it is written
+MAX_MARKS = 1000  # in one text; text after them is shown unchanged
 # Where text ends that means only itself. Letters before an address make it part of a word.
 _MARK = re.compile(r"\\|`+|\*+|_+|~+|!?\[|\]|<|&|\$|(?<![A-Za-z0-9])(?:[hH][tT][tT][pP][sS]?://|[wW]{3}\.)")
 _TAG_MARK = re.compile("<")
@@ -76,7 +76,7 @@ def is_plain(text: str) -> bool:
 
 
 def parse_html(text: str) -> list[Span]:
-    """Return the spans of a text in HTML: a few tags are drawn, all others are shown as they are."""
+    """Return the spans of a text in HTML: a few tags are drawn, all others are shown unchanged."""
     return list(_InlineParser(text, {}).parse(_TAG_MARK))
 
 
@@ -91,7 +91,7 @@ class _Bracket(NamedTuple):
 
 
 class _InlineParser:
-    """The algorithm of the CommonMark specification, section "Phase 2: inline structure", and what models write too."""
+    """The algorithm of CommonMark, section "Phase 2: inline structure", with extensions for what models write."""
 
     def __init__(self, text: str, references: Mapping[str, Target]) -> None:
         self._text, self._references = text, references
@@ -105,7 +105,7 @@ class _InlineParser:
         self._runs: dict[int, list[int]] | None = None
 
     def parse(self, marks: re.Pattern[str]) -> Iterator[Span]:
-        """Yield the spans; `marks` finds what may begin or end something else than text."""
+        """Yield the spans; `marks` finds all characters that may begin or end something other than text."""
         text, position, count = self._text, 0, 0
         while count < MAX_MARKS and (mark := marks.search(text, position)):
             if mark.start() > position:
@@ -117,7 +117,7 @@ class _InlineParser:
         return self._build_spans()
 
     def _parse_mark(self, mark: str, start: int) -> int:
-        """Parse what begins with this mark; return where it ends."""
+        """Parse the syntax that begins with this mark; return where it ends."""
         end = self._PARSERS.get(mark[0], _InlineParser._parse_address)(self, mark, start)
         if end is None:
             self._nodes.append(InlineNode(mark))
@@ -140,7 +140,7 @@ class _InlineParser:
         return start + 1 if self._text.startswith("\n", start + 1) else None
 
     def _parse_formula(self, _mark: str, start: int) -> int | None:
-        """Add a formula in the notation of TeX as it is written."""
+        """Add a formula in TeX notation unchanged."""
         opening = _FORMULA_START.match(self._text, start)
         if opening is None:
             return None
@@ -157,7 +157,7 @@ class _InlineParser:
         return end
 
     def _find(self, mark: str, start: int) -> int | None:
-        """Return where the mark is found next; one that is missing is searched for only once."""
+        """Return the next position of the mark; a missing one is searched for only once."""
         if start >= self._missing.get(mark, len(self._text) + 1):
             return None
         found = self._text.find(mark, start)
@@ -178,7 +178,7 @@ class _InlineParser:
         return end + len(mark)
 
     def _find_backticks(self, mark: str, begin: int) -> int | None:
-        """Return where the next run of as many backticks begins; the runs are counted if the first look fails."""
+        """Return where the next run of as many backticks begins; the runs are counted if the first search fails."""
         if self._runs is None:
             end = self._text.find(mark, begin)
             if end >= 0 and self._text[end - 1] != "`" != self._text[end + len(mark) : end + len(mark) + 1]:
@@ -310,7 +310,7 @@ class _InlineParser:
         return target and target._replace(end=end)
 
     def _close_link(self, bracket: _Bracket, target: Target) -> None:
-        """Turn the text since the bracket into the text of a link, followed by the address if that says more."""
+        """Turn the text since the bracket into the text of a link, followed by the address if it adds information."""
         address, title = sanitize(format_address(target.address)), sanitize(target.title)
         hint = f' ({address} "{title}")' if title else f" ({address})"
         if bracket.is_image:

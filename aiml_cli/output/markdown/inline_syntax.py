@@ -106,7 +106,7 @@ def decode_escapes(text: str) -> str:
 
 
 def decode_entity(entity: str) -> str:
-    """Return the characters of an entity such as `&amp;`, or the entity itself if it is not known."""
+    """Return the characters of an entity such as `&amp;`, or the entity itself if it is unknown."""
     from html.entities import html5  # few texts have entities
 
     if entity[1] != "#":
@@ -171,7 +171,7 @@ MAX_STRIKE_LENGTH = 2
 class InlineNode:
     """A text with its own style; the styles that end before it and those that begin after it.
 
-    `is_mark`: it is no text of the answer, but a bracket or an address that is shown with a link or an image.
+    `is_mark`: it is not text of the answer, but a bracket or an address that is shown with a link or an image.
     """
 
     __slots__ = ("closes", "is_mark", "opens", "style", "text")
@@ -201,9 +201,9 @@ class Delimiter:
 
 
 def match_delimiters(delimiters: Iterable[Delimiter]) -> None:
-    """Turn the delimiters that belong together into emphasis; the others remain text."""
+    """Turn matching delimiters into emphasis; the others remain text."""
     openers: list[Delimiter] = []
-    searched: dict[tuple[str, bool, int], int] = {}  # how many openers certainly match none of this kind
+    searched: dict[tuple[str, bool, int], int] = {}  # how many openers cannot match this kind
     for closer in delimiters:
         key = closer.char, closer.can_open, closer.length if closer.char == "~" else closer.length % 3
         while closer.can_close and closer.node.text:
@@ -222,7 +222,7 @@ def match_delimiters(delimiters: Iterable[Delimiter]) -> None:
 def can_emphasize(mark: str, before: str, after: str) -> tuple[bool, bool]:
     """Return whether a run of delimiters can begin and whether it can end emphasis.
 
-    As CommonMark says, but next to a Chinese, Japanese or Korean character no space is needed.
+    As in CommonMark, except that no space is needed next to a Chinese, Japanese or Korean character.
     """
     kind_before, kind_after = _classify(before), _classify(after)
     left = kind_after != "space" and (kind_after != "punctuation" or kind_before != "word")

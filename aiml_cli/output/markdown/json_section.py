@@ -1,4 +1,4 @@
-"""Draw a JSON value while it arrives: indented and colored, with no character lost."""
+"""Draw a JSON value while it arrives: indented and colored, without losing a character."""
 
 import re
 
@@ -9,7 +9,7 @@ from aiml_cli.system.terminal import BLUE, GREEN, RED
 KEY, STRING, WORD = BLUE, GREEN, RED
 INDENT = "  "
 MAX_INDENTS, MAX_DEPTH = 20, 100
-# How much of an answer decides whether it is JSON, if no key does before.
+# How many characters of an answer decide whether it is JSON, if there is no key before that.
 MAX_START_LENGTH = 300
 MAX_NUMBER_LENGTH = 100
 _TOKEN = re.compile(
@@ -46,11 +46,11 @@ class JsonSection:
         self._is_in_string = self._breaks_line = False
 
     def feed(self, text: str, _width: int) -> None:
-        """Add text; half of a number or of an escape waits for its other half."""
+        """Add text; an incomplete number or escape waits for the rest."""
         self._add_tokens(text, is_last=False)
 
     def finish(self, _width: int) -> None:
-        """End the text; what is not JSON is shown as it is."""
+        """End the text; text that is not JSON is shown unchanged."""
         self._add_tokens("", is_last=True)
         self._end_line()
         if self._text:
@@ -62,7 +62,7 @@ class JsonSection:
         return "".join(span.text for span in self._line) + self._text
 
     def take_rest(self) -> str:
-        """Return the text after the value, and forget it."""
+        """Return the text after the value, and clear it."""
         text, self._text = self._text, ""
         return text
 
@@ -80,7 +80,7 @@ class JsonSection:
         self._text = text[position:]
 
     def open_lines(self, width: int, rows: int) -> list[str]:
-        """Return the unfinished line, cut into rows; of a line that is longer than the screen only its end."""
+        """Return the unfinished line, cut into rows; only the end of a line that is longer than the screen."""
         hidden = max(0, sum(len(span.text) for span in self._line) - 2 * rows * width) // 1000 * 1000
         return list(map(join_spans, cut_rows(drop_start(self._line, hidden), width)))
 
@@ -166,7 +166,7 @@ class JsonSection:
 def is_json_start(text: str, *, is_expected: bool, is_last: bool) -> bool | None:
     """True if a text starts as JSON, None if that depends on what follows; `[1]` may also be a note of Markdown.
 
-    `is_expected`: JSON was asked for.
+    `is_expected`: JSON was requested.
     """
     bare = text.lstrip()[:MAX_START_LENGTH]
     if not bare and not is_last:

@@ -17,7 +17,7 @@ REFLOWING_TERMINALS = (
     "GHOSTTY_RESOURCES_DIR", "KONSOLE_VERSION",
 )  # fmt: skip
 REFLOWING_TYPES = ("tmux", "xterm-kitty", "alacritty", "foot", "wezterm", "xterm-ghostty")
-# How many characters of a line are looked at for each column that can be shown; the others are styles and accents.
+# How many characters of a line are examined for each visible column; the excess is for styles and accents.
 STYLED_LENGTH = 64
 TMUX_TIMEOUT_S = 1.0
 TAB_WIDTH = 8  # of a terminal
@@ -45,10 +45,10 @@ class TerminalRegion:
         self, finished: Sequence[str], open_lines: Sequence[str], size: Size, *, may_redraw: bool = True,
         grows_at_end: bool = False,
     ) -> bool:  # fmt: skip
-        """Draw finished lines and the open ones below them; return False if this needs a redraw that may not be.
+        """Draw finished lines and the open ones below them; return False if this needs a redraw that is not allowed.
 
         `size` is in columns and rows. `grows_at_end`: of the open lines only the last ones may still change, so the
-        first ones may leave the screen; else what does not fit on the screen is not drawn.
+        first ones may leave the screen; otherwise lines that do not fit on the screen are not drawn.
         """
         columns, rows = size
         is_resized = size != self._size and bool(self._lines)
@@ -75,7 +75,7 @@ class TerminalRegion:
         return True
 
     def clear(self, size: Size) -> None:
-        """Erase the open lines, so that other output can take their place."""
+        """Erase the open lines, so that other output can replace them."""
         if self._lines:
             self._write(self._build_erase(0, *size))
             self._lines = []
@@ -91,7 +91,7 @@ class TerminalRegion:
         return text if unchanged >= len(self._lines) - 1 else BEGIN_UPDATE + text + END_UPDATE
 
     def _build_erase(self, unchanged: int, columns: int, reachable: int) -> str:
-        """Return the sequence that moves up to the first changed line and erases all from there on.
+        """Return the sequence that moves up to the first changed line and erases everything from there on.
 
         `reachable` is the number of rows from the first one of the screen to that of the cursor.
         """
@@ -108,7 +108,7 @@ class TerminalRegion:
     def _drop_written(
         self, finished: Sequence[str], open_lines: Sequence[str]
     ) -> tuple[Sequence[str], Sequence[str], str]:
-        """Return the lines without what is written, if they start with it, and what of that is in the open ones."""
+        """Return the lines without the text already written, if they start with it, and the part of it in them."""
         if not self._written or not _join_letters([*finished, *open_lines]).startswith(self._written):
             return finished, open_lines, ""
         count, size = len(self._written), len(_join_letters(finished))
@@ -118,11 +118,11 @@ class TerminalRegion:
 def find_cursor_row(environ: Mapping[str, str], rows: int) -> int:
     """Return the row of the cursor, counted from 1: in tmux the real one, elsewhere the last one that it may be in.
 
-    tmux keeps the cursor where it is when it wraps lines again, and moves what is above out of the screen.
+    tmux keeps the cursor where it is when it wraps lines again, and moves the lines above it off the screen.
     """
     if not environ.get("TMUX"):
         return rows
-    import subprocess  # for a terminal that was resized in mid-answer
+    import subprocess  # for a terminal that was resized during an answer
 
     command = ["tmux", "display-message", "-p", "-t", environ.get("TMUX_PANE", ""), "#{pane_tty} #{cursor_y}"]
     with suppress(OSError, ValueError, subprocess.SubprocessError):
@@ -139,7 +139,7 @@ def _join_letters(lines: Sequence[str]) -> str:
 
 
 def _cut_at_letters(lines: Sequence[str]) -> Sequence[str]:
-    """Return the lines up to the last one with letters, after which it is known later where to go on."""
+    """Return the lines up to the last one with letters, after which drawing can continue later."""
     end = len(lines)
     while end and not _join_letters([lines[end - 1]]):
         end -= 1
@@ -147,7 +147,7 @@ def _cut_at_letters(lines: Sequence[str]) -> Sequence[str]:
 
 
 def _take_rows(lines: Sequence[str], counts: Sequence[int], count: int, columns: int) -> str:
-    """Return the letters of the whole words in the first rows that the lines take on a terminal of this width."""
+    """Return the letters of the complete words in the first rows of the lines on a terminal of this width."""
     taken: list[str] = []
     for line, rows in zip(lines, counts, strict=True):
         if count <= 0:
@@ -211,7 +211,7 @@ def _is_joined(before: str, line: str) -> bool:
 
 
 def expand_tabs(line: str) -> str:
-    """Return a line with spaces in place of its tabs, whose width depends on where they are."""
+    """Return a line with spaces in place of its tabs, whose width depends on their position."""
     if "\t" not in line:
         return line
     pieces, column = [], 0

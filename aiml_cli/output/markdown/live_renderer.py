@@ -1,4 +1,4 @@
-"""Draw the answer on a terminal while it arrives; nothing that fails on the way costs a word."""
+"""Draw the answer on a terminal while it arrives; no error in drawing loses text."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ from aiml_cli.system.stdio import register_region, unregister_region
 
 # The least time between two redraws, and between two additions.
 REDRAW_INTERVAL_S, ADDITION_INTERVAL_S = 0.05, 0.012
-# How much longer than it takes to draw, in CPU time, nothing is drawn after it.
+# The pause after drawing, as a multiple of the CPU time that drawing took.
 IDLE_FACTOR = 4
-# tmux wraps the lines of a resized window at once, but tells a series of sizes up to 0.25 s late: what is erased
-# meanwhile would be other lines than those that were drawn.
+# tmux wraps the lines of a resized window immediately, but reports a series of sizes up to 0.25 s late: meanwhile
+# the wrong lines would be erased.
 RESIZE_PAUSE_S = 0.35
-# How long to draw after a signal to stop, at most, and while the terminal takes nothing.
+# How long to draw after a signal at most: in total, and while the terminal accepts nothing.
 STOP_TIMEOUT_S, STALL_TIMEOUT_S = 2.0, 1.0
 MIN_WIDTH = 10
 MAX_WRITE_LENGTH = 4096
@@ -33,7 +33,7 @@ MAX_PENDING_COUNT, MAX_PIECE_LENGTH = 1000, 1 << 14
 class LiveMarkdownRenderer:
     """Renderer with a thread for drawing, so that drawing neither delays the network nor is cut off by a signal.
 
-    A terminal that is paused is waited for; a signal ends that.
+    Drawing waits for a paused terminal; a signal ends the wait.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LiveMarkdownRenderer:
         self._error: AimlError | None = None
 
     def show(self, batch: EventBatch) -> None:
-        """Pass the text of one network read to the thread; raise what the thread raised."""
+        """Pass the text of one network read to the thread; raise the thread's exception."""
         text = join_text(batch)
         self._has_text = self._has_text or bool(text)
         delta = text if self._has_text else join_transcripts(batch)
@@ -77,7 +77,7 @@ class LiveMarkdownRenderer:
 
     @contextmanager
     def suspend(self, *, ends_line: bool) -> Iterator[None]:
-        """Erase the open lines while other output is written; they return once that has ended its line."""
+        """Erase the open lines while other output is written; they are drawn again once that has ended its line."""
         has_lock = self._acquire_terminal()
         try:
             if has_lock:
@@ -92,7 +92,7 @@ class LiveMarkdownRenderer:
             self._changed.notify()
 
     def _acquire_terminal(self) -> bool:
-        """Wait for the thread to end its write; after a signal to stop, not for a terminal that is paused."""
+        """Wait for the thread to end its write; after a signal, do not wait for a paused terminal."""
         while not self._terminal_lock.acquire(timeout=STALL_TIMEOUT_S):
             if is_stopping():
                 return False
@@ -110,7 +110,7 @@ class LiveMarkdownRenderer:
             self._stream.finish(self._size())
 
     def _end_thread(self, thread: Thread, *, is_stopped: bool) -> None:
-        """Wait until everything is drawn, however long the terminal is paused; a signal to stop ends that soon."""
+        """Wait until everything is drawn, however long the terminal is paused; a signal shortens the wait."""
         with self._changed:
             self._is_ended = True
             self._changed.notify()
@@ -126,7 +126,7 @@ class LiveMarkdownRenderer:
             unregister_region(self)
 
     def _wait_briefly(self, thread: Thread) -> None:
-        """Wait while the terminal takes text, but not for long; then give the rest up."""
+        """Wait while the terminal accepts text, but not for long; then discard the rest."""
         end, count = monotonic() + STOP_TIMEOUT_S, -1
         while thread.is_alive() and monotonic() < end and count != self._writer.count:
             count = self._writer.count
@@ -191,7 +191,7 @@ class LiveMarkdownRenderer:
 
 
 class _StoppableWriter:
-    """A writer to a terminal, which may take nothing for minutes; `count` is what it took, in characters."""
+    """A writer to a terminal, which may block for minutes; `count` is how many characters were written."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -210,7 +210,7 @@ class _StoppableWriter:
 class MarkdownStream:
     """The text of an answer on its way to a terminal: sanitized, parsed, and drawn by `draw` or `finish`.
 
-    `is_json`: JSON was asked for. After an error in the program itself, the rest is written as it is.
+    `is_json`: JSON was requested. After an internal error, the rest is written unchanged.
     """
 
     def __init__(
@@ -282,7 +282,7 @@ class MarkdownStream:
                 self._fall_back(error, size)
 
     def _fall_back(self, error: Exception, size: Size) -> None:
-        """Write what is not drawn yet, and all that follows, as it is: an error here must not cost the answer."""
+        """Write the text that is not drawn yet, and all later text, unchanged: an error must not lose the answer."""
         if isinstance(error, AimlError):  # the terminal cannot be written
             raise error
         self._is_plain = True
