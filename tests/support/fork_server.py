@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 MAX_REQUEST, MAX_FDS = 1 << 17, 3
@@ -37,6 +38,9 @@ def serve(connection: socket.socket, listener: socket.socket) -> NoReturn:
 def _serve_tests(connection: socket.socket, listener: socket.socket) -> None:
     request, fds, _, _ = socket.recv_fds(connection, MAX_REQUEST, MAX_FDS)
     if not request:
+        address = Path(listener.getsockname())
+        address.unlink(missing_ok=True)
+        address.parent.rmdir()
         os._exit(0)
     connection.send(b"%d" % _fork_orphan(json.loads(request), fds, [connection, listener]))
     for fd in fds:

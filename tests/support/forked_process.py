@@ -136,8 +136,7 @@ class ForkServer:
     """The process that forks, as the tests see it."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="aiml-tests-")
-        self.address = f"{self._folder.name}/socket"
+        self.address = tempfile.mkdtemp(prefix="aiml-tests-") + "/socket"  # the server removes it at its end
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(self.address)
