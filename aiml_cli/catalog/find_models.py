@@ -104,7 +104,7 @@ def _find_key(settings: Settings, base_url: str, refusal: AuthError) -> api_keys
         refusal.hint = f"this server needs a key to list its models; {missing}; store one with: {command}"
         raise refusal
     if is_unencrypted(base_url) and not is_local(base_url):
-        refusal.hint = f"the key is not sent to {host_of(base_url)} over plain http: write https:// in base_url"
+        refusal.hint = f"the key is not sent to {host_of(base_url)} over plain http: use https:// in base_url"
         raise refusal
     if key.notice and not settings.options.quiet:
         print_err(f"aiml: {key.notice}")

@@ -58,7 +58,7 @@ def _parse_json(data: bytes, name: str) -> Any:
     except UnicodeDecodeError:
         raise UsageError(f"--messages {name}: not JSON: it is not UTF-8 text", HINT) from None
     except (ValueError, RecursionError):  # a number of thousands of digits, or too deep nesting
-        raise UsageError(f"--messages {name}: not JSON that can be read", HINT) from None
+        raise UsageError(f"--messages {name}: not JSON: nested too deeply, or a number is too long", HINT) from None
 
 
 def _extract_items(value: Any, name: str, notify: Callable[[str], None]) -> Any:

@@ -1,4 +1,4 @@
-"""The option table: one row for everything a user can set, with its path in each endpoint's request body."""
+"""The option table: one row for each thing that a user can set, with its path in each endpoint's request body."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 class BodyPath(NamedTuple):
-    """A property of a request body; dots nest. `value_type` is set if the endpoint is stricter than the row."""
+    """A property of a request body, nested at dots; `value_type` is set if the endpoint is stricter than the row."""
 
     path: str
     value_type: ValueType[Any] | None = None
@@ -54,7 +54,8 @@ class BodyPath(NamedTuple):
 class Conflict(NamedTuple):
     """Another option (NAME or NAME=VALUE), or a mode, that an option cannot be used with.
 
-    `typed_only`: only if the option is set for this call. `values`: the values that conflict, all if empty.
+    `typed_only`: they only conflict if the option is set for this call. `values`: the values of the option that
+    conflict; all if empty.
     """
 
     other: str
@@ -63,21 +64,24 @@ class Conflict(NamedTuple):
     values: tuple[str, ...] = ()
 
 
-# Modes: kinds of calls that no single option names.
+# Modes: kinds of calls that do not follow from a single option.
 REPL, SEVERAL_MODELS, SIDE_BY_SIDE = "repl", "several models", "side by side"
 
 
 class Option(NamedTuple, Generic[T]):
     """One thing that a user can set.
 
-    Without a body path it is local and never sent. `per_call`: it has a flag, but no environment variable and no config
-    key. `only_endpoint`: the one endpoint that a local option is for. `attribute`: its name in `Options`. `flag_name`:
-    that of its flag, if it differs.
-    `no_env`: no environment variable sets it. `template`: a template, which others may have written, can set it. It
-    says what is asked and how the answer is shown; never where to send, or what to run, read, write or keep.
-    `common`: `-h` shows its flag.
-    `sensitive`: it names a server or a command, and a config file that the members of a group can change cannot set it.
-    `requires`: one of these options must be set, with `requires_values` only if the value is one of those.
+    An option without a body path is local and never sent. `attribute` is its name in `Options`, and `flag_name` the
+    name of its flag, if different.
+
+    - `per_call`: it has a flag, but no environment variable and no config key.
+    - `no_env`: no environment variable sets it.
+    - `only_endpoint`: the only endpoint that a local option applies to.
+    - `common`: `-h` shows its flag.
+    - `template`: a template can set it, even one by somebody else. Such options say what is asked and how the answer is
+      shown, but never where to send, or what to run, read, write or store.
+    - `sensitive`: it names a server or a command; a config file that the members of a group can change cannot set it.
+    - `requires`: one of these options must be set; with `requires_values`, only for these values of the option.
     """
 
     value_type: ValueType[T]
@@ -105,23 +109,23 @@ class Option(NamedTuple, Generic[T]):
 
     @property
     def name(self) -> str:
-        """Return the name in the config file: `max_tokens`."""
+        """Return the name in the config file, such as `max_tokens`."""
         return self.attribute.rstrip("_")
 
     @property
     def flag(self) -> str:
-        """Return the long flag: `--max-tokens`."""
+        """Return the long flag, such as `--max-tokens`."""
         return "--" + (self.flag_name or self.name.replace("_", "-"))
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Return the environment variables that set it, the highest precedence first."""
+        """Return the environment variables that set the option, in order of precedence."""
         if self.per_call or self.no_env:
             return ()
         return self.env if self.secret else ("AIML_" + self.name.upper(), *self.env)
 
     def value_type_on(self, endpoint: str) -> ValueType[Any]:
-        """Return the value type on an endpoint."""
+        """Return the value type for an endpoint."""
         body_path = self.body_paths.get(endpoint)
         return (body_path and body_path.value_type) or self.value_type
 
@@ -132,14 +136,14 @@ class Option(NamedTuple, Generic[T]):
 
 def option(
     value_type: ValueType[T],
-    help: str,  # noqa: A002 - the word that every command line uses
+    help: str,  # noqa: A002 - the usual name in command-line libraries
     *,
     panel: str,
     chat: str | BodyPath = "",
     responses: str | BodyPath = "",
     **attributes: Any,
 ) -> T | None:
-    """Define a row; `chat` and `responses` are its body paths, `attributes` those of `Option`."""
+    """Define a row; `chat` and `responses` are its body paths, and `attributes` are other fields of `Option`."""
     paths = {"chat": chat, "responses": responses}
     body_paths = {name: path if isinstance(path, BodyPath) else BodyPath(path) for name, path in paths.items() if path}
     make_row = partial(Option, value_type, help, panel, body_paths, **attributes)
@@ -156,24 +160,24 @@ NOT_SIDE_BY_SIDE = Conflict(SIDE_BY_SIDE, "ask one model at a time")
 NOT_IN_REPL = Conflict(REPL, "")
 NOT_WITH_EACH = Conflict("each", "each row is a separate request")
 JSON_LINES = "results are JSON lines"
-WHOLE_ROWS = "rows are sent whole"
+WHOLE_ROWS = "rows are always sent completely"
 WHOLE_TEXT_FORMATS = ("format=json", "format=jsonl", "format=raw", "json")
-NEEDS_EACH: Mapping[str, Any] = {"requires": ("each",), "requires_hint": "--each line asks for each line"}
+NEEDS_EACH: Mapping[str, Any] = {"requires": ("each",), "requires_hint": "--each line sends a request for each line"}
 
 
 # fmt: off
 @dataclass(frozen=True, init=False, repr=False, eq=False)  # generated methods would slow down the start
 class Options:
-    """The value of each row; None means nobody set it (0 and False are values). It has no repr, to hide the key."""
+    """The value of each row; None means not set (0 and False are values). There is no repr, to hide the key."""
 
     def __init__(self, **values: Any) -> None:
-        """Set the values of rows by their attributes; raise TypeError for an unknown one."""
+        """Set the values of some rows; raise TypeError for an unknown attribute."""
         if unknown := values.keys() - self.__dataclass_fields__.keys():
             raise TypeError(f"unknown options: {', '.join(unknown)}")
         self.__dict__.update({name: value for name, value in values.items() if value is not None})
 
     model: str | None = option(
-        MODELS, "The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable.",
+        MODELS, "The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable.",
         panel=MODEL, common=True, template=True, short="-m", default="openai/gpt-5-1", chat="model", responses="model",
     )
     first: bool | None = option(
@@ -182,14 +186,13 @@ class Options:
     )
     prompt_cache: str | None = option(
         choice("5m", "1h"),
-        "Let Claude models keep the system text, the files and the conversation for this time; reading them again"
-        " costs less.",
+        "Let Claude models cache the system text, files and conversation for this time; reading them again costs less.",
         panel=MODEL, only_endpoint="chat",
     )
     max_cost: float | None = option(
         number(0),
-        "Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. "
-        "Add --max-tokens, or only the input counts.",
+        "Fail before sending if the estimated cost exceeds this many US dollars; with --each, stop before such a row. "
+        "Without --max-tokens, only the input counts.",
         panel=MODEL,
     )
     system: str | None = option(
@@ -203,12 +206,12 @@ class Options:
         short="-f", aliases=("--attach", "-a"), per_call=True,
     )
     loaders: Mapping[str, Sequence[str]] | None = option(
-        LOADERS, "The command that makes text of files with an extension; {} is the name of the file.", panel=PROMPT,
+        LOADERS, "The command that converts files with an extension to text; {} is the path of the file.", panel=PROMPT,
         sensitive=True, no_env=True, hidden=True,
     )
     no_stdin: bool | None = option(SWITCH, "Do not read standard input.", panel=PROMPT)
     stdin_wait: float | None = option(
-        number(0, 86400), "Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.",
+        number(0, 86400), "Give up after N seconds without input on a pipe that may never end (10); 0 never gives up.",
         panel=PROMPT,
     )
     detail: str | None = option(
@@ -217,17 +220,17 @@ class Options:
         responses="input[].content[type=input_image].detail",
     )
     interactive: bool | None = option(
-        SWITCH, "Ask the prompt first, then continue in the REPL.", panel=PROMPT, short="-i", per_call=True,
+        SWITCH, "Send the prompt first, then continue in the REPL.", panel=PROMPT, short="-i", per_call=True,
         conflicts=(NOT_WITH_EACH,),
     )
     print_: bool | None = option(
-        SWITCH, "Give one answer and exit, even on a terminal.", panel=PROMPT, short="-p", per_call=True,
+        SWITCH, "Print one answer and exit, even on a terminal.", panel=PROMPT, short="-p", per_call=True,
     )
     edit: bool | None = option(
         SWITCH, "Write the prompt in $VISUAL or $EDITOR.", panel=PROMPT, short="-e", per_call=True,
     )
     template: tuple[str, ...] | None = option(
-        TEMPLATES, "Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.",
+        TEMPLATES, "Use a saved prompt with its flags, or @FILE. If repeated, the last one wins for each setting.",
         panel=PROMPT, common=True, short="-t", per_call=True,
     )
     param: Mapping[str, str] | None = option(
@@ -243,37 +246,37 @@ class Options:
         FOLDERS, "Folders of templates that are searched after your own.", panel=PROMPT,
     )
     continue_: bool | None = option(
-        SWITCH, "Continue this terminal's last conversation. Without a prompt: continue its incomplete answer.",
+        SWITCH, "Continue this terminal's last conversation. Without a prompt, continue its incomplete answer.",
         panel=PROMPT, common=True, short="-c", per_call=True,
         conflicts=(
             Conflict("previous_response_id"), Conflict("resume"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY,
         ),
     )
     resume: str | None = option(
-        CONVERSATION, "Continue a conversation, by its id or its words. Without a value: the latest.", panel=PROMPT,
+        CONVERSATION, "Continue the conversation with this id or words. Without a value: the latest.", panel=PROMPT,
         common=True,
         short="-r", per_call=True,
         conflicts=(Conflict("previous_response_id"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY),
     )
     fork: bool | None = option(
-        SWITCH, "With -c or -r: continue a copy of the conversation, and leave the original as it is.", panel=PROMPT,
+        SWITCH, "With -c or -r: continue a copy of the conversation; the original is not changed.", panel=PROMPT,
         per_call=True,
         requires=("continue", "resume"),
         requires_hint="-c --fork copies this terminal's last conversation, -r ID --fork another one",
     )
     allow_secrets: bool | None = option(
-        SWITCH, "Send files and standard input even if they seem to hold keys or passwords.", panel=PROMPT,
+        SWITCH, "Send files and standard input even if they seem to contain keys or passwords.", panel=PROMPT,
         per_call=True,
     )
     messages: str | None = option(
-        PATH, "Earlier messages, from a JSON file.", panel=PROMPT,
+        PATH, "Read earlier messages from a JSON file.", panel=PROMPT,
         per_call=True,
         conflicts=(Conflict("chunk"),),
     )
     fit: str | None = option(
         choice("head", "tail", "middle", "oldest", "compact"),
-        "What to do if all of it is more than the model's context: send the head, the tail or both ends of the input;"
-        " leave out the oldest turns of the conversation; or compact: replace them by a summary.",
+        "What to do if the request exceeds the model's context: send the head, the tail or both ends of the input;"
+        " leave out the oldest turns of the conversation; or compact: replace them with a summary.",
         panel=PROMPT, template=True,
         conflicts=(
             Conflict("chunk", "--fit sends a part of the input, --chunk all of it", typed_only=True),
@@ -281,54 +284,55 @@ class Options:
         ),
     )
     chunk: int | None = option(
-        integer(1), "Split the input into pieces of this many tokens and ask for each.", panel=PROMPT, per_call=True,
+        integer(1), "Split the input into pieces of this many tokens, and send a request for each.", panel=PROMPT,
+        per_call=True,
         conflicts=(Conflict("each", WHOLE_ROWS), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     reduce: str | None = option(
         TEXT_OR_FILE, "With --chunk: the prompt that combines the answers into one.", panel=PROMPT, per_call=True,
         conflicts=(Conflict("each", WHOLE_ROWS), ONE_MODEL_ONLY, NOT_IN_REPL),
-        requires=("chunk",), requires_hint="--chunk N cuts the input into pieces",
+        requires=("chunk",), requires_hint="--chunk N splits the input into pieces",
     )
     each: str | None = option(
         choice("line", "jsonl", "csv", "nul"),
-        "Ask once for each row of the input. In the prompt {row} is its text, {name} a column.", panel=EACH,
+        "Send a request for each row of the input. In the prompt, {row} is its text, {name} a column.", panel=EACH,
         common=True, per_call=True,
         conflicts=(Conflict(SEVERAL_MODELS, "send one request after the other, or use A,B as a fallback"),),
     )
     jobs: int | None = option(
-        integer(1, 256), "Ask for this many rows or pieces at the same time.", panel=EACH, short="-j", default=4,
-        requires=("each", "chunk"), requires_hint="--each line asks for each line",
+        integer(1, 256), "Send this many rows or pieces at the same time.", panel=EACH, short="-j", default=4,
+        requires=("each", "chunk"), requires_hint="--each line sends a request for each line",
     )
     unordered: bool | None = option(
         SWITCH, "Print results as they arrive, not in the order of the rows.", panel=EACH, per_call=True, **NEEDS_EACH,
     )
     resume_from: str | None = option(
-        PATH, "Continue a file of results: ask only for the rows that it lacks, and add them.", panel=EACH,
+        PATH, "Continue a file of results: send only the rows that are not in it, and append the results.", panel=EACH,
         per_call=True, **NEEDS_EACH,
     )
     shard: str | None = option(
-        SHARD, "Take every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.",
+        SHARD, "Send every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.",
         panel=EACH, per_call=True,
         **NEEDS_EACH,
     )
     sample: int | None = option(
-        integer(1), "Ask only for N rows chosen at random, the same ones each time.", panel=EACH, per_call=True,
+        integer(1), "Send only N rows chosen at random, the same ones each time.", panel=EACH, per_call=True,
         **NEEDS_EACH,
     )
     requests_per_minute: int | None = option(
-        integer(1, 10**9), "Send at most this many requests a minute, at an even pace, with all workers together.",
+        integer(1, 10**9), "Send at most this many requests per minute, at an even pace, for all workers together.",
         panel=EACH, **NEEDS_EACH,
     )
     tokens_per_minute: int | None = option(
-        integer(1, 10**9), "Use at most this many tokens a minute, of input and output, with all workers together.",
+        integer(1, 10**9), "Use at most this many input and output tokens per minute, for all workers together.",
         panel=EACH, **NEEDS_EACH,
     )
     grace: float | None = option(
-        number(0, 86400), "After SIGTERM: let the rows that are being asked end for N seconds (20); 0 stops at once.",
+        number(0, 86400), "After SIGTERM, wait up to N seconds (20) for rows in progress; 0 stops immediately.",
         panel=EACH, default=20, **NEEDS_EACH,
     )
     estimate: bool | None = option(
-        SWITCH, "With --each: print how many rows and tokens it would be, and the price; nothing is sent.", panel=EACH,
+        SWITCH, "With --each: print the number of rows and tokens, and the cost; nothing is sent.", panel=EACH,
         per_call=True,
         requires=("each",), requires_hint="--dry-run -u estimates the tokens of a single request",
         conflicts=(
@@ -351,7 +355,7 @@ class Options:
         chat="temperature", responses="temperature",
     )
     top_p: float | None = option(
-        number(0.01, 1), "Nucleus sampling: the share of probability to choose tokens from.", panel=SAMPLING,
+        number(0.01, 1), "Nucleus sampling: the probability mass to choose tokens from.", panel=SAMPLING,
         template=True,
         chat="top_p", responses="top_p",
     )
@@ -361,7 +365,7 @@ class Options:
         chat="max_tokens", responses=BodyPath("max_output_tokens", integer(16)),
     )
     max_completion_tokens: int | None = option(
-        integer(1), "Limit visible and reasoning tokens together.",
+        integer(1), "Limit the number of visible and reasoning tokens together.",
         panel=SAMPLING, template=True, chat="max_completion_tokens",
     )
     seed: int | None = option(
@@ -381,7 +385,7 @@ class Options:
         chat="top_logprobs",
     )
     run_tool: tuple[str, ...] | None = option(
-        TOOL_NAMES, "Let the model use a tool on this machine. It is NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.",
+        TOOL_NAMES, "Let the model use a tool on this machine. NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.",
         panel=TOOLS, common=True, short="-T", per_call=True,
         conflicts=(
             Conflict("chunk"), Conflict("in_place"), Conflict("background"), Conflict("n"), Conflict("wait"),
@@ -389,16 +393,16 @@ class Options:
         ),
     )
     allow: tuple[str, ...] | None = option(
-        TOOL_PATTERNS, "Run the tools that match without asking: weather, 'fs.read_*', '*'. May be repeated.",
+        TOOL_PATTERNS, "Run matching tools without asking: weather, 'fs.read_*', '*'. May be repeated.",
         panel=TOOLS, sensitive=True, no_env=True,
     )
     max_rounds: int | None = option(
-        integer(1, 1000), "Send results of tools back to the model at most this often.", panel=TOOLS, per_call=True,
+        integer(1, 1000), "Send tool results back to the model at most this many times.", panel=TOOLS, per_call=True,
         default=10,
     )
     tools: Json | None = option(
-        JSON, "Functions that the model may call, in the form of either endpoint; nothing runs them.", panel=TOOLS,
-        template=True,
+        JSON, "Functions that the model may call, in the format of either endpoint; aiml does not run them.",
+        panel=TOOLS, template=True,
         chat="tools", responses="tools",
     )
     tool_choice: Json | None = option(
@@ -421,7 +425,7 @@ class Options:
         panel=TOOLS, common=True, template=True, responses="tools[type=web_search_preview].search_context_size",
     )
     location: Mapping[str, Json] | None = option(
-        LOCATION, "Where the web search is made from: city, region, country, timezone.", panel=TOOLS, template=True,
+        LOCATION, "The location of the web search: city, region, country, timezone.", panel=TOOLS, template=True,
         responses="tools[type=web_search_preview].user_location",
     )
     code_interpreter: bool | None = option(
@@ -433,13 +437,13 @@ class Options:
         responses="tools[type=mcp]",
     )
     schema: str | None = option(
-        SCHEMA, "JSON Schema that the answer must meet. A file, JSON, or a list such as 'name, age int'.",
+        SCHEMA, "JSON Schema that the answer must match. A file, JSON, or a list such as 'name, age int'.",
         panel=FORMAT, common=True, template=True,
         chat="response_format[type=json_schema]", responses="text.format[type=json_schema]",
         conflicts=(Conflict("response_format", "use one of them"),),
     )
     schema_retries: int | None = option(
-        integer(0, 10), "Ask again up to this often if the answer does not meet the schema.",
+        integer(0, 10), "Ask again up to this many times if the answer does not match the schema.",
         panel=FORMAT, template=True, default=0,
     )
     json_object: bool | None = option(
@@ -453,19 +457,20 @@ class Options:
         conflicts=(Conflict("json", "use one of them"), Conflict("each", JSON_LINES), NOT_SIDE_BY_SIDE),
     )
     response_format: Json | None = option(
-        JSON, "The answer format as the API defines it, in the form of either endpoint.", panel=FORMAT, template=True,
+        JSON, "The response format of the API, as for either endpoint.", panel=FORMAT, template=True,
         aliases=("--text-format",), chat="response_format", responses="text.format",
     )
     stream: bool | None = option(
-        SWITCH, "Show the answer as it arrives; -S waits for all of it.", panel=FORMAT, template=True, default=True,
+        SWITCH, "Show the answer as it arrives; -S waits until it is complete.", panel=FORMAT, template=True,
+        default=True,
         chat="stream", responses="stream",
     )
     include_usage: bool | None = option(
-        SWITCH, "Ask for the token counts of a streamed answer.", panel=FORMAT, template=True, default=True,
+        SWITCH, "Request the token counts of a streamed answer.", panel=FORMAT, template=True, default=True,
         chat="stream_options.include_usage",
     )
     store: bool | None = option(
-        SWITCH, "Keep the response on the server, to continue it later.", panel=RESPONSES, responses="store",
+        SWITCH, "Store the response on the server, to continue it later.", panel=RESPONSES, responses="store",
     )
     previous_response_id: str | None = option(
         TEXT, "Continue a stored response.", panel=RESPONSES, per_call=True, responses="previous_response_id",
@@ -495,7 +500,7 @@ class Options:
         conflicts=(Conflict("show"), Conflict("cancel"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     show: str | None = option(
-        TEXT, "Show a stored response, by its id, as it is now.", panel=RESPONSES, per_call=True,
+        TEXT, "Show the present state of a stored response, by its id.", panel=RESPONSES, per_call=True,
         only_endpoint="responses",
         conflicts=(Conflict("cancel"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
@@ -516,7 +521,7 @@ class Options:
     )
     option_: Mapping[str, Json] | None = option(
         PROPERTIES,
-        "Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.",
+        "Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.",
         panel=MODEL, template=True, short="-O",
     )
     output: str | None = option(
@@ -526,14 +531,14 @@ class Options:
         conflicts=(Conflict("resume_from", "--resume-from appends to its file"),),
     )
     extract: str | None = option(
-        CODE_BLOCK, "Print only a code block. Its number, last, all, or the first of a language.", panel=OUTPUT,
+        CODE_BLOCK, "Print only a code block. Its number, last, all, or the first in a language.", panel=OUTPUT,
         common=True,
         short="-x", per_call=True,
         conflicts=(
             *(Conflict(other, "programs need the complete JSON") for other in WHOLE_TEXT_FORMATS),
             *(Conflict(other, "such an answer has no code blocks") for other in ("schema", "json_object", "items")),
             Conflict("each", f"{JSON_LINES}; extract the code from their text"), NOT_SIDE_BY_SIDE,
-            Conflict(REPL, "/copy N and /write N FILE take a code block of an answer"),
+            Conflict(REPL, "use /copy N or /write N FILE for a code block of an answer"),
         ),
     )
     copy: bool | None = option(
@@ -543,11 +548,11 @@ class Options:
             Conflict("in_place", "the answer is written to the file"), Conflict("each", JSON_LINES), Conflict("chunk"),
             Conflict("background", "use --copy with --wait ID"), ONE_MODEL_ONLY,
             *(Conflict(other, "there is no answer to copy") for other in ("cancel", "dry_run", "as")),
-            Conflict(REPL, "/copy copies the last answer, /copy N a code block of it"),
+            Conflict(REPL, "use /copy for the last answer, or /copy N for a code block of it"),
         ),
     )
     in_place: str | None = option(
-        PATH, "Send a file, show the difference, and replace the file after you say yes.", panel=OUTPUT,
+        PATH, "Send a file, show a diff, and replace the file after you say yes.", panel=OUTPUT,
         per_call=True,
         conflicts=(
             *map(Conflict, (
@@ -560,17 +565,17 @@ class Options:
     )
     format: str | None = option(
         choice("md", "text", "json", "jsonl", "raw", "csv"),
-        "How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each.",
+        "The output format; md is rendered on a terminal, and plain text elsewhere. csv is for --each.",
         panel=OUTPUT, template=True, default="md",
-        requires=("each",), requires_values=("csv",), requires_hint="--each csv -f FILE asks for each row of a file",
+        requires=("each",), requires_values=("csv",), requires_hint="--each csv -f FILE sends a request for each row",
         conflicts=(
             Conflict("json", "use one of them", typed_only=True, values=("csv",)),
-            Conflict("n", "a CSV row has one answer; JSON lines hold all", values=("csv",)),
+            Conflict("n", "a CSV row has one answer; JSON lines contain all", values=("csv",)),
             Conflict("in_place", typed_only=True),
             Conflict("items", "use one of them", typed_only=True, values=("json", "jsonl", "raw")),
             Conflict("each", JSON_LINES, typed_only=True, values=("md", "text", "raw")),
             Conflict(
-                SIDE_BY_SIDE, "--format json gives an array; with --first every format will do",
+                SIDE_BY_SIDE, "--format json prints an array; --first works with every format",
                 values=("jsonl", "raw"),
             ),
         ),
@@ -581,10 +586,10 @@ class Options:
     )
     audio_out: str | None = option(
         PATH, "Write the spoken answer to a file.", panel=OUTPUT, per_call=True,
-        conflicts=(Conflict("each", "one file cannot hold the audio of all rows"), Conflict("chunk"), ONE_MODEL_ONLY),
+        conflicts=(Conflict("each", "each row would replace the file"), Conflict("chunk"), ONE_MODEL_ONLY),
     )
     save_dir: str | None = option(
-        PATH, "Save images and files of the answer in a folder.", panel=OUTPUT,
+        PATH, "Save images and files in the answer to a folder.", panel=OUTPUT,
         conflicts=(Conflict("each", "the files of the rows would have the same names", typed_only=True),),
     )
     meta: str | None = option(
@@ -592,11 +597,11 @@ class Options:
         conflicts=(Conflict("each", "each result has its cost"),),
     )
     auto_continue: int | None = option(
-        integer(0, 20), "Ask up to this often for the rest of an incomplete answer.",
+        integer(0, 20), "Continue an incomplete answer up to this many times.",
         panel=OUTPUT, template=True, default=0,
     )
     allow_cut: bool | None = option(
-        SWITCH, "Treat an answer that the token limit ended as a success.", panel=OUTPUT, template=True,
+        SWITCH, "Exit with 0 if the answer ends at the token limit.", panel=OUTPUT, template=True,
     )
     hide_reasoning: bool | None = option(
         SWITCH, "Do not show reasoning on standard error.", panel=OUTPUT, template=True, short="-R",
@@ -605,7 +610,7 @@ class Options:
         SWITCH, "Print tokens, cost and speed on standard error.", panel=OUTPUT, common=True, template=True, short="-u",
     )
     quiet: bool | None = option(SWITCH, "Print only errors on standard error.", panel=OUTPUT, short="-q")
-    verbose: bool | None = option(SWITCH, "Print more on standard error.", panel=OUTPUT, short="-v")
+    verbose: bool | None = option(SWITCH, "Print more details on standard error.", panel=OUTPUT, short="-v")
     debug: bool | None = option(
         SWITCH, "Print requests and responses on standard error, with the key masked.", panel=OUTPUT,
     )
@@ -615,17 +620,17 @@ class Options:
         panel=OUTPUT,
         conflicts=(
             Conflict("run_tool", "the effects of tools cannot be cached", typed_only=True),
-            Conflict("background", "ask without one of them", typed_only=True),
+            Conflict("background", "use one of them", typed_only=True),
             Conflict("no_log", "the cache would store the answer", typed_only=True),
             Conflict("record", "a recording needs the server's current answer", typed_only=True),
-            Conflict("replay", "the recording answers", typed_only=True),
+            Conflict("replay", "the answer comes from the recording", typed_only=True),
         ),
     )
     no_log: bool | None = option(SWITCH, "Do not store this call in the history.", panel=OUTPUT)
     yes: bool | None = option(SWITCH, "Answer yes to questions.", panel=OUTPUT, short="-y", per_call=True)
     color: str | None = option(choice("auto", "always", "never"), "When to use colour.", panel=OUTPUT, default="auto")
     editing: str | None = option(
-        choice("emacs", "vi"), "The keys of the line editor in a conversation.", panel=OUTPUT, default="emacs",
+        choice("emacs", "vi"), "The key bindings of the line editor in the REPL.", panel=OUTPUT, default="emacs",
     )
     dry_run: bool | None = option(
         SWITCH, "Print the request as JSON; nothing is sent.", panel=INSTEAD_OF_ASKING, common=True, per_call=True,
@@ -638,33 +643,33 @@ class Options:
     )
     profile: str | None = option(NAME, "Use the settings of this profile.", panel=CONNECTION)
     base_url: str | None = option(
-        BASE_URL, "The address of the API.", panel=CONNECTION, sensitive=True, default="https://api.aimlapi.com/v1",
+        BASE_URL, "The URL of the API.", panel=CONNECTION, sensitive=True, default="https://api.aimlapi.com/v1",
         env=("AIML_API_BASE", "AIMLAPI_API_BASE", "AIMLAPI_BASE_URL"),
     )
     headers: Mapping[str, str] | None = option(
-        HEADERS, "Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.",
+        HEADERS, "Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.",
         panel=CONNECTION, sensitive=True, flag_name="header",
     )
     demo: bool | None = option(
-        SWITCH, "Ask the embedded demo server. It needs no key and runs no model.", panel=INSTEAD_OF_ASKING,
+        SWITCH, "Use the embedded demo server. It needs no key and runs no model.", panel=INSTEAD_OF_ASKING,
         common=True, per_call=True,
     )
     timeout: float | None = option(
-        number(0.1, 86400), "Give up after this many seconds of silence; not a limit for the whole call.",
+        number(0.1, 86400), "Give up after this many seconds without data; the total time is not limited.",
         panel=CONNECTION, default=120,
     )
     retries: int | None = option(
         integer(0, 10),
-        "Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried.",
+        "Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried.",
         panel=CONNECTION, default=2,
     )
     ca_bundle: str | None = option(PATH, "Trust the certificates in this file.", panel=CONNECTION, sensitive=True)
     record: str | None = option(
-        PATH, "Add the exchange to a file for --replay; the key is left out.", panel=CONNECTION,
+        PATH, "Append request and response to a file for --replay, without the key.", panel=CONNECTION,
         conflicts=(Conflict("replay", "AIML_RECORD, AIML_REPLAY and the config file set them too"),),
     )
     replay: str | None = option(
-        PATH, "Answer from a recorded file, without a network.", panel=CONNECTION, sensitive=True,
+        PATH, "Replay the responses in a recorded file; nothing is sent.", panel=CONNECTION, sensitive=True,
     )
     key_command: str | None = option(TEXT, "A command that prints the API key.", panel=KEY, sensitive=True, hidden=True)
     api_key: str | None = option(
@@ -679,12 +684,12 @@ ROWS: Mapping[str, Option[Any]] = {
 
 
 def flags_of(endpoint: str) -> list[Option[Any]]:
-    """Return the rows that have a flag on an endpoint's command."""
+    """Return the rows that have a flag in the command of an endpoint."""
     return [row for row in ROWS.values() if row.applies_to(endpoint) and not row.secret and not row.hidden]
 
 
 def change_options(options: Options, **values: Any) -> Options:
-    """Return the options with these values; the same object if they have them, as a copy of all rows takes long."""
+    """Return the options with these values; the same object if nothing changes, because a copy is slow."""
     changes = {name: value for name, value in values.items() if getattr(options, name) is not value}
     return Options(**{**vars(options), **changes}) if changes else options
 

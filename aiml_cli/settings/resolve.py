@@ -1,4 +1,4 @@
-"""Resolve the value of each setting, from the default to the flag, and check that the values can be used together."""
+"""Resolve the value of each setting from its sources, and check that the values can be used together."""
 
 import json
 import re
@@ -11,12 +11,12 @@ from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import REPL, ROWS, SEVERAL_MODELS, SIDE_BY_SIDE, Conflict, Option, Options, value_of
 from aiml_cli.settings.value_types import HEADERS, OFF, PROPERTIES, ValueType, names_file, suggest
 
-PLACEHOLDER = re.compile(r"<.*>", re.DOTALL)  # the `<YOUR_KEY>` of an example
-MAX_SHOWN_LENGTH = 200  # of a bad value
+PLACEHOLDER = re.compile(r"<.*>", re.DOTALL)  # such as `<YOUR_KEY>`, copied from an example
+MAX_SHOWN_LENGTH = 200  # of an invalid value in a message
 
 
 class Source(Enum):
-    """The places where a setting can be set, the lowest precedence first."""
+    """The sources of settings, from the lowest to the highest precedence."""
 
     DEFAULT = "default"
     FILE = "config file"
@@ -32,7 +32,7 @@ _MODES = {REPL: "a conversation in the REPL", SEVERAL_MODELS: "several models", 
 
 
 class RawValue(NamedTuple):
-    """The texts that a source sets an option to, not yet parsed, and the name of the source in messages."""
+    """The unparsed values of an option in one source, and the name of the source for messages."""
 
     texts: tuple[str, ...]
     source_name: str
@@ -44,7 +44,7 @@ ValuesBySource = Mapping[Source, Mapping[str, RawValue]]
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)  # generated methods would slow down the start
 class Settings:
-    """The resolved options, the source of each, and the names of the sources that it overrides."""
+    """The resolved options, the source of each, and the names of the sources that the source overrides."""
 
     options: Options
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -53,9 +53,9 @@ class Settings:
 
 
 def resolve(values_by_source: ValuesBySource, endpoint: str = "") -> Settings:
-    """Resolve every row; raise UsageError, with the name of its source, for a bad value.
+    """Resolve every row; raise UsageError for an invalid value, with the name of its source.
 
-    Only values in use are parsed: the winning one of each row that applies to `endpoint` ("": all rows).
+    Only the value with the highest precedence is parsed, and only for rows that apply to `endpoint` ("": all rows).
     """
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
@@ -77,7 +77,7 @@ def resolve(values_by_source: ValuesBySource, endpoint: str = "") -> Settings:
 
 
 def parse_value(row: Option[Any], raw_value: RawValue, endpoint: str = "") -> Any:
-    """Parse the raw value of a row; raise UsageError for a bad one."""
+    """Parse the raw value of a row; raise UsageError for an invalid one."""
     value_type = row.value_type_on(endpoint)
     values = [_parse_text(value_type, text, raw_value.source_name) for text in raw_value.texts]
     if not value_type.is_list:
@@ -90,20 +90,20 @@ def parse_value(row: Option[Any], raw_value: RawValue, endpoint: str = "") -> An
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Split NAME.KEY, which names one entry of a table; the key is "" for a whole setting."""
+    """Split NAME.KEY, which is one entry of a table; the key is "" for the complete setting."""
     table, _, key = name.partition(".")
     row = ROWS.get(table)
     return (table, key) if key and row and row.value_type.separator else (name, "")
 
 
 def merge_tables(tables: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the entries of all tables; a later one replaces those whose keys differ in case only."""
+    """Return the entries of all tables; a later entry replaces an earlier one whose key differs only in case."""
     entries = {key.lower(): (key, item) for table in tables for key, item in table.items()}
     return dict(entries.values())
 
 
 def _join_values(row: Option[Any], values: Sequence[Any]) -> Any:
-    """Return the value of a row from those of its sources; an entry without a text is left out, or None if all are."""
+    """Merge the values of a row from its sources; empty entries are left out. Return None if no entry is left."""
     if not row.value_type.is_merged:
         return values[-1]
     return {key: item for key, item in merge_tables(values).items() if item != ""} or None
@@ -125,11 +125,11 @@ def _shorten(text: str) -> str:
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, RawValue]:
-    """Return the raw values that environment variables set; an empty variable counts as not set."""
+    """Return the raw values in environment variables; an empty variable counts as not set."""
     values: dict[str, RawValue] = {}
     for row in ROWS.values():
         names = [name for name in row.variables if environ.get(name)]
-        # A placeholder must not win over the value of another variable.
+        # A placeholder must not take precedence over the value of another variable.
         if name := min(names, key=lambda name: bool(PLACEHOLDER.fullmatch(environ[name])), default=""):
             text = environ[name]
             lines = tuple(line for line in text.split("\n") if line.strip())
@@ -161,7 +161,7 @@ def _read_value(name: str, value: object, source_name: str) -> RawValue:
 
 
 def _require_full_path(value_type: ValueType[Any], text: str, source_name: str) -> None:
-    """Raise UsageError for a relative path: it would name another file in each directory, even somebody else's."""
+    """Raise UsageError for a relative path: it would be another file in each directory, even another user's."""
     if text and names_file(value_type, text) and not text.removeprefix("@").startswith(("/", "~")):
         raise UsageError(f"{source_name}: {text!r} is not an absolute path", "begin it with / or ~")
 
@@ -182,7 +182,7 @@ def persistent_options() -> Iterator[Option[Any]]:
 
 
 def _format_texts(value_type: ValueType[Any], value: object) -> Iterable[str]:
-    """Return a TOML value as the texts that a flag would have."""
+    """Return a TOML value as the values that would be typed after a flag."""
     match value:
         case dict() if value_type is PROPERTIES:
             return [f"{key}={json.dumps(item, default=str)}" for key, item in value.items()]

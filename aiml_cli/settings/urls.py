@@ -1,4 +1,4 @@
-"""Check the base URL, join paths to it, and find the server in a URL, or an address in a JSON value."""
+"""Check the base URL, join paths to it, return the host of a URL, and find URLs in a JSON value."""
 
 import json
 import re
@@ -14,9 +14,9 @@ _PORTS = {"http": 80, "https": 443}
 # URL parsers disagree on these characters, so a URL with one could send the key to another server.
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST = re.compile(r"[.:%-]*\w[\w.:%-]*")
-# What people paste from an API reference in the place of the base URL.
+# Endpoint paths, which users copy from an API reference together with the base URL.
 _ENDPOINT_PATHS = r"(?i)(?<!/)/+(?:chat/+completions|completions|responses|models|embeddings|messages|v2/+billing)/*\Z"
-# Names of properties, as `simplify_name` writes them, that make a server connect to another one.
+# Names of properties (as returned by `simplify_name`) that make a server connect to another one.
 _ADDRESS_NAMES = (
     "mcp|connectorid|serverurl|networkpolicy|(?:authorization|headers?|apikey|accesstoken|credentials?|cookies?|webhook"
     "|callback)$"
@@ -24,7 +24,7 @@ _ADDRESS_NAMES = (
 _ADDRESS_TEXT_NAMES = r"(?:url|uri|endpoint|host|hostname|baseurl|proxy|server)$"
 _REMOTE_TYPES = "mcp|connector|remote|openapi|plugin"
 _URL = r"(?i)\s*(?:[a-z][a-z0-9+.-]*:)?//\S+\s*"
-# Parts of a JSON Schema: maps from names that mean nothing to a server, and texts that a model may read.
+# Parts of a JSON Schema: maps whose keys are chosen by the user, and strings that only a model reads.
 _SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _PROSE = frozenset({
     "description", "title", "$schema", "$id", "$ref", "$comment", "examples", "example", "default", "enum", "const",
@@ -33,7 +33,7 @@ _PROSE = frozenset({
 
 
 def check_base_url(url: str) -> str:
-    """Return a base URL; raise UsageError if no endpoint's path can follow it."""
+    """Return the base URL unchanged; raise UsageError if the path of an endpoint cannot be appended to it."""
     parts = _split_url(url)
     if "#" in url:
         raise UsageError("the server's URL has a fragment, which is never sent", "remove the # and what follows it")
@@ -47,7 +47,7 @@ def check_base_url(url: str) -> str:
 
 
 def join_url(base_url: str, path: str) -> str:
-    """Return the URL of a path (with or without a query) below a base URL, whose own query comes first."""
+    """Return the URL of a path (with or without a query) below a base URL; the base URL's query comes first."""
     base, _, base_query = base_url.partition("?")
     path, _, query = path.partition("?")
     queries = "&".join(filter(None, (base_query, query)))
@@ -55,7 +55,7 @@ def join_url(base_url: str, path: str) -> str:
 
 
 def path_below(url: str, base_url: str) -> str:
-    """Return what `join_url` added to a base URL; the whole path and query if the URL has another base."""
+    """Return the path that `join_url` added to a base URL; the complete path and query if the base is another one."""
     base, _, base_query = base_url.partition("?")
     address, _, query = url.partition("?")
     base, query = base.rstrip("/"), query.removeprefix(base_query).removeprefix("&")
@@ -64,12 +64,12 @@ def path_below(url: str, base_url: str) -> str:
 
 
 def root_of(base_url: str) -> str:
-    """Return a base URL without its path, for what a server has beside its endpoints."""
+    """Return a base URL without its path, for other URLs of the same server."""
     return join_url(origin_of(base_url), f"?{base_url.partition('?')[2]}")
 
 
 def host_of(url: str) -> str:
-    """Return the server of a URL: `api.aimlapi.com`, with the port if it is not the default one.
+    """Return the host of a URL, such as `api.aimlapi.com`, with the port if it is not the default one.
 
     Raises UsageError if it is not an http or https URL, and if it contains a user name or a password.
     """
@@ -80,17 +80,17 @@ def host_of(url: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Return the scheme and server of a URL: `https://api.aimlapi.com`."""
+    """Return the scheme and host of a URL, such as `https://api.aimlapi.com`."""
     return f"{_split_url(url).scheme}://{host_of(url)}"
 
 
 def is_unencrypted(url: str) -> bool:
-    """True if others on the network can read what is sent to a URL."""
+    """True for an http URL, whose requests others on the network can read."""
     return _split_url(url).scheme == "http"
 
 
 def is_local(url: str) -> bool:
-    """True if a URL names this machine."""
+    """True if the host of a URL is this machine."""
     name = _split_url(url).hostname or ""
     try:
         return ip_address(name).is_loopback
@@ -99,14 +99,14 @@ def is_local(url: str) -> bool:
 
 
 def simplify_name(name: str) -> str:
-    """Return the name of a property without what spellings differ in: `serverurl` for server_url and Server-URL."""
+    """Return the name of a property without case, separators and accents: `serverurl` for server_url and Server-URL."""
     return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKC", name).casefold())
 
 
 def find_address(value: Any) -> str:
-    """Return the first property of a JSON value that names a server for the API to use, or its credentials; else "".
+    """Return the first property that makes the API connect to a server, or contains credentials for one; else "".
 
-    JSON in a text counts; the properties that a JSON Schema describes do not.
+    JSON inside a string is searched too; the properties that a JSON Schema describes are not.
     """
     try:
         return next(_find_addresses(value, "", in_schema_map=False), "")
@@ -155,5 +155,5 @@ def _split_url(url: str) -> SplitResult:
     if "@" in (parts.netloc if is_valid else url):  # the URL is not shown, because it may contain a password
         raise UsageError("the server's URL has a user name or a password", "remove it")
     if not is_valid:
-        raise UsageError(f"{url!r} is not the URL of a server", "it must begin with https:// and a host name")
+        raise UsageError(f"{url!r} is not the URL of a server", "a URL begins with https:// and a host name")
     return parts

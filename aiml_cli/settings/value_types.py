@@ -1,4 +1,4 @@
-"""The types of values a setting can have: how to parse one, what to suggest, and what messages call it."""
+"""The types of the values of settings: how to parse one, what to suggest, and what messages call it."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,14 +17,17 @@ MAX_JSON_BYTES = 16 * MEBIBYTE  # of a file of tools, or a schema
 
 
 class ValueType(NamedTuple, Generic[T]):
-    """What a value must be.
+    """The type of a value.
 
-    `name` completes the message "… is not NAME". `parse` raises ValueError for a bad value. `choices` are all valid
-    values if `is_closed`, else suggestions. `is_list`: the values of a repeated flag are joined; otherwise the last one
-    wins. `is_switch`: the flag has no value. `bare_value`: the value of the flag alone, if it may be alone
-    (`--web-search`, `--web-search low`); `is_value` decides whether the word after such a flag is its value, otherwise
-    each of the `choices` is, or without them every word. `repeats`: the flag may be repeated to make a call for each
-    value. A table has a `separator` between name and value; `is_merged`: each source adds its entries to those before.
+    - `name` completes the message "… is not NAME".
+    - `parse` raises ValueError for an invalid value.
+    - `choices` are all valid values if `is_closed`, else suggestions.
+    - `is_list`: the values of a repeated flag are joined; otherwise the last one wins.
+    - `is_switch`: the flag has no value.
+    - `bare_value`: the value of the flag if none follows it, as in `--web-search`. The word after such a flag is its
+      value if `is_value` returns True, or without `is_value` if it is one of the `choices`, if there are any.
+    - `repeats`: the flag may be repeated, to send a request for each value.
+    - `separator`: the type is a table, with this between name and value. `is_merged`: entries of all sources are used.
     """
 
     name: str
@@ -59,7 +62,7 @@ def integer(low: int | None = None, high: int | None = None) -> ValueType[int]:
 
 
 def choice(*words: str, bare: str = "") -> ValueType[str]:
-    """Return the type of a word that must be one of these."""
+    """Return the type of a value that must be one of these words."""
 
     def parse(text: str) -> str:
         if text not in words:
@@ -70,22 +73,22 @@ def choice(*words: str, bare: str = "") -> ValueType[str]:
 
 
 def text(*suggestions: str) -> ValueType[str]:
-    """Return the type of any text that is not empty; help and completion show the suggestions."""
-    return ValueType("a text", _parse_text, "|".join(suggestions) or "TEXT", suggestions)
+    """Return the type of a non-empty string; help and completion show the suggestions."""
+    return ValueType("a non-empty string", _parse_text, "|".join(suggestions) or "TEXT", suggestions)
 
 
 def text_list(*suggestions: str) -> ValueType[tuple[str, ...]]:
-    """Return the type of several words, separated by commas or given by a repeated flag."""
+    """Return the type of a list of words, separated by commas or from a repeated flag."""
     return ValueType("a list of strings", _parse_words, "WORD", suggestions, is_list=True)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return a hint with the known words that are most similar, or ""."""
+    """Return the hint "did you mean …?" with the most similar known words, or ""."""
     return ask_if_meant(find_similar(word, known))
 
 
 def find_similar(word: str, known: Iterable[str]) -> list[str]:
-    """Return the words that begin with this one, else the one that it begins with, else one with a similar spelling."""
+    """Return the known words that begin with this one, else the longest that it begins with, else a similar one."""
     from difflib import get_close_matches  # only a wrong word needs it
 
     known = list(known)
@@ -100,7 +103,7 @@ def ask_if_meant(names: Sequence[str]) -> str:
 
 
 def _require_range(value: N, low: float | None, high: float | None) -> N:
-    """Return the value; raise ValueError if it is out of range, as NaN and infinity always are."""
+    """Return the value; raise ValueError if it is out of range, which NaN and infinity always are."""
     if not (low if low is not None else -1e300) <= value <= (high if high is not None else 1e300):
         raise ValueError(value)
     return value
@@ -126,7 +129,7 @@ def _parse_switch(value: str) -> bool:
 
 
 def is_json_text(text: str) -> bool:
-    """True if a text is JSON or begins like it, and so is never the name of a file: `./NAME` names such a file."""
+    """True if a text is JSON or begins like JSON, so that it is not the name of a file (which `./NAME` would be)."""
     if text.lstrip().startswith(("{", "[", '"')):
         return True
     try:
@@ -137,7 +140,7 @@ def is_json_text(text: str) -> bool:
 
 
 def names_file(value_type: ValueType[Any], text: str) -> bool:
-    """True if a value of this type means a file, whether or not it exists."""
+    """True if a value of this type is the name of a file, whether or not the file exists."""
     if value_type.metavar == "PATH":
         return True
     if value_type is JSON:
@@ -149,10 +152,10 @@ def names_file(value_type: ValueType[Any], text: str) -> bool:
 
 
 def _parse_json(value: str) -> Json:
-    """Parse JSON, or the file that a path or `@path` names."""
+    """Parse JSON, or the JSON file with this path (or `@path`)."""
     if is_json_text(value):
         parsed = json.loads(value)
-    elif value.startswith("@") or value.endswith(".json") or (exists(value) and not isdir(value)):  # noqa: PTH110, PTH112 - those of Path raise for a long text
+    elif value.startswith("@") or value.endswith(".json") or (exists(value) and not isdir(value)):  # noqa: PTH110, PTH112 - those of Path raise for a long string
         parsed = _read_json_file(value.removeprefix("@"))
     else:
         raise ValueError(value)
@@ -170,12 +173,12 @@ def _read_json_file(path: str) -> Json:
         raise UsageError(f"{path}: not JSON: {error.msg}, line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not JSON: it is not UTF-8 text") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits, or too deep nesting
-        raise UsageError(f"{path}: not JSON that can be read") from None
+    except (ValueError, RecursionError):  # a number with thousands of digits, or too deeply nested
+        raise UsageError(f"{path}: not JSON: nested too deeply, or a number is too long") from None
 
 
 def _parse_json_or_word(value: str) -> Json:
-    """Parse a JSON object or a file of one; return anything else as it is."""
+    """Parse a JSON object or a file with one; return anything else unchanged."""
     return _parse_json(value) if value.lstrip().startswith(("{", "@")) else _parse_text(value)
 
 
@@ -191,7 +194,7 @@ def _parse_mapping(value: str) -> Mapping[str, str]:
 
 
 def _parse_property(value: str) -> Mapping[str, Json]:
-    """Parse KEY=VALUE; a value that is not JSON is text."""
+    """Parse KEY=VALUE; a value that is not JSON is a string."""
     key, rest = _parse_pair(value)
     try:
         return {key: json.loads(rest)}
@@ -200,7 +203,7 @@ def _parse_property(value: str) -> Mapping[str, Json]:
 
 
 def _parse_variable(value: str) -> Mapping[str, Json]:
-    """Parse NAME=VALUE; a JSON object is a content part, anything else is text (a number too)."""
+    """Parse NAME=VALUE; a JSON object is a content part, and anything else is a string, even a number."""
     key, rest = _parse_pair(value)
     return {key: _parse_json(rest) if rest.startswith("{") else rest}
 
@@ -217,7 +220,7 @@ def _parse_location(value: str) -> Mapping[str, Json]:
 
 
 def _parse_shard(value: str) -> str:
-    """Check 2/8, auto or auto/8; raise ValueError for anything else."""
+    """Return a shard such as 2/8, auto or auto/8; raise ValueError for anything else."""
     number, _, count = value.partition("/")
     is_count = count.isdecimal() and int(count) >= 1
     is_number = number == "auto" or (is_count and number.isdecimal() and 1 <= int(number) <= int(count))
@@ -227,7 +230,7 @@ def _parse_shard(value: str) -> str:
 
 
 def _parse_folders(value: str) -> tuple[str, ...]:
-    """Parse full paths with colons between them; a relative one would be another folder in each directory."""
+    """Parse absolute paths separated by colons; a relative one would be another folder in each directory."""
     folders = tuple(part.strip() for part in value.split(":") if part.strip())
     if relative := [folder for folder in folders if not folder.startswith(("/", "~"))]:
         raise UsageError(f"{relative[0]!r} is not an absolute path", "begin it with / or ~")
@@ -235,7 +238,7 @@ def _parse_folders(value: str) -> tuple[str, ...]:
 
 
 def parse_age(text: str) -> float:
-    """Parse 30m, 12h, 7d or 2w to seconds; raise ValueError."""
+    """Convert 30m, 12h, 7d or 2w to seconds; raise ValueError."""
     digits, unit = text[:-1], AGE_UNITS_S.get(text[-1:])
     if unit is None or not (digits.isascii() and digits.isdecimal()):
         raise ValueError(text)
@@ -243,25 +246,25 @@ def parse_age(text: str) -> float:
 
 
 def _parse_cache_age(value: str) -> str:
-    """Check an age, or the word off; raise ValueError for anything else."""
+    """Return an age or the word off; raise ValueError for anything else."""
     if value != OFF and not 0 < parse_age(value) <= MAX_CACHE_AGE_S:
         raise ValueError(value)
     return value
 
 
 def _starts_like_age(word: str) -> bool:
-    """True for a word that can only be meant as an age: also one without a unit, so that it gets an error."""
+    """True for a word that is meant as an age, even without a unit, so that it gets an error message."""
     return word == OFF or word[:1].isdecimal()
 
 
 def _parse_header(value: str) -> Mapping[str, str]:
-    """Parse NAME: VALUE; raise UsageError, which never shows the value: it may be a secret."""
+    """Parse NAME: VALUE; raise UsageError, without the value, which may be a secret."""
     name, colon, content = value.partition(":")
     content = content.strip(" \t")
     if not colon:
         raise UsageError("a header is NAME: VALUE")
     if not name or set(name) - _NAME_CHARS:
-        raise UsageError("a header is NAME: VALUE, and NAME has only letters, digits and dashes")
+        raise UsageError("a header is NAME: VALUE, and NAME consists of letters, digits and dashes")
     if any(char < " " or "\x7f" <= char < "\xa0" for char in content):
         raise UsageError(f"the header {name} has a line break or another control character in its value")
     if any(char > "\xff" for char in content):
@@ -271,18 +274,19 @@ def _parse_header(value: str) -> Mapping[str, str]:
 
 
 def _refuse_reserved(name: str) -> None:
-    """Raise UsageError for a header that holds a credential, or that the program or the connection needs itself."""
+    """Raise UsageError for a header that contains a credential, or that aiml or the connection sets itself."""
     plain = name.lower().replace("_", "-")
     joined = plain.replace("-", "")
     is_key = plain.endswith(("key", "keys", "token")) and not plain.endswith(_HARMLESS_KEYS)
     if is_key or set(plain.split("-")) & _CREDENTIAL_WORDS or any(word in joined for word in _CREDENTIAL_PARTS):
-        raise UsageError(f"the header {name} holds a credential and cannot be set", "store the key: aiml config key")
+        message = f"the header {name} cannot be set, because it contains a credential"
+        raise UsageError(message, "store the key with: aiml config key")
     if plain in _RESERVED_HEADERS or plain.startswith(_RESERVED_PREFIXES):
-        raise UsageError(f"the header {name} cannot be set: aiml or the connection sets what it needs")
+        raise UsageError(f"the header {name} cannot be set, because aiml or the connection sets it")
 
 
 def _parse_loader(value: str) -> Mapping[str, list[str]]:
-    """Parse EXTENSION=COMMAND; the command is words for a program, or a JSON list of them."""
+    """Parse EXTENSION=COMMAND; the command is a program with arguments, or a JSON array of them."""
     extension, rest = _parse_pair(value)
     extension = extension.strip().removeprefix(".").lower()
     if not extension or not all(char.isalnum() or char in "._-+" for char in extension):
@@ -291,7 +295,7 @@ def _parse_loader(value: str) -> Mapping[str, list[str]]:
     if not command or not all(isinstance(word, str) and word and "\0" not in word for word in command):
         raise UsageError(f"the loader of {extension} is not a command (a list of strings)", 'docx = ["pandoc", "{}"]')
     if not any(FILE_PLACEHOLDER in word for word in command[1:]):
-        raise UsageError(f"the loader of {extension} has no {FILE_PLACEHOLDER} for the name of the file")
+        raise UsageError(f"the loader of {extension} does not contain {FILE_PLACEHOLDER}, the path of the file")
     if "/" in command[0] and not command[0].startswith(("/", "~/")):
         hint = "begin it with / or ~, or name a program that is in PATH"
         raise UsageError(f"the loader of {extension}: {command[0]!r} is not an absolute path", hint)
@@ -299,7 +303,7 @@ def _parse_loader(value: str) -> Mapping[str, list[str]]:
 
 
 def _split_command(text: str) -> Any:
-    """Return the words of a command; what cannot be split is no list."""
+    """Return the words of a command, or None if it cannot be split."""
     import shlex  # few users have loaders
 
     try:
@@ -309,7 +313,7 @@ def _split_command(text: str) -> Any:
 
 
 def _parse_code_block(value: str) -> str:
-    """Check a number from 1 on, or a word; raise ValueError for anything else."""
+    """Return a number of at least 1, or a word; raise ValueError for anything else."""
     if not value.strip() or (value.lstrip("+-").isdecimal() and not value.isdecimal()) or value == "0":
         raise ValueError(value)
     return value.strip()
@@ -320,19 +324,19 @@ AGE_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 MAX_CACHE_AGE_S = 3650 * AGE_UNITS_S["d"]
 SWITCH = ValueType("on or off", _parse_switch, "on|off", ("on", "off"), is_closed=True, is_switch=True)
 TEXT = text()
-JSON = ValueType("JSON (an object, a list, or a file of one)", _parse_json, "JSON|@FILE")
+JSON = ValueType("JSON (an object, an array, or a file with one)", _parse_json, "JSON|@FILE")
 JSON_OR_WORD = ValueType("a word or a JSON object", _parse_json_or_word, "WORD|JSON")
 PROPERTIES = ValueType("KEY=VALUE", _parse_property, "KEY=VALUE", is_list=True, separator="=")
 VARIABLES = ValueType("NAME=VALUE", _parse_variable, "NAME=VALUE", is_list=True, separator="=")
 JSON_TYPES = (JSON, JSON_OR_WORD, PROPERTIES, VARIABLES)
-TEXT_OR_FILE = ValueType("a text", _parse_text, "TEXT|@FILE")
+TEXT_OR_FILE = ValueType("a non-empty string", _parse_text, "TEXT|@FILE")
 CONVERSATION = ValueType("a conversation", _parse_text, "ID|WORDS", bare_value="last")
 NAME = ValueType("a name", _parse_text, "NAME")
 PATH = ValueType("a path", _parse_text, "PATH")
 BASE_URL = ValueType("the URL of a server", check_base_url, "URL")
 TOOL_RESULTS = ValueType("ID=VALUE", _parse_mapping, "ID=VALUE|@FILE", is_list=True)
 TEMPLATE_VARIABLES = ValueType("NAME=VALUE", _parse_mapping, "NAME=VALUE|@FILE", is_list=True)
-SCHEMA = ValueType("a text", _parse_text, "JSON|LIST|@FILE")
+SCHEMA = ValueType("a schema", _parse_text, "JSON|LIST|@FILE")
 LOCATION_KEYS = ("city", "region", "country", "timezone")
 LOCATION = ValueType(
     " or ".join(f"{part}=…" for part in LOCATION_KEYS), _parse_location, "city=…,country=…", is_list=True,
@@ -345,7 +349,7 @@ _CREDENTIAL_PARTS = (
     "authoriz", "authentic", "apikey", "bearer", "cookie", "credential", "passphrase", "passw", "secret", "signature",
 )  # fmt: skip
 _HARMLESS_KEYS = ("idempotency-key", "cache-key", "routing-key")
-# What the connection needs, and what decides how the answer is written or which part of it is sent.
+# Headers that the connection needs, or that change the encoding of the response or which part of it is sent.
 _RESERVED_HEADERS = frozenset({
     "host", "connection", "keep-alive", "te", "trailer", "trailers", "transfer-encoding", "upgrade", "expect",
     "http2-settings", "accept", "accept-encoding", "accept-charset", "range", "max-forwards",
@@ -356,8 +360,8 @@ FILE_PLACEHOLDER = "{}"  # of the name of a file, in the command of a loader
 LOADERS = ValueType(
     "EXTENSION=COMMAND", _parse_loader, "EXTENSION=COMMAND", is_list=True, separator="=", is_merged=True
 )
-MODELS = ValueType("a text", _parse_text, "ID", repeats=True)
-SHARD = ValueType("a share such as 2/8, auto or auto/8", _parse_shard, "I/N|auto[/N]", ("auto",))
+MODELS = ValueType("the id of a model", _parse_text, "ID", repeats=True)
+SHARD = ValueType("a shard such as 2/8, auto or auto/8", _parse_shard, "I/N|auto[/N]", ("auto",))
 # A word after --extract that is one of these is its value; other languages need an equals sign.
 LANGUAGES = (
     "python", "py", "bash", "sh", "zsh", "fish", "powershell", "json", "yaml", "toml", "xml", "html", "css", "sql",

@@ -1,7 +1,7 @@
-"""Keep complete answers on disk for --cache: a private file for each, written without locks.
+"""Store complete answers on disk for --cache: a private file for each, written without locks.
 
-A file has a random name while it is written, and then takes the place of an older one: readers and other writers, on
-any file system, see a whole file or none. Its data is compressed; the checksum of zlib tells a damaged file.
+A file has a random name while it is written, and then replaces an older one: readers and other writers, on any file
+system, see a complete file or none. Its data is compressed, and the checksum of zlib detects a damaged file.
 """
 
 import os
@@ -20,13 +20,13 @@ from aiml_cli.system.stdio import Notifier
 
 MAX_BYTES = 256 * MEBIBYTE
 MAX_ENTRY_BYTES = 16 * MEBIBYTE
-# All files are counted when this much was added; the file `growth` gets a byte for each block that is added.
+# The total size is computed after this much was added; the file `growth` gets a byte for each block that is added.
 GROWTH_BYTES = 8 * MEBIBYTE
 GROWTH_FILE = "growth"
 BLOCK_BYTES = 4096  # a small file takes a whole block of the disk
 _OWN_NAME = re.compile(rf"[0-9a-f]{{64}}(\.[0-9a-f]+)?|{GROWTH_FILE}")
-CLOCK_ERROR_S = 60.0  # by which the clocks of two machines may differ
-_problems = set[str]()  # of this process
+CLOCK_ERROR_S = 60.0  # the clocks of two machines may differ by this much
+_problems = set[str]()  # already reported by this process
 _problems_lock = Lock()
 
 
@@ -36,7 +36,7 @@ def answer_cache_dir() -> Path:
 
 
 class AnswerStore:
-    """The store of complete answers. What it cannot do costs a notice, once in a process, and never the answer."""
+    """The store of complete answers. A failure never affects the answer: each reason is printed once per process."""
 
     def __init__(self, notify: Notifier) -> None:
         self._notify = notify
@@ -85,25 +85,25 @@ class AnswerStore:
 
 
 def list_problems() -> list[str]:
-    """Return why answers of this process could not be stored or read."""
+    """Return the reasons why answers could not be stored or read in this process."""
     with _problems_lock:
         return sorted(_problems)
 
 
 def forget_problems() -> None:
-    """Let each problem be told again."""
+    """Let each problem be reported again."""
     with _problems_lock:
         _problems.clear()
 
 
 def delete_answers() -> int:
     """Delete all answers, and return how many there were; raise OSError."""
-    with suppress(AimlError):  # without a home there are none
+    with suppress(AimlError):  # without a home directory, there are none
         if folder := _check_folder():
             files = _list_files(folder)
             for path in files:
                 path.unlink(missing_ok=True)
-            with suppress(OSError):  # something else is in it
+            with suppress(OSError):  # it contains other files
                 folder.rmdir()
             return sum(path.name != GROWTH_FILE for path in files)
     return 0
@@ -118,7 +118,7 @@ def count_answers() -> int:
 
 
 def _check_folder() -> Path | None:
-    """Return the folder, None if there is none; raise OSError if others could have put answers into it."""
+    """Return the folder, or None if it does not exist; raise OSError if other users could have written answers."""
     folder = answer_cache_dir()
     try:
         status = folder.lstat()
@@ -132,7 +132,7 @@ def _check_folder() -> Path | None:
 
 
 def _read_private(path: Path) -> bytes | None:
-    """Return the bytes of a file that only this user can have written; None if there is none."""
+    """Return the bytes of a file that only this user can have written, or None if there is no such file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -144,7 +144,7 @@ def _read_private(path: Path) -> bytes | None:
 
 
 def _write_file(path: Path, data: bytes) -> None:
-    """Write a file under a random name, and then under its own; it is not synced, for a damaged one is no loss."""
+    """Write a file under a random name, and then rename it; it is not synced, because a damaged file is ignored."""
     part = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -160,7 +160,7 @@ def _write_file(path: Path, data: bytes) -> None:
 
 
 def _count_growth(path: Path, size: int) -> int:
-    """Add a size to the bytes that were added since the last count, and return their sum."""
+    """Add a size to the bytes that were added since the last cleanup, and return the total."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         write_all(fd, b"." * _count_blocks(size))
@@ -170,10 +170,10 @@ def _count_growth(path: Path, size: int) -> int:
 
 
 def _delete_oldest(folder: Path) -> None:
-    """Delete the oldest files until the store may grow again without a count."""
+    """Delete the oldest files until there is space for GROWTH_BYTES."""
     files = []
     for path in _list_files(folder):
-        with suppress(FileNotFoundError):  # another process was quicker
+        with suppress(FileNotFoundError):  # another process deleted it
             status = path.stat()
             files.append((status.st_mtime, _count_blocks(status.st_size) * BLOCK_BYTES, path))
     total = sum(size for _, size, _ in files)
@@ -190,5 +190,5 @@ def _count_blocks(size: int) -> int:
 
 
 def _list_files(folder: Path) -> list[Path]:
-    """Return the files of the store; whatever else is in its folder is left alone."""
+    """Return the files of the store, without other files in its folder."""
     return [path for path in folder.iterdir() if _OWN_NAME.fullmatch(path.name)]

@@ -1,4 +1,4 @@
-"""Find the API key for a server, and store keys by host: in the system's keyring if there is one, else in a file."""
+"""Find the API key for a server, and store keys by host: in the system's keyring if available, else in a file."""
 
 import json
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def find_stored_key(settings: Settings, url: str) -> ApiKey | None:
 
 
 def is_key_at_hand(settings: Settings, url: str) -> bool:
-    """True if it is known what `find_key` returns for a server, without a keyring or a command, and that it works."""
+    """True if `find_key` would succeed for a server without reading a keyring or running a command."""
     if not settings.options.api_key and find_spec("keyring"):
         return False
     try:
@@ -64,7 +64,7 @@ def is_key_at_hand(settings: Settings, url: str) -> bool:
 def has_key_command(settings: Settings, url: str) -> bool:
     """True if the key command is for this server.
 
-    It belongs to the `base_url` that was set where the command was: after `--base-url` it is not used.
+    It belongs to the `base_url` of the source that set the command; with `--base-url`, it is not used.
     """
     base, source = settings.options.base_url or "", settings.sources.get("key_command")
     if source not in _LASTING_SOURCES or host_of(url) != host_of(base):
@@ -78,7 +78,7 @@ def explain_missing_key(settings: Settings, url: str) -> str:
     """Return a sentence that says why there is no key for a server."""
     host, value = host_of(url), settings.options.api_key
     if value:
-        content = "a placeholder" if value.strip() else "blanks"
+        content = "a placeholder" if value.strip() else "only spaces"
         return f"{settings.source_names.get('api_key')} contains {content}, not a key"
     if settings.options.key_command:
         return f"key_command is not run for {host}: it is for another host"
@@ -86,20 +86,20 @@ def explain_missing_key(settings: Settings, url: str) -> str:
     if host in stored:
         return f"the key stored for {host} is a placeholder"
     if stored:
-        return f"the stored key is for {', '.join(stored)} and is sent nowhere else: there is no key for {host}"
+        return f"there is no key for {host}; the stored key is only sent to {', '.join(stored)}"
     return f"there is no key for {host}: {ROWS['api_key'].variables[0]} is not set, and none is stored"
 
 
 def refuse_plain_http(url: str, key: ApiKey | None) -> None:
     """Raise UsageError if a key would be sent to another machine over plain http."""
     if key and is_unencrypted(url) and not is_local(url):
-        raise UsageError(f"the key is not sent to {host_of(url)} over plain http", "write https:// in base_url")
+        raise UsageError(f"the key is not sent to {host_of(url)} over plain http", "use https:// in base_url")
 
 
 def store_key(host: str, value: str) -> str:
-    """Store a key for a host and return where; raise UsageError if it cannot be a key.
+    """Store a key for a host, and return where it is stored; raise UsageError if it is not a valid key.
 
-    A key of the same host in the other place is deleted.
+    An older key of the host, in the keyring or the file, is deleted.
     """
     try:
         key = _check_key(ApiKey(value, "the input"))
@@ -132,12 +132,12 @@ def _check_key(key: ApiKey) -> ApiKey | None:
 
 def _describe_char(char: str) -> str:
     if char in "\n\r ":
-        return "a blank" if char == " " else "a line break"
+        return "a space" if char == " " else "a line break"
     return "a control character" if char < " " or char == "\x7f" else "a character that is not ASCII"
 
 
 def _run_key_command(settings: Settings) -> ApiKey:
-    """Run the key command without a shell, outside of the current directory; the first line is the key."""
+    """Run the key command without a shell, outside the current directory; the first line of its output is the key."""
     from aiml_cli.system.child_process import ProgramFailed, run_program  # few users have such a command
 
     command = _split_command(settings.options.key_command or "")
@@ -222,7 +222,7 @@ def _load_keyring() -> Any:
 
 
 def _read_keyring(host: str) -> str | None:
-    """Return the key in the keyring; None also if the keyring is missing, locked or broken."""
+    """Return the key in the keyring, or None if there is none or the keyring is missing, locked or broken."""
     with suppress(Exception):
         value = _load_keyring().get_password(_SERVICE, host)
         return value if isinstance(value, str) else None
@@ -230,7 +230,7 @@ def _read_keyring(host: str) -> str | None:
 
 
 def _write_keyring(host: str, value: str) -> bool:
-    """Store a key and read it back, because some keyrings store nothing."""
+    """Store a key and return True if it can be read back: some keyrings store nothing."""
     with suppress(Exception):
         _load_keyring().set_password(_SERVICE, host, value)
         return _read_keyring(host) == value
@@ -238,7 +238,7 @@ def _write_keyring(host: str, value: str) -> bool:
 
 
 def _delete_from_keyring(host: str) -> bool:
-    """Delete a key; raise AuthError if it stays, because it would be used before any other."""
+    """Delete a key; raise AuthError if it is still there, because it would be used before any other."""
     is_stored = _read_keyring(host) is not None
     with suppress(Exception):
         _load_keyring().delete_password(_SERVICE, host)

@@ -1,4 +1,4 @@
-"""Change the config file: set or unset a value, or edit the whole file in a copy that is checked first."""
+"""Change the config file: set or unset a value, or edit a copy of the file that is checked first."""
 
 import os
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from aiml_cli.store.toml_edit import Table, TablePath
 from aiml_cli.system.atomic_write import create_file, decode_utf8, read_file, refuse_symlink, update_file
 from aiml_cli.system.child_process import run_editor
 
-_EMPTY = b"# Settings of aiml: NAME = VALUE, one a line. Their names: aiml config show\n"
+_EMPTY = b"# Settings of aiml: NAME = VALUE, one per line. For the names, run: aiml config show\n"
 
 
 def set_value(name: str, text: str, profile: str | None = None) -> None:
-    """Set a value at the top level or in a profile; NAME.KEY is one entry of a table, whose others stay.
+    """Set a value at the top level or in a profile; NAME.KEY sets one entry of a table.
 
-    Raises UsageError with the message of every other source, and for a value that TOML cannot express.
+    Raises UsageError for an invalid value, with the same message as for a flag, and if TOML cannot express it.
     """
     name, key = split_name(name)
     if key:
@@ -37,13 +37,13 @@ def set_value(name: str, text: str, profile: str | None = None) -> None:
     raw_value, value_type = read_table({name: text}, "config set")[name], ROWS[name].value_type
     if value_type.is_list and not parse_value(ROWS[name], raw_value):
         message = f"{raw_value.source_name}: {text!r} is not {value_type.name}"
-        raise UsageError(message, f"aiml config unset {name} removes it")
+        raise UsageError(message, f"to remove it: aiml config unset {name}")
     path = _find_file()
     update_file(path, lambda old: _change_value(old or b"", path, find_table_path(profile), name, raw_value))
 
 
 def _find_file() -> Path:
-    """Return the path of the config file; raise UsageError if others can change it, for it becomes the user's own."""
+    """Return the path of the config file; raise UsageError if others can change it, because a new file is trusted."""
     path = paths.require_path(paths.config_file())
     paths.require_trusted(path)
     return path
@@ -64,13 +64,13 @@ def _change_value(data: bytes, path: Path, table_path: TablePath, name: str, raw
         value = {**old, **{spelled.get(key.lower(), key): item for key, item in value.items()}}
     new = None if _has_null_or_nan(value) else _write_value(decode_utf8(data, path), path, table_path, name, value)
     if new is None:
-        message = f"{raw_value.source_name}: the config file cannot hold {raw_value.texts[0]!r}"
+        message = f"{raw_value.source_name}: the config file cannot contain {raw_value.texts[0]!r}"
         raise UsageError(message, f"pass {row.flag} on each call")
     return new
 
 
 def unset_value(name: str, profile: str | None = None) -> bool:
-    """Remove a setting, or NAME.KEY of a table, and return whether it was set; raise UsageError for an unknown one."""
+    """Remove a setting, or one entry NAME.KEY, and return whether it was set; raise UsageError for an unknown name."""
     table_path, path = find_table_path(profile), _find_file()
     is_set = False
 
@@ -88,7 +88,7 @@ def unset_value(name: str, profile: str | None = None) -> bool:
 
 
 def _find_key(table: Table, name: str) -> TablePath:
-    """Return the path of a setting, or of an entry in the table that it is, below `table`; () if it is not there."""
+    """Return the path of a setting, or of an entry NAME.KEY, below `table`; () if it is not set."""
     if name in table:
         return (name,)
     setting, key = split_name(name)
@@ -101,38 +101,38 @@ def _find_key(table: Table, name: str) -> TablePath:
 
 
 def _has_null_or_nan(value: Any) -> bool:
-    """True if a value contains a null, which TOML lacks, or a NaN, which never equals what is read back."""
+    """True if a value contains null, which TOML does not have, or NaN, which is not equal to itself when read back."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return value is None or value != value or any(map(_has_null_or_nan, inner))  # noqa: PLR0124 - true for NaN only
 
 
 def _write_value(text: str, path: Path, table_path: TablePath, name: str, value: Any) -> bytes | None:
-    """Set a value and read it back as the next call will; return None if that gives another value."""
+    """Set a value and read it back as the next call will; return None if the result differs."""
     try:
         new = toml_edit.set_key(text, path, table_path, name, value).encode()
     except UnicodeEncodeError:
         return None
     found = get_table(parse_document(new, path), table_path)[name]
-    # A number in a table of texts, which somebody wrote there, may stay one.
+    # A number in a table of strings, which the user wrote in the file, may stay a number.
     expected = _parse_again(name, value, path) if ROWS[name].value_type.is_merged else value
     return new if _parse_again(name, found, path) == expected else None
 
 
 def _parse_again(name: str, value: Any, path: Path) -> Any:
-    """Return what a value of the config file means, as a value that TOML has."""
+    """Return a value of the config file after parsing, as a TOML value."""
     return to_toml_value(parse_value(ROWS[name], read_table({name: value}, str(path))[name]))
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigDraft:
-    """A copy of the config file, and what the file contained at that time (None: no file)."""
+    """A copy of the config file, and the content of the file when it was copied (None: no file)."""
 
     copy: Path
     original: bytes | None
 
 
 def create_draft() -> ConfigDraft:
-    """Copy the config file to a new file beside it; raise UsageError or OutputFailed if that is not possible."""
+    """Copy the config file to a new file beside it; raise UsageError or OutputFailed if that fails."""
     path = _find_file()
     refuse_symlink(path)
     original = read_file(path)
@@ -152,7 +152,7 @@ def edit_draft(draft: ConfigDraft, editor: str) -> None:
 
 
 def find_error(draft: ConfigDraft) -> UsageError | None:
-    """Return the first syntax error or bad setting of the copy."""
+    """Return the first syntax error or invalid setting in the copy, or None."""
     try:
         validate_config(read_file(draft.copy) or b"", draft.copy)
     except UsageError as error:
@@ -161,9 +161,9 @@ def find_error(draft: ConfigDraft) -> UsageError | None:
 
 
 def install_draft(draft: ConfigDraft) -> bool:
-    """Replace the config file by the copy and return whether it differs.
+    """Replace the config file with the copy, and return whether it differs.
 
-    Raises UsageError if another program changed the file, and as `update_file` does; then the copy stays.
+    Raises UsageError if another program changed the file, and the errors of `update_file`; the copy is then kept.
     """
     edited = read_file(draft.copy)
     is_changed = edited is not None and edited not in (draft.original, _EMPTY)

@@ -1,7 +1,7 @@
 """Read the settings in the config file, at its top level and in its profiles.
 
-A profile is a table `[profiles.NAME]`; the key `profile` names the one in use. (In TOML a name is either a key or a
-table, so both cannot be called `profile`.)
+A profile is a table `[profiles.NAME]`; the key `profile` is the name of the one in use. (In TOML, a name is either a
+key or a table, so they cannot both be called `profile`.)
 """
 
 import re
@@ -31,7 +31,7 @@ def read_sources(
 ) -> ValuesBySource:
     """Return the raw values of every source.
 
-    Raises UsageError for a damaged file, for one that others can change, and for a missing profile.
+    Raises UsageError for a damaged file, a file that others can change, and a missing profile.
     """
     template, environment, path = template or {}, read_environment(environ), paths.config_file()
     is_shared = paths.require_trusted(path) if path else False
@@ -52,7 +52,7 @@ def read_sources(
 
 
 def _check_shared_file(path: Path, values: Mapping[str, RawValue], *, is_quiet: bool) -> None:
-    """Warn, once, of a file that a group can change; raise UsageError if it names a server or a command."""
+    """Warn once about a file that a group can change; raise UsageError if it sets a server or a command."""
     for name, raw_value in values.items():
         if ROWS[name].sensitive or _names_server(name, raw_value):
             message = f"{path} is not used: its group can change it, and it sets {name}"
@@ -63,14 +63,14 @@ def _check_shared_file(path: Path, values: Mapping[str, RawValue], *, is_quiet: 
 
 
 def _names_server(name: str, raw_value: RawValue) -> bool:
-    """True if a setting with JSON, such as tools, names a server for the API to use."""
+    """True if a setting with JSON, such as tools, contains the URL of a server for the API to use."""
     row = ROWS[name]
     is_json = row.value_type in JSON_TYPES and not any(names_file(row.value_type, text) for text in raw_value.texts)
     return is_json and bool(find_address(parse_value(row, raw_value)))
 
 
 def validate_config(data: bytes, path: Path) -> None:
-    """Raise UsageError for anything in a config file that would be an error in use."""
+    """Raise UsageError for anything in a config file that would be an error when it is used."""
     document = parse_document(data, path)
     top = _read_values(document, str(path))
     profiles = [read_profile(document, RawValue((name,), str(path)), path) for name in document.get("profiles", {})]
@@ -83,7 +83,7 @@ def validate_config(data: bytes, path: Path) -> None:
 
 def parse_document(data: bytes, path: Path) -> "Table":
     """Parse the file's bytes; raise UsageError with file, line and column."""
-    from aiml_cli.store import toml_edit  # only users with a config file pay for it
+    from aiml_cli.store import toml_edit  # only needed if there is a config file
 
     document = toml_edit.parse_toml(decode_utf8(data, path), path)
     profiles = document.get("profiles", {})
@@ -101,7 +101,7 @@ def _read_values(table: "Table", source_name: str) -> dict[str, RawValue]:
 
 
 def read_profile(document: "Table", chosen: RawValue, path: Path | None) -> dict[str, RawValue]:
-    """Read the chosen profile; raise UsageError with the existing ones if there is no such profile."""
+    """Read the chosen profile; raise UsageError with the names of all profiles if it does not exist."""
     name, profiles = chosen.texts[-1], document.get("profiles", {})
     find_table_path(name)
     if name not in profiles:
@@ -134,12 +134,12 @@ def find_table_path(profile: str | None) -> "TablePath":
 
 
 def get_table(document: "Table", table_path: "TablePath") -> "Table":
-    """Return the table at a path; an empty one if there is none."""
+    """Return the table at a path, or an empty one if there is none."""
     for name in table_path:
         document = document.get(name, {})
     return document
 
 
 def to_toml_value(value: Any) -> Any:
-    """Convert the value of an option to a type that TOML has."""
+    """Convert the value of an option to a TOML type."""
     return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value

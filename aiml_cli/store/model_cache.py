@@ -1,7 +1,7 @@
 """Cache each server's list of models on disk, with its ETag.
 
-A plain list of ids beside it is for the shell completions. Ids come from a server: those with characters that are
-not harmless in a shell are left out of it.
+A plain list of ids beside it is for the shell completions. Ids come from a server, so that ids with characters that
+are special in a shell are left out.
 """
 
 import json
@@ -24,7 +24,7 @@ _ENDPOINTS = {"chat", "responses"}
 
 @dataclass(frozen=True, slots=True)
 class CachedModels:
-    """A server's list of models; `fetched` is when the server last confirmed it, in Unix time."""
+    """A server's list of models; `fetched` is the Unix time when the server last confirmed it."""
 
     base_url: str
     etag: str
@@ -34,7 +34,7 @@ class CachedModels:
 
 
 def load_models(base_url: str) -> CachedModels | None:
-    """Read the cached list of a server; None if there is none or it is damaged."""
+    """Return the cached list of a server, or None if there is none or it is damaged."""
     try:
         head, _, body = cache_path(base_url).read_bytes().partition(b"\n")
         facts = json.loads(head)
@@ -47,7 +47,7 @@ def load_models(base_url: str) -> CachedModels | None:
 
 
 def save_models(cached: CachedModels) -> None:
-    """Write the list of a server; without a place to write, the next call asks the server again."""
+    """Write the list of a server; if that fails, the next call requests it again."""
     facts = {"base_url": cached.base_url, "etag": cached.etag, "fetched": cached.fetched}
     with suppress(OSError, AimlError):
         replace_file(cache_path(cached.base_url), json.dumps(facts).encode() + b"\n" + cached.body)
@@ -56,12 +56,12 @@ def save_models(cached: CachedModels) -> None:
 
 
 def model_names_file() -> Path:
-    """Return the path of the list of ids; it has the ids of the server that was asked last."""
+    """Return the path of the list of ids, which are those of the last server that was used."""
     return cache_dir() / "models.txt"
 
 
 def _completable_names(models: Iterable[Model]) -> list[str]:
-    """Return the ids that our endpoints serve, as far as the list says, and that need no quotes in a shell."""
+    """Return the ids of models that our endpoints support, as far as known, and that need no quotes in a shell."""
     names = (model.id for model in models if not model.endpoints or not _ENDPOINTS.isdisjoint(model.endpoints))
     return [name for name in names if _HARMLESS.fullmatch(name)]
 

@@ -1,4 +1,4 @@
-"""Name the files that aiml keeps on disk, check who may change them, and read and replace those that the user names."""
+"""Return the paths of aiml's files, check who may change them, and read and replace files that the user names."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ def cache_dir() -> Path:
 def require_path(path: Path | None) -> Path:
     """Return the path; raise UsageError if it is None."""
     if path is None:
-        raise UsageError("there is no home directory to write in", "set HOME to a full path")
+        raise UsageError("there is no home directory to write to", "set HOME to an absolute path")
     return path
 
 
@@ -51,14 +51,14 @@ def _user_path(directory: str, name: str = "") -> Path | None:
         path = Path(getattr(platformdirs, directory)("aiml"), name)
     except RuntimeError:
         return None
-    return path if path.is_absolute() else None  # a relative one would depend on the current directory
+    return path if path.is_absolute() else None  # a relative path would depend on the current directory
 
 
 def check_permissions() -> Iterator[tuple[str, bool]]:
-    """Yield a finding on the config's directory, the config file and the keys file, and whether it is in order."""
+    """Yield a sentence about the config directory, the config file and the keys file, and whether the check passed."""
     config, keys = config_file(), keys_file()
     if config is None or keys is None:
-        yield "there is no home directory, and so no config file", True
+        yield "there is no home directory, so there is no config file", True
         return
     for path, forbidden in (config.parent, WRITE_BY_OTHERS), (config, WRITE_BY_OTHERS), (keys, ANY_BY_OTHERS):
         yield _check_mode(path, forbidden)
@@ -79,10 +79,10 @@ def _check_mode(path: Path, forbidden: int) -> tuple[str, bool]:
 
 
 def require_trusted(path: Path) -> bool:
-    """Return whether the members of a group can change a file whose content aiml obeys.
+    """Return whether the members of a group can change a file with settings.
 
-    Raises UsageError if everyone can change it, or if it belongs to somebody who is neither the user nor root. The same
-    holds for the target of a link, and for the directories of both. A file that does not exist is in order.
+    Raises UsageError if everyone can change it, or if its owner is neither the user nor root. The target of a symbolic
+    link and the directories of both are checked too. A file that does not exist is not an error.
     """
     is_shared = False
     for each in dict.fromkeys((path, Path(os.path.realpath(path)))):
@@ -116,7 +116,7 @@ def _require_owner(path: Path, status: os.stat_result) -> None:
 
 
 def read_named_file(path: Path, limit: int) -> bytes | None:
-    """Return the bytes of a file, None if it does not exist; raise UsageError if it is no regular file of that size."""
+    """Return the bytes of a file, or None if it does not exist; raise UsageError if it is too large or not regular."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -135,9 +135,9 @@ def read_named_file(path: Path, limit: int) -> bytes | None:
 
 
 def save_named_file(path: Path, data: bytes, what: str, limit: int, may_replace: Callable[[Path], bool]) -> None:
-    """Write a file; `may_replace` is called if there is one, and `what` names it, such as "a tool 'weather'".
+    """Write a file; `may_replace` is called if it exists. `what` is its name in messages, such as "a tool 'weather'".
 
-    Raises UsageError if it returns False, or if another program changed the file in the meantime.
+    Raises UsageError if `may_replace` returns False, or if another program changed the file in the meantime.
     """
     refuse_symlink(path)
     before = read_named_file(path, limit)

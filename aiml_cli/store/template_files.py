@@ -1,4 +1,4 @@
-"""Find, read and write templates: TOML files of the user, of a team's folders, or that the user names."""
+"""Find, read and write templates: TOML files in the user's folder, in shared folders, or at a given path."""
 
 import os
 import re
@@ -30,7 +30,7 @@ VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_BYTES = 4 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _PARTS: dict[str, tuple[type, str]] = {
-    "prompt": (str, "a text"),
+    "prompt": (str, "a string"),
     "defaults": (dict, "a table"),
     "settings": (dict, "a table"),
     "case": (list, "a list of tables: begin each case with [[case]]"),
@@ -43,7 +43,7 @@ _warned: set[Path] = set()
 class Template:
     """A prompt with variables, their default values, and the settings to use with it.
 
-    `cases` are the tables that `--test` runs; what is in them is checked then.
+    `cases` are the tables of the test cases; they are checked when `--test` runs them.
     """
 
     name: str
@@ -55,14 +55,14 @@ class Template:
 
 
 class TemplateSearch(NamedTuple):
-    """The folders that are searched after the user's own, and whether warnings are left out."""
+    """The folders to search after the user's own, and whether warnings are suppressed."""
 
     folders: tuple[Path, ...] = ()
     is_quiet: bool = False
 
 
 class FoundTemplate(NamedTuple):
-    """The file of a template; `hidden_by` is the file with the same name that is used instead, if there is one."""
+    """The file of a template; `hidden_by` is the file with the same name that is used instead, if any."""
 
     name: str
     path: Path
@@ -73,14 +73,14 @@ OWN_FOLDER = TemplateSearch()
 
 
 def read_search(values: ValuesBySource) -> TemplateSearch:
-    """Return where templates are searched, by the setting template_path; raise UsageError for a bad value."""
+    """Return the folders to search, from the setting template_path; raise UsageError for an invalid value."""
     found = [values[source] for source in Source if "template_path" in values.get(source, {})]
     names = parse_value(ROWS["template_path"], found[-1]["template_path"]) if found else ()
     return TemplateSearch(expand_folders(names), any("quiet" in each for each in values.values()))
 
 
 def expand_folders(names: Sequence[str]) -> tuple[Path, ...]:
-    """Return the folders of template_path; raise UsageError for `~NAME` if there is no such user."""
+    """Return the folders of template_path; raise UsageError for `~NAME` if the user does not exist."""
     folders = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111 - that of Path raises RuntimeError
     if unknown := [str(folder) for folder in folders if not folder.is_absolute()]:
         raise UsageError(f"template_path: {unknown[0]} begins with the name of a user that does not exist")
@@ -88,7 +88,7 @@ def expand_folders(names: Sequence[str]) -> tuple[Path, ...]:
 
 
 def template_path(name: str) -> Path:
-    """Return the path of a template of the user's own; raise UsageError if the name is not valid."""
+    """Return the path of a template in the user's own folder; raise UsageError if the name is not valid."""
     return templates_folder() / _make_file_name(name)
 
 
@@ -103,7 +103,7 @@ def list_templates(search: TemplateSearch = OWN_FOLDER) -> list[str]:
 
 
 def find_templates(search: TemplateSearch = OWN_FOLDER) -> list[FoundTemplate]:
-    """Return the files of all templates by their names; those that another one hides come after it."""
+    """Return the files of all templates, sorted by name; a hidden one comes after the one that hides it."""
     used: dict[str, Path] = {}
     found = [
         FoundTemplate(path.stem, path, first if (first := used.setdefault(path.stem, path)) != path else None)
@@ -120,12 +120,12 @@ def _list_folder(folder: Path) -> list[Path]:
 
 
 def load_templates(references: Sequence[str], search: TemplateSearch = OWN_FOLDER) -> Template:
-    """Read templates, and merge them if there are several: the later one wins; raise UsageError."""
+    """Read templates, and merge them if there are several (the last one wins); raise UsageError."""
     return merge_templates([load_template(reference, search) for reference in references])
 
 
 def merge_templates(templates: Sequence[Template]) -> Template:
-    """Return one template: the last prompt, and of each setting and each default the last one."""
+    """Return one template with the last prompt, and the last value of each setting and each default."""
     if len(templates) == 1:
         return templates[0]
     return Template(
@@ -138,12 +138,12 @@ def merge_templates(templates: Sequence[Template]) -> Template:
 
 
 def load_template(reference: str, search: TemplateSearch = OWN_FOLDER) -> Template:
-    """Read a template, by its name or as `@FILE`; raise UsageError if there is none, or if it is not valid."""
+    """Read the template with this name, or `@FILE`; raise UsageError if it does not exist or is not valid."""
     return load_found(FoundTemplate(reference, _find_file(reference, search)), search)
 
 
 def load_found(found: FoundTemplate, search: TemplateSearch = OWN_FOLDER) -> Template:
-    """Read the file of a template; raise UsageError if it does not exist, or if it is not valid."""
+    """Read the file of a template; raise UsageError if it does not exist or is not valid."""
     name, path = found.name, found.path
     data = read_template(path, search)
     if data is None:
@@ -152,19 +152,17 @@ def load_found(found: FoundTemplate, search: TemplateSearch = OWN_FOLDER) -> Tem
         return parse_template(name, path, toml_edit.parse_toml(decode_utf8(data, path), path))
     except UsageError as error:
         if path.suffix in _OTHER_FORMATS:
-            error.hint = (
-                f"a template is a TOML file; import one of another program with: aiml config templates --import {path}"
-            )
+            error.hint = f"a template is a TOML file; to import another format: aiml config templates --import {path}"
         elif "did you mean" not in error.hint:
             error.hint = f"fix it with an editor: {path}"
         raise
 
 
 def read_template(path: Path, search: TemplateSearch = OWN_FOLDER) -> bytes | None:
-    """Return the bytes of a template's file, None if it does not exist.
+    """Return the bytes of a template's file, or None if it does not exist.
 
-    Raises UsageError if everyone can change it, or if it belongs to somebody else; warns if a group can change it. A
-    link is followed only if it is not in the user's own folder.
+    Raises UsageError if everyone can change it or it belongs to another user; warns if a group can change it. Symbolic
+    links are only followed outside the user's own folder.
     """
     if paths.require_trusted(path) and path not in _warned and not search.is_quiet:
         _warned.add(path)
@@ -174,7 +172,7 @@ def read_template(path: Path, search: TemplateSearch = OWN_FOLDER) -> bytes | No
 
 
 def _find_file(reference: str, search: TemplateSearch) -> Path:
-    """Return the file of a template, whether or not there is one; raise UsageError for what is no name."""
+    """Return the path of a template, even if there is no file; raise UsageError for an invalid name."""
     if reference.startswith("@") and "\0" not in reference:
         return Path(os.path.abspath(os.path.expanduser(reference[1:])))  # noqa: PTH100, PTH111 - no RuntimeError
     if not _NAME.fullmatch(reference) and reference.endswith(".toml"):
@@ -191,7 +189,7 @@ def _make_file_name(name: str) -> str:
 
 
 def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
-    """Parse the content of a template's file; raise UsageError if it has anything that a template cannot have."""
+    """Parse the content of a template's file; raise UsageError for anything that a template cannot contain."""
     for part, value in table.items():
         if part not in _PARTS:
             raise UsageError(f"{path}: a template cannot have {part!r}", _suggest_part(part))
@@ -212,13 +210,13 @@ def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
 
 
 def explain_refusal(name: str, value: object) -> str:
-    """Return why a template cannot hold a setting with this value, "" if it can; raise UsageError for a bad value.
+    """Return why a template cannot contain a setting with this value, or ""; raise UsageError for an invalid value.
 
-    Others may have written a template: nothing in it says where to send, or what to run, read, write or keep.
+    Somebody else may have written a template, so it cannot say where to send, or what to run, read, write or store.
     """
     row = ROWS.get(name)
     if row is None:
-        return ""  # there is no such setting, which is another error
+        return ""  # an unknown setting, which is reported elsewhere
     if not row.template:
         return f"{name} cannot be set in {FILE_KIND}"
     if isinstance(value, str) and value and names_file(row.value_type, value):
@@ -233,14 +231,14 @@ def explain_refusal(name: str, value: object) -> str:
 
 
 def _nest(path: str, value: object) -> object:
-    """Return a property of `-O` as it is in the request, where dots nest."""
+    """Return a property of `-O` as it is in the request, nested at the dots of its name."""
     for name in reversed(path.split(".")):
         value = {name: value}
     return value
 
 
 def _find_refused_property(body: Any) -> str:
-    """Return a property that says where a server connects to, or that a setting without a place in templates sets."""
+    """Return a property that names a server to connect to, or belongs to a setting that templates cannot set."""
     paths = [path.path for row in ROWS.values() if not row.template for path in row.body_paths.values()]
     names = {path for path in paths if path.isidentifier()}
     found = [name for name in body if name.strip().lower() in names] if isinstance(body, dict) else []
@@ -248,10 +246,10 @@ def _find_refused_property(body: Any) -> str:
 
 
 def save_template(name: str, table: toml_edit.Table, may_replace: Callable[[Path], bool]) -> Path:
-    """Write a template and return its path; `may_replace` is called if there is one with this name.
+    """Write a template and return its path; `may_replace` is called if one with this name exists.
 
-    Raises UsageError if it returns False, if TOML cannot express a value, or if another program changed the file in
-    the meantime.
+    Raises UsageError if `may_replace` returns False, if TOML cannot express a value, or if another program changed the
+    file in the meantime.
     """
     path = template_path(name)
     table = {part: value for part, value in table.items() if value}
@@ -274,7 +272,7 @@ def _build_missing_error(reference: str, path: Path, search: TemplateSearch) -> 
 
 
 def describe_templates(search: TemplateSearch = OWN_FOLDER) -> str:
-    """Return which templates there are, for a hint."""
+    """Return a hint with the names of all templates."""
     names = list_templates(search)
     return f"available: {', '.join(names)}" if names else "there are none yet; to save one: aiml chat --save NAME WORDS"
 
@@ -292,7 +290,7 @@ def _suggest_part(part: str) -> str:
 
 def _parse_default(value: object, name: str, path: Path) -> str:
     if not VARIABLE_NAME.fullmatch(name) or name == "stdin":
-        raise UsageError(f"{path}: {name!r} is not a variable that can have a default")
+        raise UsageError(f"{path}: the variable {name!r} cannot have a default")
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise UsageError(f"{path}: the default of {name} is not a string")
     return str(value)
@@ -310,7 +308,7 @@ def _format_template(path: Path, table: toml_edit.Table) -> bytes:
     if not is_same:
         prompt = ["the prompt"] if table.get("prompt") else []
         names = ", ".join([*prompt, *table.get("defaults", {}), *table.get("settings", {})])
-        raise UsageError(f"a template cannot hold all of {names}", "pass it on each call")
+        raise UsageError(f"a template cannot contain all of {names}", "pass it on each call")
     return data
 
 
@@ -331,14 +329,14 @@ def _format_parts(table: toml_edit.Table) -> Iterable[str]:
 
 
 def _format_value(name: str, value: Any) -> str:
-    """Format a key and its value; text of several lines is written on several lines."""
+    """Format a key and its value; a string of several lines is written on several lines."""
     if isinstance(value, str) and "\n" in value:
         import tomlkit  # takes 20 ms
 
         quotes = '"""'
         inner = tomlkit.string(value, multiline=True).as_string().removeprefix(quotes)
         multiline = f"{name} = {quotes}\n{inner}\n"
-        with suppress(UsageError):  # a text that does not parse back to itself is written on one line
+        with suppress(UsageError):  # a string that does not parse back to itself is written on one line
             if toml_edit.parse_toml(multiline, Path(name)) == {name: value}:
                 return multiline
     return toml_edit.format_line(name, value)

@@ -1,4 +1,4 @@
-"""Set or remove one key of a TOML text, and leave everything else as it is, comments included."""
+"""Set or remove one key in TOML without changing anything else, comments included."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -19,8 +19,8 @@ _HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 
 def parse_toml(text: str, path: Path) -> Table:
-    """Parse a TOML text; raise UsageError with file, line and column."""
-    import tomllib  # 2 ms that only users with a config file pay
+    """Parse TOML; raise UsageError with file, line and column."""
+    import tomllib  # takes 2 ms, and is only needed if there is a config file
 
     try:
         return tomllib.loads(text)
@@ -34,9 +34,9 @@ def parse_toml(text: str, path: Path) -> Table:
 
 
 def set_key(text: str, path: Path, table_path: TablePath, name: str, value: Any) -> str:
-    """Set a key in the table at `table_path` (() is the top level) and return the new text.
+    """Set a key in the table at `table_path` (() is the top level), and return the new text.
 
-    Raises UsageError if that would change anything else.
+    Raises UsageError if this would change anything else.
     """
     expected = table = parse_toml(text, path)
     for key in table_path:
@@ -47,9 +47,9 @@ def set_key(text: str, path: Path, table_path: TablePath, name: str, value: Any)
 
 
 def remove_key(text: str, path: Path, table_path: TablePath, name: str) -> str:
-    """Remove a key from the table at `table_path` and return the new text; raise UsageError as `set_key` does.
+    """Remove a key from the table at `table_path`, and return the new text; raise UsageError as `set_key` does.
 
-    A table on one line that has no other key is removed too; a section stays, with the comments in it.
+    A table on one line without other keys is removed too; a section is kept, with its comments.
     """
     expected = table = parse_toml(text, path)
     for key in table_path:
@@ -66,7 +66,7 @@ def _choose_exact(candidates: Iterator[str], expected: Table, path: Path) -> str
 
     tomlkit 0.15 puts a key into the wrong table if a profile is written with dots (`profiles.a.x = 1`).
     """
-    import tomlkit  # 20 ms that only a writer pays
+    import tomlkit  # takes 20 ms, and only writing needs it
 
     with suppress(tomlkit.exceptions.TOMLKitError, LookupError, TypeError, ValueError):
         for text in candidates:
@@ -77,7 +77,7 @@ def _choose_exact(candidates: Iterator[str], expected: Table, path: Path) -> str
 
 
 def _drop_empty(value: Any) -> Any:
-    """Remove empty tables, because a table that is written with dots disappears with its last key."""
+    """Remove empty tables, because a table with dotted keys disappears with its last key."""
     if not isinstance(value, dict):
         return value
     inner = {name: _drop_empty(item) for name, item in value.items()}
@@ -85,7 +85,7 @@ def _drop_empty(value: Any) -> Any:
 
 
 def _iter_settings(text: str, table_path: TablePath, name: str, value: Any, *, is_new: bool) -> Iterator[str]:
-    """Yield texts with the key; a new key gets its own line first, so that no comment moves to another key."""
+    """Yield possible new texts; for a new key, first with a new line, so that no comment moves to another key."""
     if is_new:
         yield from _iter_insertions(text, table_path, format_line(name, value))
     yield _edit_table(text, table_path, lambda table: _set_item(table, name, value))
@@ -115,7 +115,7 @@ def _iter_inline_removals(text: str, table_path: TablePath, name: str) -> Iterat
 
 
 def _iter_insertions(text: str, table_path: TablePath, line: str) -> Iterator[str]:
-    """Yield texts with the line before the first table, or below the table's header, which may be new."""
+    """Yield texts with the line before the first table, or below the table's header, which is added if missing."""
     if not table_path:
         head, tail = _split_at_table(text)
         yield f"{head}{line}\n{tail}" if tail else head + line
@@ -127,7 +127,7 @@ def _iter_insertions(text: str, table_path: TablePath, line: str) -> Iterator[st
 
 
 def _set_item(table: Any, name: str, value: Any) -> None:
-    """Set a key where it is; a table that gets more keys keeps its form, and one on a single line is written again."""
+    """Set a key where it is; a section that gets more keys is kept, and a table on one line is written again."""
     from tomlkit.items import InlineTable  # as above
 
     old = table.get(name)
@@ -151,7 +151,7 @@ def _edit_table(text: str, table_path: TablePath, change: Callable[[Any], object
 
 
 def _split_at_table(text: str) -> tuple[str, str]:
-    """Split a text before its first table; a comment right above the table belongs to it."""
+    """Split a text before its first table; a comment directly above the table belongs to the table."""
     header = _HEADER.search(text)
     head = text[: header.start()] if header else text
     lines = head.splitlines(keepends=True)

@@ -1,7 +1,7 @@
-"""Write files completely or not at all, private files one writer at a time; read files that may be anything.
+"""Write files atomically, private files with one writer at a time, and read files and pipes safely.
 
-A symbolic link in place of a private file is refused, neither followed nor replaced: its target may be anywhere,
-and a link that somebody made on purpose should not vanish.
+A symbolic link instead of a private file is refused, neither followed nor replaced: its target may be anywhere,
+and a link that the user created should not disappear.
 """
 
 import errno
@@ -18,15 +18,15 @@ from aiml_cli.system.signals import defer_signals
 
 MEBIBYTE = 1024 * 1024
 MAX_FILE_BYTES = 64 * MEBIBYTE
-# How long a pipe may be silent: a named one that nobody writes to, and any other.
+# How long a pipe may be silent: a named pipe that no process has opened for writing, and any other pipe.
 WRITER_SECONDS, SILENCE_SECONDS = 2.0, 60.0
 
 
 def update_file(path: Path, change: Callable[[bytes | None], bytes | None]) -> None:
-    """Replace a file by what `change` returns for its bytes (None: there is no file), as its only writer.
+    """Replace the bytes of a file with what `change` returns for them (None: no file), under a lock.
 
-    Writes nothing if `change` returns None. Raises UsageError for a symbolic link, and OutputFailed if the disk
-    refuses; the old file is unchanged then.
+    Writes nothing if `change` returns None. Raises UsageError for a symbolic link, and OutputFailed if the file cannot
+    be written; the old file is then unchanged.
     """
     with _translate_errors(path):
         make_private_folder(path.parent)
@@ -38,7 +38,7 @@ def update_file(path: Path, change: Callable[[bytes | None], bytes | None]) -> N
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file, replacing an old one; raise as `update_file` does."""
+    """Write a file, replacing an old one; raise the errors of `update_file`."""
     update_file(path, lambda _: data)
 
 
@@ -50,10 +50,10 @@ def create_file(path: Path, data: bytes) -> None:
 
 
 def replace_public_file(path: Path, data: bytes) -> None:
-    """Write a file that others may read, completely or not at all; raise OutputFailed."""
+    """Write a file that other users may read, atomically; raise OutputFailed."""
     with _translate_errors(path):
         for folder in reversed([folder for folder in path.parents if not folder.exists()]):
-            folder.mkdir(0o755, exist_ok=True)  # zsh refuses a folder that a group can write, whatever the umask
+            folder.mkdir(0o755, exist_ok=True)  # zsh rejects a folder that a group can write to
         file = PendingFile(path, path.with_name(f".{path.name}.{os.urandom(4).hex()}"), 0o644)
         try:
             file.write(data)
@@ -64,12 +64,12 @@ def replace_public_file(path: Path, data: bytes) -> None:
 
 
 def make_private_folder(path: Path) -> None:
-    """Create a directory and its missing parents, for this user alone."""
+    """Create a directory and its missing parents, which only this user can access."""
     with _translate_errors(path):
         for folder in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
-            with suppress(FileExistsError):  # another process was quicker
+            with suppress(FileExistsError):  # another process has just created it
                 folder.mkdir(0o700)
-                folder.chmod(0o700)  # the umask may have removed permissions that we need ourselves
+                folder.chmod(0o700)  # the umask may have removed the user's own permissions
         status = path.stat()
         if status.st_uid == os.geteuid() and status.st_mode & 0o077:
             path.chmod(0o700)
@@ -78,7 +78,7 @@ def make_private_folder(path: Path) -> None:
 def refuse_symlink(path: Path) -> None:
     """Raise UsageError for a symbolic link."""
     if path.is_symlink():
-        hint = "change the file that it points to, or replace the link by a file"
+        hint = "change the file that it points to, or replace the link with a file"
         raise UsageError(f"{path} is a symbolic link to {path.readlink()}, which is not followed", hint)
 
 
@@ -96,9 +96,9 @@ def _lock_file(path: Path) -> Iterator[None]:
 
 
 class PendingFile:
-    """A file that is written under another name, and replaces its target when it is complete.
+    """A file that is written under another name (`part`), and replaces its target when it is complete.
 
-    Raises OSError. The part is created at once and must not exist; the umask applies to `mode`.
+    Raises OSError. The part is created immediately and must not exist; the umask applies to `mode`.
     """
 
     def __init__(self, target: Path, part: Path, mode: int = 0o666) -> None:
@@ -112,7 +112,7 @@ class PendingFile:
 
     def commit(self) -> None:
         """Sync the file to disk and replace its target."""
-        with defer_signals():  # half done, it would be neither the part nor the target
+        with defer_signals():  # an interruption could leave neither the part nor the target
             try:
                 os.fsync(self.fd)
             finally:
@@ -121,10 +121,10 @@ class PendingFile:
             _sync_folder(self._target.parent)
 
     def keep(self) -> bool:
-        """Leave the file under the name of the part; remove it and return False if it is empty."""
+        """Keep the file under the name of the part; remove it and return False if it is empty."""
         with defer_signals():
             is_empty = not os.fstat(self.fd).st_size
-            with suppress(OSError):  # the disk may be full, which the caller knows
+            with suppress(OSError):  # such as a full disk, which the caller knows about
                 os.fsync(self.fd)
             os.close(self.fd)
             if is_empty:
@@ -138,14 +138,14 @@ class PendingFile:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of the data, in as many calls as it takes; raise OSError."""
+    """Write all of the data, in as many calls as needed; raise OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def write_new_file(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Create a file with this content, or none if that fails; raise OSError, FileExistsError if there is one."""
+    """Create a file with this content, or no file if that fails; raise OSError (FileExistsError if it exists)."""
     file = PendingFile(path, path, mode)
     try:
         file.write(data)
@@ -158,7 +158,7 @@ def write_new_file(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 def _replace(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.new")
-    part.unlink(missing_ok=True)  # left by a writer that was killed: under the lock, nobody uses it
+    part.unlink(missing_ok=True)  # left by a writer that was killed; because of the lock, no other process uses it
     file = PendingFile(path, part, 0o600)
     try:
         os.fchmod(file.fd, 0o600)
@@ -170,7 +170,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make a new name survive a power cut, if the file system can."""
+    """Sync a folder, so that a new name in it survives a power failure, if the file system supports it."""
     with suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -202,7 +202,7 @@ def read_bounded(path: str | Path, limit: int = MAX_FILE_BYTES) -> bytes:
 
     Raises OSError if it cannot be read, is a device (not a terminal or /dev/null), or has more than `limit` bytes.
     """
-    buffer = io.BytesIO()  # returns its memory without a copy
+    buffer = io.BytesIO()  # its memory is returned without a copy
     with open_source(path) as source:
         source.refuse_device()
         source.refuse_larger(limit)
@@ -219,10 +219,10 @@ def open_source(path: str | Path) -> Iterator["NamedFile"]:
     try:
         full_path = Path(path).expanduser()
         fd = os.open(full_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except (RuntimeError, ValueError) as error:  # an unknown user, a zero byte
+    except (RuntimeError, ValueError) as error:  # an unknown user, or a NUL byte
         raise OSError(errno.EINVAL, str(error)) from None
     try:
-        # The pipe of the shell's `<(…)` has no name, and so nobody can open it later to write to it.
+        # The pipe of the shell's `<(…)` has no name, so no process can open it for writing later.
         is_named = "/fd/" not in os.path.realpath(full_path)
         yield NamedFile(fd, awaits_writer=is_named and stat.S_ISFIFO(os.fstat(fd).st_mode))
     finally:
@@ -230,13 +230,13 @@ def open_source(path: str | Path) -> Iterator["NamedFile"]:
 
 
 class NamedFile:
-    """An open file that is read without waiting for ever. Methods raise OSError."""
+    """An open file that is read without waiting forever. Methods raise OSError."""
 
     def __init__(self, fd: int, *, awaits_writer: bool) -> None:
         self._fd, self._awaits_writer = fd, awaits_writer
 
     def refuse_device(self) -> None:
-        """Raise OSError for a device, which may never end; not for a terminal and /dev/null."""
+        """Raise OSError for a device, which may never end, except a terminal and /dev/null."""
         status = os.fstat(self._fd)
         is_device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
         if is_device and not os.isatty(self._fd) and status.st_rdev != Path(os.devnull).stat().st_rdev:
@@ -251,18 +251,18 @@ class NamedFile:
             raise OSError(errno.EINVAL, "this is not a regular file")
 
     def refuse_larger(self, limit: int) -> None:
-        """Raise OSError for a file that is known to have more bytes."""
+        """Raise OSError if the file is known to have more bytes."""
         if os.fstat(self._fd).st_size > limit:
             raise _build_size_error(limit)
 
     def read(self, limit: int) -> bytes:
-        """Return at most `limit` bytes, b"" at the end."""
+        """Return at most `limit` bytes, or b"" at the end."""
         if self._awaits_writer:
             self._wait(WRITER_SECONDS)
         while True:
             try:
                 data = os.read(self._fd, limit)
-            except BlockingIOError:  # somebody has the pipe open to write to it
+            except BlockingIOError:  # a process has the pipe open for writing
                 if not self._wait(None if os.isatty(self._fd) else SILENCE_SECONDS):
                     raise OSError(
                         errno.ETIMEDOUT, f"nothing was written to this pipe for {SILENCE_SECONDS:g} s"
@@ -274,7 +274,7 @@ class NamedFile:
             return data
 
     def _wait(self, seconds: float | None) -> bool:
-        """Wait until there is something to read, and return whether there is."""
+        """Wait until there is something to read; return False after a timeout."""
         import select  # few files are pipes
 
         poll = select.poll()

@@ -1,4 +1,4 @@
-"""Run programs of the user's choice: an editor, a command that prints something, a shell, a tool of the model."""
+"""Run programs for the user: an editor, a command whose output is read, a shell, a tool of the model."""
 
 import os
 import selectors
@@ -19,17 +19,17 @@ from aiml_cli.system.signals import Stopped
 from aiml_cli.system.terminal import TERMINAL, is_terminal, leave_to_child
 
 PIECE_BYTES = 64 * 1024
-# A program that writes more than this is ended: it may never stop.
+# A program that writes more than this is killed: it may never stop.
 MAX_WRITTEN_BYTES = 16 * 1024 * 1024
 MAX_ERROR_BYTES = 4 * 1024
-# How long it may take to notice that a program has ended while its children keep its output open.
+# The interval of checks whether a program has ended while its children keep its output open.
 POLL_S = 0.05
 # How long a killed process may take to disappear.
 KILL_S = 2.0
 
 
 class ProgramFailed(Exception):
-    """A program that could not be started, ended with an error or did not end; `reason` says which."""
+    """A program could not be started, ended with an error or did not end; `reason` says which."""
 
     def __init__(self, reason: str, *, timed_out: bool = False) -> None:
         super().__init__(reason)
@@ -37,10 +37,10 @@ class ProgramFailed(Exception):
 
 
 def run_program(command: Sequence[str], *, data: bytes = b"", seconds: float, reads_output: bool = True) -> bytes:
-    """Run a program without a shell, from the root directory; return its standard output.
+    """Run a program without a shell, in the root directory; return its standard output.
 
-    Raises ProgramFailed. Without `reads_output` its output is discarded: a program that stays to serve the
-    clipboard then does not keep our pipes open.
+    Raises ProgramFailed. Without `reads_output`, the output is discarded, so that a program that keeps running to serve
+    the clipboard does not keep our pipes open.
     """
     out, err = (subprocess.PIPE, None) if reads_output else (subprocess.DEVNULL, subprocess.DEVNULL)
     try:
@@ -56,7 +56,7 @@ def run_program(command: Sequence[str], *, data: bytes = b"", seconds: float, re
 
 
 def run_editor(path: Path, editor: str) -> None:
-    """Open a file in an editor that gets the terminal; raise UsageError if the editor fails."""
+    """Open a file in an editor that uses the terminal; raise UsageError if the editor fails."""
     try:
         with _open_stream(0) as stdin, _open_stream(1) as stdout, leave_to_child():
             code = subprocess.run([*shlex.split(editor), str(path)], stdin=stdin, stdout=stdout, check=False).returncode
@@ -70,7 +70,7 @@ def run_editor(path: Path, editor: str) -> None:
 def run_shell(command: str, data: bytes | None = None) -> int:
     """Run a shell command on the terminal; return its exit code, negative for a signal that ended it.
 
-    `data` is its standard input. As in a shell, Ctrl-C is for the command alone.
+    `data` is its standard input. As in a shell, Ctrl-C only affects the command.
     """
     stdin = None if data is None else subprocess.PIPE
     with leave_to_child(), _leave_interrupts_to_child():
@@ -92,7 +92,7 @@ def _feed(stdin: IO[bytes], data: bytes) -> None:
 
 @contextmanager
 def _leave_interrupts_to_child() -> Iterator[None]:
-    """Ignore SIGINT and SIGQUIT for a block, in this process only: a program that is started in it does not."""
+    """Ignore SIGINT and SIGQUIT during a block, but not in programs that are started in it."""
 
     def ignore(_number: int, _frame: Any) -> None:
         pass
@@ -112,7 +112,7 @@ def _leave_interrupts_to_child() -> Iterator[None]:
 def run_on_terminal(command: Sequence[str]) -> int:
     """Run a program as a shell would, with the terminal as its standard input; return its exit code.
 
-    A signal that ended it counts as 128 and its number. Raises UsageError if it cannot be started.
+    If a signal ended it, the exit code is 128 plus the signal's number. Raises UsageError if it cannot be started.
     """
     with _open_stream(0) as stdin, leave_to_child(), _leave_interrupts_to_child():
         try:
@@ -122,7 +122,7 @@ def run_on_terminal(command: Sequence[str]) -> int:
             raise UsageError(f"{command[0]} cannot be started: {reason}", "nothing was run") from None
         try:
             code = process.wait()
-        except Stopped as stop:  # SIGTERM or SIGHUP: the program must not go on alone
+        except Stopped as stop:  # SIGTERM or SIGHUP: the program must not keep running alone
             process.send_signal(stop.number)
             raise
     return 128 - code if code < 0 else code
@@ -134,17 +134,17 @@ def describe_exit(code: int) -> str:
 
 
 def capture_shell(command: str) -> tuple[int, str]:
-    """Run a shell command; return its exit code and what it wrote to both outputs."""
+    """Run a shell command; return its exit code, and its standard output and standard error together."""
     with leave_to_child():
         result = subprocess.run(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S602 - typed by the user
     return result.returncode, result.stdout.decode("utf-8", "replace")
 
 
 class ProcessGroup:
-    """A program in a session of its own: neither the keys nor the signals of the terminal reach it.
+    """A program in its own session, which the keys and signals of the terminal do not reach.
 
-    All processes that it starts belong to its group, if they do not leave it on purpose. Raises ProgramFailed if it
-    cannot be started. Safe for several threads.
+    All processes that it starts belong to its group, unless they leave it on purpose. Raises ProgramFailed if it cannot
+    be started. Thread-safe.
     """
 
     def __init__(self, command: Sequence[str | bytes], env: Mapping[str, str], **streams: Any) -> None:
@@ -157,17 +157,17 @@ class ProcessGroup:
             raise ProgramFailed(f"cannot be started: {getattr(error, 'strerror', None) or error}") from None
 
     def kill(self) -> None:
-        """Kill the group at once, without waiting for its end."""
+        """Kill the group, without waiting until it has ended."""
         with self._lock:
             if not self._is_gone:
                 with suppress(OSError):
                     os.killpg(self.process.pid, signal.SIGKILL)
 
     def end(self) -> int:
-        """Kill what is left of the group, and return the exit code; negative, the number of a signal."""
+        """Kill the rest of the group, and return the exit code, negative for a signal."""
         self.kill()
         with self._lock:
-            with suppress(subprocess.TimeoutExpired):  # the system does not let it go
+            with suppress(subprocess.TimeoutExpired):  # it hangs in a system call
                 self.process.wait(KILL_S)
             self._is_gone = True
         return self.process.returncode if self.process.returncode is not None else -signal.SIGKILL
@@ -176,8 +176,8 @@ class ProcessGroup:
 class ProgramOutput(NamedTuple):
     """The output of a program, and how it ended.
 
-    `exit_code` is negative, the number of a signal, for a program that was killed. `out` is the beginning of the
-    standard output, which had `size` bytes; `err` is the end of the standard error.
+    `exit_code` is the negative number of a signal if the program was killed. `out` is the beginning of standard output,
+    which had `size` bytes; `err` is the end of standard error.
     """
 
     exit_code: int
@@ -189,7 +189,7 @@ class ProgramOutput(NamedTuple):
 
 
 def collect_output(group: ProcessGroup, data: bytes, *, seconds: float, limit: int) -> ProgramOutput:
-    """Feed a program its input, and return its output when it ends; then kill what is left of its group.
+    """Write the input of a program, return its output when it ends, and kill the rest of its group.
 
     Its standard streams must be pipes. Memory is bounded: the first `limit` bytes of the output are kept. A program
     that does not end within `seconds`, or that writes more than 16 MiB, is killed.
@@ -198,7 +198,7 @@ def collect_output(group: ProcessGroup, data: bytes, *, seconds: float, limit: i
     has_flooded = False
     with _PipeSet(group.process, data, limit) as pipes:
         try:
-            # What its children still write when it has ended is not waited for.
+            # When the program has ended, the output of its children is not waited for.
             while group.process.poll() is None and monotonic() < deadline and not has_flooded:
                 pipes.transfer(min(POLL_S, max(0.0, deadline - monotonic())))
                 has_flooded = pipes.written > MAX_WRITTEN_BYTES
@@ -210,7 +210,7 @@ def collect_output(group: ProcessGroup, data: bytes, *, seconds: float, limit: i
 
 
 def explain_failure(output: ProgramOutput, seconds: float) -> str:
-    """Return how a command with this time limit failed, "" if it ended well."""
+    """Return how a command with this time limit failed, or "" if it succeeded."""
     if output.has_timed_out:
         return f"the command did not end within {seconds:g} s, and was killed"
     if output.has_flooded:
@@ -221,7 +221,7 @@ def explain_failure(output: ProgramOutput, seconds: float) -> str:
 
 
 def find_program(name: str) -> str | None:
-    """Return the full path of a program, None if there is none; entries of PATH that are not absolute do not count."""
+    """Return the path of a program, or None if it is not found; relative entries of PATH are ignored."""
     if name.startswith("~/"):
         with suppress(RuntimeError):  # without a home directory there is no such program
             name = str(Path(name).expanduser())
@@ -230,12 +230,12 @@ def find_program(name: str) -> str | None:
 
 
 def absolute_paths(path: str) -> list[str]:
-    """Return the entries of PATH that do not depend on the current directory."""
+    """Return the absolute entries of PATH, which do not depend on the current directory."""
     return [entry for entry in path.split(os.pathsep) if entry.startswith("/")]
 
 
 def name_signal(number: int) -> str:
-    """Return the name of a signal: SIGSEGV."""
+    """Return the name of a signal, such as SIGSEGV."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -243,7 +243,7 @@ def name_signal(number: int) -> str:
 
 
 class _PipeSet:
-    """The three pipes of a program, none of which can block."""
+    """The pipes of a program's standard streams, which never block."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", data: bytes, limit: int) -> None:
         self._process, self._rest, self._limit = process, memoryview(data), limit
@@ -264,7 +264,7 @@ class _PipeSet:
         self._selector.close()
 
     def transfer(self, seconds: float) -> None:
-        """Wait until a pipe is ready, or the program has ended, and read and write what there is."""
+        """Wait until a pipe is ready or the program has ended, then read and write without waiting."""
         if not self._selector.get_map():
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(seconds)
@@ -276,7 +276,7 @@ class _PipeSet:
                 self._read(key.fileobj)
 
     def drain(self) -> None:
-        """Read what is left in the pipes of a program that has ended, without waiting."""
+        """Read the rest of the output of a program that has ended, without waiting."""
         is_done = False
         while not is_done and self.written <= MAX_WRITTEN_BYTES:
             before = self.written
@@ -286,7 +286,7 @@ class _PipeSet:
             is_done = self.written == before
 
     def _write(self, stream: Any) -> None:
-        """Write a piece; a program that does not read its input is no failure."""
+        """Write a piece; a program that does not read its input is not an error."""
         with suppress(BlockingIOError):
             try:
                 self._rest = self._rest[os.write(stream.fileno(), self._rest[:PIECE_BYTES]) :]
@@ -319,7 +319,7 @@ class _PipeSet:
 
 @contextmanager
 def _open_stream(fd: int) -> Iterator[int]:
-    """Yield standard input or output if it is a terminal, else the terminal, else a harmless substitute."""
+    """Yield standard input or output if it is a terminal, else the terminal, else stderr or /dev/null."""
     if is_terminal(fd):
         yield fd
         return

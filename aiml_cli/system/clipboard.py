@@ -1,4 +1,4 @@
-"""The clipboard: copy a text to it, or read its picture or text, with a program of this machine or the terminal."""
+"""Copy text to the clipboard, or read an image or text from it, with a program on this machine or the terminal."""
 
 import base64
 import os
@@ -28,14 +28,14 @@ OSC_52_WARNING = "; if paste is empty, your terminal blocks it"
 NO_CLIPBOARD = "there is no clipboard"
 INSTALL_HINT = "install wl-clipboard, xclip or xsel; in a conversation, /write FILE saves the answer"
 
-READ_HINT = "wl-clipboard (Wayland), xclip (X11) and pngpaste (macOS) can be installed"
-PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")  # the best one first
+READ_HINT = "install wl-clipboard (Wayland), xclip (X11) or pngpaste (macOS)"
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")  # the best one first
 TEXT_TYPES = ("text/plain;charset=utf-8", "UTF8_STRING", "text/plain", "STRING")
 _HEX_OF_PNG = re.compile(rb"PNGf([0-9A-Fa-f]+)")
 
 
 def check_clipboard() -> None:
-    """Raise UsageError if nothing here can copy; a program that is there may still fail later."""
+    """Raise UsageError if there is no way to copy; an installed program may still fail later."""
     if any(shutil.which(command[0]) for command in _list_copy_commands(os.environ)) or _is_in_tmux(os.environ):
         return
     with _open_screen(os.environ) as screen:
@@ -44,10 +44,10 @@ def check_clipboard() -> None:
 
 
 def copy_text(text: str) -> str:
-    """Copy a text to the clipboard; return the message that says so and how: `copied 135 characters (xclip)`.
+    """Copy a text to the clipboard; return a message such as `copied 135 characters (xclip)`.
 
-    The first program that works is used, else the terminal (OSC 52). In tmux its buffer is filled too. Raises
-    OutputFailed if nothing can copy the text.
+    The first program that works is used, else the terminal (OSC 52). In tmux, its buffer is filled too. Raises
+    OutputFailed if the text cannot be copied.
     """
     data = text.encode("utf-8", "replace")
     programs = _copy_with_programs(data, os.environ)
@@ -57,7 +57,7 @@ def copy_text(text: str) -> str:
 
 
 def _copy_with_programs(data: bytes, environ: Mapping[str, str]) -> list[str]:
-    """Copy with the first program that works, and with tmux; return the names of those that did."""
+    """Copy with the first program that works, and with tmux; return the names of the programs that worked."""
     in_tmux = ["tmux"] if _is_in_tmux(environ) and _run_copy(("tmux", "load-buffer", "-w", "-"), data) else []
     for command in _list_copy_commands(environ):
         if _run_copy(command, data.decode().encode("utf-16") if command[0] == "clip.exe" else data):
@@ -80,7 +80,7 @@ def _is_in_tmux(environ: Mapping[str, str]) -> bool:
 
 
 def _run_copy(command: Sequence[str], data: bytes) -> bool:
-    """Run a program with this input; return whether it is there and succeeded."""
+    """Run a program with this input; return True if it is installed and succeeded."""
     path = shutil.which(command[0])
     if not path:
         return False
@@ -92,20 +92,20 @@ def _run_copy(command: Sequence[str], data: bytes) -> bool:
 
 
 def _copy_with_terminal(data: bytes, environ: Mapping[str, str]) -> str:
-    """Ask the terminal to copy; raise OutputFailed if there is none, or if the text is too long for that."""
+    """Copy with an escape sequence of the terminal; raise OutputFailed if there is none or the text is too long."""
     encoded = base64.b64encode(data)
     with _open_screen(environ) as screen:
         if screen is None:
-            raise OutputFailed(f"{NO_CLIPBOARD} that takes this text", INSTALL_HINT)
+            raise OutputFailed(f"{NO_CLIPBOARD} that accepts this text", INSTALL_HINT)
         if len(encoded) > MAX_OSC_52:
-            raise OutputFailed(f"{len(data):,} bytes are too long for the clipboard of a terminal", INSTALL_HINT)
+            raise OutputFailed(f"{len(data):,} bytes are too much for the clipboard of a terminal", INSTALL_HINT)
         write_out(b"\x1b]52;c;" + encoded + b"\x07", screen, "the terminal")
     return OSC_52
 
 
 @contextmanager
 def _open_screen(environ: Mapping[str, str]) -> Iterator[int | None]:
-    """Yield a descriptor that writes to the terminal, also where both outputs are pipes; None if there is none."""
+    """Yield a descriptor for writing to the terminal, even if both outputs are pipes; None if there is none."""
     if environ.get("TERM", "") in ("", "dumb"):
         yield None
         return
@@ -124,45 +124,45 @@ def _open_screen(environ: Mapping[str, str]) -> Iterator[int | None]:
 
 
 def read_clipboard() -> bytes:
-    """Return the picture that the clipboard holds, or else its text; raise UsageError if it has neither.
+    """Return the image in the clipboard, or else its text; raise UsageError if it contains neither.
 
     The programs are tried in the order wl-paste, xclip, xsel, pngpaste, osascript, pbpaste.
     """
     runner = _Runner()
     readers = list(_list_readers(os.environ))
     if not readers:
-        raise UsageError("no program here can read the clipboard", READ_HINT)
+        raise UsageError("no installed program can read the clipboard", READ_HINT)
     for read in readers:
         if data := read(runner):
             return data
-    raise UsageError("the clipboard has neither an image nor text", runner.complaint)
+    raise UsageError("the clipboard contains neither an image nor text", runner.failure)
 
 
 class _Runner:
-    """Runs programs that print what the clipboard holds; `complaint` is what the last one said on standard error."""
+    """Runs programs that print the content of the clipboard; `failure` says how the last program failed."""
 
     def __init__(self) -> None:
-        self.complaint = ""
+        self.failure = ""
 
     def run(self, *command: str) -> bytes:
-        """Return the output of a program, b"" if it fails; raise UsageError for more than 16 MiB."""
+        """Return the output of a program, or b"" if it fails; raise UsageError for more than 16 MiB."""
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         try:
             group = ProcessGroup(command, os.environ, **pipes)
         except ProgramFailed as failure:
-            self.complaint = f"{command[0]} {failure.reason}"
+            self.failure = f"{command[0]} {failure.reason}"
             return b""
         result = collect_output(group, b"", seconds=TIMEOUT_S, limit=MAX_WRITTEN_BYTES)
         if result.has_flooded or result.size > len(result.out):
-            raise UsageError(f"the clipboard holds more than {MAX_WRITTEN_BYTES // 2**20} MiB", "save it in a file")
+            raise UsageError(f"the clipboard contains more than {MAX_WRITTEN_BYTES // 2**20} MiB", "save it to a file")
         if result.exit_code or result.has_timed_out:
-            self.complaint = _explain(command[0], result)
+            self.failure = _explain(command[0], result)
             return b""
         return result.out
 
 
 def _explain(program: str, result: ProgramOutput) -> str:
-    """Return how a program failed, with the last line that it wrote about it."""
+    """Return how a program failed, with the last line of its standard error."""
     lines = result.err.decode("utf-8", "replace").strip().splitlines() or [""]
     how = f"did not end within {TIMEOUT_S} s" if result.has_timed_out else f"ended with {result.exit_code}"
     return f"{program} {how}" + (f": {lines[-1]}" if lines[-1] else "")
@@ -184,14 +184,14 @@ def _list_readers(environ: Mapping[str, str]) -> Iterator[Callable[[_Runner], by
 
 
 def _read_best(runner: _Runner, command: Sequence[str], list_word: str, words: Sequence[str]) -> bytes:
-    """Return the clipboard in the best type that it offers: a picture, or else a text."""
+    """Return the clipboard in the best type that it offers: an image, or else text."""
     types = runner.run(*command, list_word).decode("utf-8", "replace").split()
-    known = (*PICTURE_TYPES, *TEXT_TYPES, *(name for name in types if name.startswith("text/plain")))
+    known = (*IMAGE_TYPES, *TEXT_TYPES, *(name for name in types if name.startswith("text/plain")))
     best = next((name for name in known if name in types), "")
     return runner.run(*command, *words, best) if best else b""
 
 
 def _read_with_osascript(runner: _Runner) -> bytes:
-    """Return the picture of the clipboard of macOS, which the program prints in hexadecimal digits."""
+    """Return the image in the clipboard of macOS, which osascript prints in hexadecimal digits."""
     found = _HEX_OF_PNG.search(runner.run("osascript", "-e", "the clipboard as «class PNGf»"))
     return bytes.fromhex(found[1].decode()) if found and len(found[1]) % 2 == 0 else b""

@@ -1,4 +1,4 @@
-"""Find out who can still write into the pipe that standard input is: as long as anybody can, it does not end."""
+"""Find the processes that can still write to standard input, a pipe: it does not end until they have closed it."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ _OCTAL, _ACCESS_MODE = 8, os.O_WRONLY | os.O_RDWR
 
 
 class Writers(Enum):
-    """Who can still write: another process of the pipeline, only what has started us (or nobody), or not known."""
+    """Who can still write to a pipe: another process, only our ancestors (or nobody), or unknown."""
 
     OTHERS = auto()
     ANCESTORS = auto()
@@ -21,9 +21,9 @@ class Writers(Enum):
 
 
 def find_writers(fd: int = 0) -> Writers:
-    """Return who can write into a pipe. It is not known for sockets, under ssh, and without Linux's /proc.
+    """Return who can write to a pipe; this is unknown for sockets, over ssh, and without Linux's /proc.
 
-    A process of our own group whose descriptors cannot be read, such as `sudo cat x | aiml`, counts as a writer.
+    A process of our own group whose descriptors cannot be read, such as in `sudo cat x | aiml`, counts as a writer.
     """
     try:
         if not stat.S_ISFIFO(os.fstat(fd).st_mode):
@@ -45,7 +45,7 @@ def _list_ancestors(process: int) -> Iterator[int]:
 
 
 def _read_status(process: int) -> list[str]:
-    """Return the fields of a process after its name: state, parent, group, …; none if it has ended."""
+    """Return the fields of a process after its name: state, parent, group, …; [] if it has ended."""
     with suppress(OSError):
         return (PROCESSES / str(process) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     return []

@@ -1,4 +1,4 @@
-"""Ask the user on the terminal, whatever standard input and output are."""
+"""Ask the user on the terminal, even if standard input and output are not the terminal."""
 
 import os
 import select
@@ -25,21 +25,21 @@ from aiml_cli.system.terminal import (
 )
 from aiml_cli.system.text_width import count_fitting
 
-# Before each line of a foreign text, so that it cannot look like a line of aiml.
+# Before each line of a foreign text, so that it cannot look like output of aiml.
 BAR = "│ "
-MAX_REPEATS = 2  # of the same line; the others are counted
+MAX_REPEATS = 2  # of the same line; further ones are counted
 _RESET = "\x1b[0m"
 _MIN_WIDTH, _MIN_PAGE, _LINE_BYTES = 8, 3, 4096
-# What looks like nothing: white space, and the empty pattern of Braille.
+# Invisible characters: white space, and the blank Braille pattern.
 _BLANKS = " \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000\u2800"
 _PAGE_KEYS = {" ": "", "\n": "", "n": "no", "q": "quit", "\x04": "no", "": "no"}
 _one_question = RLock()
 
 
 class Note(NamedTuple):
-    """A text below that of a question, in a style of the terminal, "" for none.
+    """A note below the text of a question, in a terminal style ("" for none).
 
-    A foreign text is indented, so that it cannot look like a line of aiml.
+    A foreign note is indented, so that it cannot look like output of aiml.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Note(NamedTuple):
 
 
 def open_terminal() -> TextIO:
-    """Open the terminal to read from; raise UsageError if the program has no terminal."""
+    """Open the terminal for reading; raise UsageError if the program has no terminal."""
     try:
         return open(TERMINAL, encoding="utf-8", errors="replace")  # noqa: PTH123 - it stays open to the end
     except OSError as error:
@@ -62,7 +62,7 @@ def can_ask() -> bool:
 
 
 def can_read_terminal() -> bool:
-    """True if the program has a terminal to read from, whatever its standard streams are."""
+    """True if the program can read from a terminal, which need not be standard input."""
     try:
         open_terminal().close()
     except UsageError:
@@ -71,7 +71,7 @@ def can_read_terminal() -> bool:
 
 
 def confirm(question: str, *, default: bool = False) -> bool:
-    """Ask a yes-or-no question; an empty answer is the default, no terminal or an incomplete answer is no."""
+    """Ask a yes-or-no question; return the default for an empty answer, and False without a terminal or at Ctrl-D."""
     try:
         terminal = open_terminal()
     except UsageError:
@@ -96,7 +96,7 @@ def confirm(question: str, *, default: bool = False) -> bool:
 
 
 def ask_secret(question: str) -> str:
-    """Return a line that is typed without being shown; raise UsageError if there is none."""
+    """Return a line that is typed without echo; raise UsageError if there is none."""
 
     def show() -> None:
         write_err(question)
@@ -113,16 +113,16 @@ def ask_secret(question: str) -> str:
 
 
 def make_replace_prompt(assume_yes: bool) -> Callable[[Path], bool]:
-    """Return a function that asks whether a file may be replaced; without a terminal the answer is no."""
+    """Return a function that asks whether a file may be replaced; it returns False without a terminal."""
     return lambda path: assume_yes or (is_terminal(2) and confirm(f"replace {path}?"))
 
 
 def ask_choice(title: str, text: str, choices: Sequence[str], explanation: str) -> str:
     """Show a foreign text completely, page by page, and return the word that the user chose.
 
-    A word is chosen with its first letter too; only "no" and "quit" can be chosen before all was seen. Any other
-    answer is asked for again, after the explanation. An empty answer, Ctrl-D or no terminal is "no". One question is
-    asked at a time, whichever thread asks; keys from before a question do not answer it.
+    The first letter of a word is enough; only "no" and "quit" can be chosen before the last page. After any other
+    answer, the explanation is shown and the question is asked again. An empty answer, Ctrl-D and no terminal mean "no".
+    Only one thread asks at a time; keys that were typed before a question do not answer it.
     """
     prompt = f"{' '.join(f'[{word[0]}]{word[1:]}' for word in choices)}: "
     answers = {answer: word for word in choices for answer in (word, word[0])}
@@ -132,9 +132,9 @@ def ask_choice(title: str, text: str, choices: Sequence[str], explanation: str) 
 def ask_answer(
     title: str, text: str, prompt: str, answers: Mapping[str, str], *, explanation: str, notes: Sequence[Note] = ()
 ) -> str:
-    """Ask as `ask_choice` does, with a prompt of its own; the notes are shown below the text.
+    """Ask as `ask_choice` does, with this prompt; the notes are shown below the text.
 
-    `answers` are the words that can be typed, in small letters, and what they mean.
+    `answers` maps the words that can be typed, in lower case, to the result.
     """
     with _one_question, suspend_output():
         try:
@@ -146,7 +146,7 @@ def ask_answer(
 
 
 class _Question:
-    """A question about a foreign text; it is written to the terminal, also if standard error is a file."""
+    """A question about a foreign text; it is written to the terminal, even if standard error is a file."""
 
     def __init__(self, terminal: TextIO, title: str, text: str, notes: Sequence[Note] = ()) -> None:
         self._terminal = terminal
@@ -155,7 +155,7 @@ class _Question:
         self._lines += [line for note in notes for line in _lay_out_note(note, self._columns)]
 
     def ask(self, prompt: str, answers: Mapping[str, str], explanation: str) -> str:
-        """Return what the answer means that was typed."""
+        """Ask, and return the result for the typed answer."""
         try:
             return self._show_pages() or self._read_choice(prompt, answers, explanation)
         except Stopped:
@@ -163,7 +163,7 @@ class _Question:
             raise
 
     def read_line(self, question: str, is_stopped: Callable[[], bool]) -> str | None:
-        """Show the text, and return the line that is typed; None if there is none."""
+        """Show the text, and return the typed line, or None if there is none."""
         with self._prompt(LINES, self._lines, question):
             try:
                 line = self._read(lambda: is_stopping() or is_stopped())
@@ -176,7 +176,7 @@ class _Question:
         return line.rstrip("\r\n")
 
     def _show_pages(self) -> str:
-        """Show all lines; return "no" or "quit" if that was chosen before the end, else ""."""
+        """Show all pages but the last; return "no" or "quit" if the user chose it, else ""."""
         start, size = 0, max(_MIN_PAGE, self._rows // 2)
         while len(self._lines) - start > size:
             page = self._lines[start : start + size]
@@ -188,7 +188,7 @@ class _Question:
         return ""
 
     def _read_key(self, page: Sequence[str], left: int) -> str:
-        """Show a page, and wait for the key that shows the next one."""
+        """Show a page, and wait for a key; return "no", "quit", or "" for the next page."""
         prompt = f"{left:,} more {'line' if left == 1 else 'lines'}: [space] shows more, [n]o [q]uit "
         with self._prompt(SINGLE_KEYS, page, prompt):
             while (key := _find_key(self._read())) is None:
@@ -212,19 +212,19 @@ class _Question:
 
     @contextmanager
     def _prompt(self, mode: Mode, lines: Sequence[str], prompt: str) -> Iterator[None]:
-        """Show lines and a prompt, again after Ctrl-Z, and discard what was typed before."""
+        """Show lines and a prompt, again after Ctrl-Z, and discard keys that were typed before."""
 
         def show() -> None:
             self._write("".join(f"{line}\n" for line in lines) + prompt)
 
         modes.discard_typed()
         with modes.use(mode, show):
-            modes.discard_typed()  # before it is shown: what is typed from then on is an answer
+            modes.discard_typed()  # before the prompt is shown: keys typed from then on are an answer
             show()
             yield
 
     def _read(self, is_stopped: Callable[[], bool] = is_stopping) -> str:
-        """Return a line, or a key where they are read one by one; "" at the end and when the program stops."""
+        """Return a line, or a key in the mode SINGLE_KEYS; "" at the end and when the program stops."""
         fd = self._terminal.fileno()
         while current_thread() is not main_thread() and not select.select([fd], [], [], TICK_S)[0]:
             if is_stopped():  # the signal reached the main thread, and no exception reaches this one
@@ -243,12 +243,12 @@ class _Question:
 
 
 def _find_key(typed: str) -> str | None:
-    """Return the first key that means something between two pages, "" at the end of the terminal."""
+    """Return the first key that is valid between two pages, None if there is none, or "" at the end of the input."""
     return next((key for key in typed.lower() if key in _PAGE_KEYS), None) if typed else ""
 
 
 def lay_out(text: str, columns: int) -> list[str]:
-    """Return the lines that show a whole foreign text harmlessly, each with a bar at its left."""
+    """Return the lines that show a complete foreign text, sanitized, each with a bar on the left."""
     width = max(_MIN_WIDTH, columns - len(BAR) - 1)
     rows = (row for line in sanitize(text).split("\n") for row in _wrap(line.expandtabs(4), width))
     lines: list[str] = []
@@ -261,7 +261,7 @@ def lay_out(text: str, columns: int) -> list[str]:
 
 
 def _lay_out_note(note: Note, columns: int) -> Iterator[str]:
-    """Yield the lines of a note, in which a line break is a blank: no line of it looks like one of the text."""
+    """Yield the lines of a note, with its line breaks replaced by spaces."""
     indent = "  " if note.is_foreign else ""
     width, rest = max(_MIN_WIDTH, columns - len(indent) - 1), " ".join(sanitize(note.text).split())
     while rest:
@@ -273,7 +273,7 @@ def _lay_out_note(note: Note, columns: int) -> Iterator[str]:
 
 
 def _wrap(line: str, width: int) -> Iterator[str]:
-    """Yield the rows of a line; blanks at the end of a row are not shown."""
+    """Yield the rows of a line, without spaces at their ends."""
     start = 0
     while True:
         part = line[start : start + 4 * width]
@@ -285,9 +285,10 @@ def _wrap(line: str, width: int) -> Iterator[str]:
 
 
 def ask_line(title: str, text: str, question: str, is_stopped: Callable[[], bool] = is_stopping) -> str | None:
-    """Show a foreign text, and return the line that the user types; "" shows none.
+    """Show a foreign text (none if ""), and return the line that the user types.
 
-    Ctrl-D, no terminal, and outside of the main thread `is_stopped`, which is asked a few times per second, are None.
+    Returns None at Ctrl-D, without a terminal, and, outside the main thread, when `is_stopped` returns True; it is
+    called a few times per second.
     """
     with _one_question, suspend_output():
         try:

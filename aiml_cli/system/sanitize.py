@@ -1,4 +1,4 @@
-"""Make foreign text harmless to a terminal: characters that could control it are shown as escapes."""
+"""Make foreign text safe for a terminal: characters that could control it are shown as escape sequences."""
 
 import re
 from collections.abc import Iterator
@@ -38,9 +38,9 @@ MAX_MARKS = 30  # on one letter; more of them cover the lines around it
 
 
 class Sanitizer:
-    """A sanitizer of text that arrives in deltas; how the text is cut makes no difference.
+    """A sanitizer for text that arrives in deltas; the result does not depend on where the text is split.
 
-    A joiner waits for the character after it; `finish` returns a joiner that still waits.
+    A joiner is held back until the next character; `finish` returns a joiner that is still held back.
     """
 
     def __init__(self) -> None:
@@ -48,13 +48,13 @@ class Sanitizer:
         self._marks = 0
 
     def feed(self, delta: str) -> str:
-        """Return what can be shown after the next delta."""
+        """Return the text that can be shown after the next delta."""
         if not self._pending_joiner and _is_harmless(delta):
             return self._pass(delta)
         return "".join(self._sanitize_pieces(delta))
 
     def finish(self) -> str:
-        """Return what is still waiting, and start a new text."""
+        """Return the text that is still held back, and start a new text."""
         rest = self._release_joiner("")
         self._base = self._last = ""
         self._marks = 0
@@ -67,14 +67,14 @@ class Sanitizer:
                 yield self._check_char(piece) if index % 2 else self._pass(piece)
 
     def _pass(self, plain: str) -> str:
-        """Return a harmless text, and remember its end."""
+        """Return a harmless text unchanged, and remember its end."""
         if plain:
             self._base = self._last = plain[-1]
             self._marks = 0
         return plain
 
     def _check_char(self, char: str) -> str:
-        """Return a character, its escape, or "" for a joiner that waits."""
+        """Return the character, its escape sequence, or "" for a joiner that is held back."""
         if char in _JOINERS:
             return self._hold_joiner(char)
         if _pattern(_FORBIDDEN).match(char) or (_pattern(_SELECTORS).match(char) and not self._can_be_varied()):
@@ -92,7 +92,7 @@ class Sanitizer:
         return self._last == self._base and bool(self._base.strip())
 
     def _hold_joiner(self, joiner: str) -> str:
-        """Let a joiner wait if it is valid here: after an emoji or a letter that joins."""
+        """Hold a joiner back if it is valid here: after an emoji or a letter that joins."""
         in_emoji = joiner == "\u200d" and _pattern(_EMOJI).match(self._base)
         if self._last in ("", *_JOINERS) or not (in_emoji or _is_joining(self._last)):
             return self._escape_char(joiner)
@@ -100,7 +100,7 @@ class Sanitizer:
         return ""
 
     def _release_joiner(self, following: str) -> str:
-        """Return the joiner that waits: unchanged if the following character is one to join, else as an escape."""
+        """Return the joiner that is held back: unchanged if the next character joins, else as an escape sequence."""
         joiner, self._pending_joiner = self._pending_joiner, ""
         if not joiner:
             return ""
@@ -113,7 +113,7 @@ class Sanitizer:
         return self._escape_char(joiner)
 
     def _escape_char(self, char: str) -> str:
-        """Return an escape; the count of marks goes on after it."""
+        """Return an escape sequence; it does not reset the count of marks."""
         self._base = self._last = ""
         code = ord(char)
         if code <= 0xFF:  # noqa: PLR2004 - two hexadecimal digits are enough
@@ -122,7 +122,7 @@ class Sanitizer:
 
 
 def sanitize(text: str) -> str:
-    """Return a whole text as `Sanitizer` shows it."""
+    """Return a complete text as `Sanitizer` shows it."""
     if _is_harmless(text):
         return text
     sanitizer = Sanitizer()
@@ -130,13 +130,13 @@ def sanitize(text: str) -> str:
 
 
 def escape_json(text: str) -> str:
-    """Write the characters of a JSON text that could control a terminal as JSON's own escapes."""
+    """Return JSON in which characters that could control a terminal are written as JSON escapes."""
     return _pattern(f"[{_CONTROLS}]").sub(lambda match: dumps(match[0])[1:-1], text)
 
 
 @cache
 def _pattern(text: str) -> re.Pattern[str]:
-    """Compile a pattern when it is first needed: each costs a millisecond, and most texts are plain."""
+    """Compile a pattern when it is first needed: each takes a millisecond, and most texts are plain."""
     return re.compile(text)
 
 

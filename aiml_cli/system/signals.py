@@ -1,4 +1,4 @@
-"""Turn the signals that end a program into one exception, so that the text so far is kept."""
+"""Turn the signals that end a program into an exception, so that the text received so far is kept."""
 
 import signal
 import sys
@@ -15,7 +15,7 @@ SIGNAL_ERRORS: dict[int, tuple[type[AimlError], str]] = {
     signal.SIGHUP: (HungUp, "the terminal was closed"),
 }
 # A signal that arrives just before a blocking call does not end it, and Python drops an exception raised in a
-# finaliser or a weak reference. A periodic alarm makes up for both.
+# finaliser or a weak reference. A periodic alarm covers both cases.
 TICK_S = 0.25
 INTERRUPTED_EXIT_CODE = Interrupted.exit_code
 # Called at every tick, in the main thread.
@@ -36,7 +36,7 @@ class Stopped(BaseException):
 
 
 def install_handlers() -> None:
-    """Install the handlers, also again after a signal; what the parent ignores (nohup, …) stays ignored."""
+    """Install the handlers, also again after a signal; signals that the parent ignores (nohup, …) stay ignored."""
     global _is_stopping  # noqa: PLW0603 - signals belong to the process
     _is_stopping = False
     for number in SIGNAL_ERRORS:
@@ -50,9 +50,9 @@ def install_handlers() -> None:
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Handle signals only after the block, which must not be left half done, such as replacing a file.
+    """Handle signals only after the block, which must not be interrupted, such as replacing a file.
 
-    The block must not wait for anything. Other threads than the main one receive no signals.
+    The block must not wait for anything. Threads other than the main thread receive no signals.
     """
     if current_thread() is not main_thread():
         yield
@@ -74,7 +74,7 @@ def defer_signals() -> Iterator[None]:
 
 @contextmanager
 def allow_second_signal() -> Iterator[None]:
-    """After a signal that does not end the program at once: let another one end the block with Stopped."""
+    """After a first signal that did not end the program, let a second one end the block with Stopped."""
     install_handlers()
     try:
         yield
@@ -88,7 +88,7 @@ def is_stopping() -> bool:
 
 
 def _raise_stopped(number: int, _frame: FrameType | None) -> None:
-    """Raise Stopped once: a second signal changes nothing while the answer is being saved."""
+    """Raise Stopped once: a second signal is ignored while the answer is saved."""
     _ignore_signals()
     raise Stopped(number)
 
@@ -101,7 +101,7 @@ def _ignore_signals() -> None:
 
 
 def _save_lost_stop(lost: "sys.UnraisableHookArgs") -> None:
-    """Keep a Stopped that Python could not raise where it happened."""
+    """Keep a Stopped exception that Python could not raise where it occurred."""
     if isinstance(lost.exc_value, Stopped):
         _lost_stops.append(lost.exc_value)
     else:
@@ -109,7 +109,7 @@ def _save_lost_stop(lost: "sys.UnraisableHookArgs") -> None:
 
 
 def _handle_tick(_number: int, _frame: FrameType | None) -> None:
-    """Raise a lost Stopped; the call itself lets Python run the handlers of other signals."""
+    """Raise a lost Stopped exception; being called at all lets Python run the handlers of other signals."""
     for hook in tuple(tick_hooks):
         hook()
     if _lost_stops:

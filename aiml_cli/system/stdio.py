@@ -17,33 +17,33 @@ from aiml_cli.system.terminal import is_terminal, modes
 
 # Prints a notice; None with --quiet.
 Notifier = Callable[[str], None] | None
-# How long the last words of the program may wait for a terminal that is paused.
+# How long the last output of the program may wait for a paused terminal.
 PAUSE_TIMEOUT_S = 1.0
 MAX_PIECE_CHARS = 1024 * 1024
 
 
 class SpinnerLine(Protocol):
-    """A line that moves until anything is written."""
+    """An animated line that is shown until something is written."""
 
     def stop(self) -> None:
-        """Erase it for good."""
+        """Erase the line permanently."""
 
     def suspend(self) -> AbstractContextManager[None]:
-        """Erase it for a block."""
+        """Erase the line during a block."""
 
 
-spinners: list[SpinnerLine] = []  # the one that is shown, if there is one
+spinners: list[SpinnerLine] = []  # the spinner that is shown, if any
 
 
 class LiveRegion(Protocol):
     """Lines at the end of the terminal that are redrawn."""
 
     def suspend(self, *, ends_line: bool) -> AbstractContextManager[None]:
-        """Make room while something else is written."""
+        """Erase the lines while something else is written."""
 
 
 _live_regions: list[LiveRegion] = []
-_waiting: list[Thread] = []  # writes to a terminal that was paused when a signal came
+_waiting: list[Thread] = []  # writes to a terminal that was paused when a signal arrived
 _prefix: ContextVar[str] = ContextVar("prefix", default="")  # each thread has its own
 
 
@@ -61,7 +61,7 @@ def unregister_region(region: LiveRegion) -> None:
 
 @contextmanager
 def suspend_output() -> Iterator[None]:
-    """Remove the spinner and the live regions for a block, which leaves the cursor at the start of a line."""
+    """Erase the spinner and the live regions during a block, which must leave the cursor at the start of a line."""
     with ExitStack() as stack:
         for spinner in tuple(spinners):
             stack.enter_context(spinner.suspend())
@@ -82,7 +82,7 @@ def check_stdout() -> None:
 
 
 def write_out(data: bytes, fd: int = 1, name: str = "standard output") -> None:
-    """Write all of the data at once; raise ReaderClosed, or OutputFailed with the name of the output."""
+    """Write all of the data immediately; raise ReaderClosed, or OutputFailed with the name of the output."""
     _hide_spinner()
     if _may_be_paused(fd):
         _run_briefly(lambda: _write_all(data, fd, name))
@@ -97,8 +97,8 @@ def _write_all(data: bytes, fd: int, name: str) -> None:
             view = view[os.write(fd, view) :]
         except BrokenPipeError:
             raise ReaderClosed("the reader of the output closed it") from None
-        except BlockingIOError:  # somebody made the pipe non-blocking
-            import select  # few pipes are
+        except BlockingIOError:  # another process made the pipe non-blocking
+            import select  # few pipes are non-blocking
 
             select.select([], [fd], [])
         except OSError as error:
@@ -106,12 +106,12 @@ def _write_all(data: bytes, fd: int, name: str) -> None:
 
 
 def _may_be_paused(fd: int) -> bool:
-    """True if the program should stop, and must not wait for a terminal that takes nothing."""
+    """True if the program is stopping and must not wait for a paused terminal."""
     return is_stopping() and current_thread() is main_thread() and is_terminal(fd)
 
 
 def _run_briefly(write: Callable[[], object]) -> None:
-    """Write in a thread, and leave it alone if the terminal takes nothing: a second signal would not end that."""
+    """Write in a thread, and do not wait for it if the terminal is paused: a second signal would not end the wait."""
 
     def run() -> None:
         with suppress(AimlError):
@@ -131,14 +131,14 @@ def _hide_spinner() -> None:
 
 
 def make_sanitized_writer(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    """Return a writer of raw bytes that sanitizes them; a character that is cut in two waits for its other half."""
+    """Return a writer that sanitizes raw bytes; the bytes of an incomplete character are held back."""
     decoder, sanitizer = getincrementaldecoder("utf-8")("replace"), Sanitizer()
     return lambda data: write(sanitizer.feed(decoder.decode(data)).encode("utf-8", "replace"))
 
 
 @contextmanager
 def prefix_lines(name: str) -> Iterator[None]:
-    """Put a name before the lines of this thread, where several requests run at once."""
+    """Print a name before the lines of this thread, for several requests at the same time."""
     token = _prefix.set(name)
     try:
         yield
@@ -147,7 +147,7 @@ def prefix_lines(name: str) -> Iterator[None]:
 
 
 def print_err(text: str, *, dim: bool = False) -> None:
-    """Write a sanitized line to standard error; ignore that standard error is closed."""
+    """Write a sanitized line to standard error; do nothing if standard error is closed."""
     if name := _prefix.get():
         text = f"aiml: {name}: {text.removeprefix('aiml: ').removeprefix(f'{name}: ')}"
     start, end = ("\x1b[2m", "\x1b[0m\n") if dim else ("", "\n")
@@ -155,7 +155,7 @@ def print_err(text: str, *, dim: bool = False) -> None:
         write_err(f"{start}{sanitize(text)}{end}")
         return
     sanitizer = Sanitizer()
-    for at in range(0, len(text), MAX_PIECE_CHARS):  # a copy of a very long text would take too much memory
+    for at in range(0, len(text), MAX_PIECE_CHARS):  # a copy of a very long text would use too much memory
         write_err(("" if at else start) + sanitizer.feed(text[at : at + MAX_PIECE_CHARS]))
     write_err(sanitizer.finish() + end)
 
@@ -166,7 +166,7 @@ def make_notifier(quiet: bool | None) -> Notifier:
 
 
 def write_err(text: str) -> None:
-    """Write to standard error unchanged, after hiding the spinner and the live regions."""
+    """Write to standard error unchanged, with the spinner and the live regions erased."""
     if sys.stderr is None:
         return
     with ExitStack() as stack:
@@ -178,7 +178,7 @@ def write_err(text: str) -> None:
 
 
 def write_err_raw(text: str) -> None:
-    """Write to standard error without hiding anything, as the spinner itself does."""
+    """Write to standard error without erasing anything, as the spinner itself does."""
     if sys.stderr is not None and _may_be_paused(2):
         _run_briefly(lambda: _write_err_now(text))
     else:
@@ -196,6 +196,6 @@ def _write_err_now(text: str) -> None:
 
 
 def print_out(text: str) -> int:
-    """Write a text to standard output; return 0, the exit code of a command that has no more to do."""
+    """Write a text to standard output; return 0, as the exit code of the command."""
     write_out((sanitize(text) if is_terminal(1) else text).encode("utf-8", "replace"))
     return 0

@@ -17,16 +17,16 @@ from aiml_cli.errors import Interrupted
 from aiml_cli.system.signals import Stopped, defer_signals, tick_hooks
 
 TERMINAL = "/dev/tty"
-# Nobody types the next key this soon after Enter: what arrives then is a paste. It ends when nothing more arrives for
-# longer than a slow connection takes.
+# Nobody types the next key this soon after Enter, so keys that arrive then are a paste. It ends after a pause that is
+# longer than the delays of a slow connection.
 BURST_S, PASTE_END_S = 0.025, 0.15
 READ_BYTES = 65536
-# Text has no other colors: of the sixteen of the terminal's own scheme, these can be read on light and on dark
-# backgrounds; yellow, cyan, white, black and the bright ones cannot. Each is a parameter of an SGR sequence.
+# The only colors of text: of the terminal's sixteen, these can be read on light and on dark backgrounds, unlike yellow,
+# cyan, white, black and the bright colors. Each is a parameter of an SGR sequence.
 RED, GREEN, BLUE, MAGENTA = "31", "32", "34", "35"
-# Colors off, cursor on, bracketed paste off: what a shell expects.
+# Colors off, cursor on, bracketed paste off, as a shell expects.
 RESET_SCREEN = b"\x1b[0m\x1b[?25h\x1b[?2004l"
-_INPUT, _LOCAL, _CHARS = 0, 3, 6  # indexes in what tcgetattr returns
+_INPUT, _LOCAL, _CHARS = 0, 3, 6  # indexes in the result of tcgetattr
 Attributes = list[Any]
 
 
@@ -36,7 +36,7 @@ def is_terminal(fd: int) -> bool:
 
 
 def get_terminal_size(fd: int) -> tuple[int, int]:
-    """Return the columns and rows of a terminal, 80 and 24 if it does not say."""
+    """Return the columns and rows of a terminal, or 80 and 24 if unknown."""
     try:
         columns, rows = os.get_terminal_size(fd)
     except OSError:
@@ -45,11 +45,11 @@ def get_terminal_size(fd: int) -> tuple[int, int]:
 
 
 class Mode(NamedTuple):
-    """What the program wants of the terminal, as a change of the shell's modes.
+    """A terminal mode, as changes to the shell's modes.
 
-    `reads`: it waits until the program is in the foreground. `collects`: keys are kept for the next prompt; `drafts`:
-    there an Enter among them sends nothing.
-    `is_child`: a child process owns the terminal, and changes its modes itself.
+    - `reads`: wait until the program is in the foreground.
+    - `collects`: keys are kept for the next prompt; `drafts`: an Enter among them does not send the message.
+    - `is_child`: a child process owns the terminal and changes its modes itself.
     """
 
     off: int = 0
@@ -62,7 +62,7 @@ class Mode(NamedTuple):
     is_child: bool = False
 
     def change(self, attributes: Attributes) -> Attributes:
-        """Return the modes of the shell with the changes."""
+        """Return the shell's attributes with the changes."""
         changed = [*attributes[:_CHARS], [*attributes[_CHARS]]]
         changed[_INPUT] = changed[_INPUT] & ~self.input_off | self.input_on
         changed[_LOCAL] = changed[_LOCAL] & ~self.off | self.on
@@ -71,18 +71,18 @@ class Mode(NamedTuple):
         return changed
 
 
-# A line of more than 4,095 bytes is cut by the kernel in canonical mode, so keys that matter are read without it.
+# In canonical mode, the kernel truncates a line of more than 4,095 bytes, so messages are read without it.
 _NO_LINES = termios.ECHO | termios.ICANON
 _TRANSLATIONS = termios.ICRNL | termios.INLCR | termios.IGNCR
-# A signal key must not discard what was typed before it, or what was written and is not on the screen yet.
+# A signal key must not discard keys that were typed before it, or output that is not on the screen yet.
 SILENT = Mode(off=termios.ECHO, on=termios.NOFLSH)
 COLLECT = Mode(off=_NO_LINES, on=termios.ISIG | termios.NOFLSH, input_off=_TRANSLATIONS, collects=True)
 ANSWER = COLLECT._replace(drafts=True)
-# The signal keys are read too: a signal would overtake what was typed before it.
+# The signal keys are read too: a signal would overtake keys that were typed before it.
 CHARACTERS = Mode(off=_NO_LINES | termios.ISIG, input_off=_TRANSLATIONS, reads=True)
 LINES = Mode(on=termios.ICANON | termios.ISIG, input_on=termios.ICRNL, reads=True)
 SECRET = LINES._replace(off=termios.ECHO)
-# Each key is read at once and not shown; the signal keys work.
+# Each key is read immediately and not shown; the signal keys work.
 SINGLE_KEYS = Mode(off=_NO_LINES, on=termios.ISIG, input_on=termios.ICRNL, reads=True)
 KEYS = Mode(
     off=_NO_LINES | termios.IEXTEN | termios.ISIG,
@@ -93,7 +93,7 @@ CHILD = Mode(is_child=True)
 
 
 class _Use:
-    """A mode in use; `redraw` is called when the program goes on after it was stopped."""
+    """A mode in use; `redraw` is called when the program continues after it was suspended."""
 
     redraw: Callable[[], None] | None = None
 
@@ -102,17 +102,17 @@ class _Use:
 
 
 class TerminalModes:
-    """The only owner of the terminal's modes: a stack of what is wanted, on top of the shell's modes.
+    """The only owner of the terminal's modes: a stack of modes, on top of the shell's modes.
 
-    They are changed only while the program is in the foreground. When it is stopped, the shell gets its modes back;
-    when it goes on, the modes that the shell has then are the ones to restore in the end.
+    They are only changed while the program is in the foreground. When it is suspended, the shell's modes are restored;
+    when it continues, the modes that the shell has then are the ones to restore at the end.
     """
 
     def __init__(self) -> None:
         self._uses: list[_Use] = []
         self._fd, self._owns_fd = -1, False
         self._base: Attributes | None = None
-        self._set: Attributes | None = None  # what was set last; the shell may have changed it unless _is_applied
+        self._set: Attributes | None = None  # set last; the shell may have changed them unless _is_applied
         self._is_applied = False
         self._continued = 0
         self._typed, self._is_draft = bytearray(), False
@@ -123,9 +123,9 @@ class TerminalModes:
 
     @contextmanager
     def use(self, mode: Mode, redraw: Callable[[], None] | None = None) -> Iterator[None]:
-        """Set a mode for a block, and the one before it afterwards. Waits for the foreground if the block reads.
+        """Set a mode for a block, and then the previous one. If the mode reads, wait for the foreground first.
 
-        Raises Stopped if the terminal is gone.
+        Raises Stopped if the terminal was closed.
         """
         use = _Use(mode)
         with defer_signals():
@@ -148,20 +148,20 @@ class TerminalModes:
 
     @property
     def is_used(self) -> bool:
-        """True while there is a mode to go back to."""
+        """True while a mode is in use."""
         return bool(self._uses)
 
     def is_foreground(self) -> bool:
-        """True if the program may change the terminal; so it may where there is no job control."""
+        """True if the program may change the terminal, which is always so without job control."""
         try:
             return os.tcgetpgrp(self._fd) == os.getpgrp()
         except OSError:
             return True
 
     def read(self) -> bytes:
-        """Wait for keys, and return all that arrive at once; b"" if the terminal is gone.
+        """Wait for keys, and return all that arrive together; b"" if the terminal was closed.
 
-        At the end of a line it waits a moment for more, to tell a paste from an Enter.
+        At the end of a line, wait a moment for more keys, to distinguish a paste from an Enter.
         """
         data = self._read_now()
         while (seconds := _seconds_to_wait(data)) and self._has_input(seconds) and (more := self._read_now()):
@@ -169,7 +169,7 @@ class TerminalModes:
         return data
 
     def take_typed(self) -> tuple[bytes, bool]:
-        """Return the keys that were typed since the last prompt, and whether some were during an answer."""
+        """Return the keys that were typed since the last prompt, and whether some were typed during an answer."""
         self._collect()
         while self._typed and self._has_input(_seconds_to_wait(self._typed) or BURST_S) and self._collect():
             pass
@@ -178,7 +178,7 @@ class TerminalModes:
         return typed
 
     def echo(self, text: str) -> None:
-        """Show what is typed, unless the shell's modes say that nothing is."""
+        """Show typed text, unless echo is off in the shell's modes."""
         if self._base is None or self._base[_LOCAL] & termios.ECHO:
             with suppress(OSError):
                 os.write(self._fd, text.encode("utf-8", "replace"))
@@ -188,7 +188,7 @@ class TerminalModes:
         return str(self._base[_CHARS][index].decode("latin-1")) if self._base else ""
 
     def discard_typed(self) -> None:
-        """Discard what was typed and not read, except keys that are kept for the next prompt."""
+        """Discard unread keys, except those that are kept for the next prompt."""
         self._collect()
         with suppress(termios.error, ValueError):  # there may be no terminal
             termios.tcflush(self._fd, termios.TCIFLUSH)
@@ -201,11 +201,11 @@ class TerminalModes:
         if self._fd >= 0 and current_thread() is main_thread():
             tick_hooks.append(self._check)
             for number in (signal.SIGTSTP, signal.SIGCONT, signal.SIGQUIT):
-                if signal.getsignal(number) is signal.SIG_DFL:  # what the parent ignores stays ignored
+                if signal.getsignal(number) is signal.SIG_DFL:  # signals that the parent ignores stay ignored
                     self._old_handlers[number] = signal.signal(number, self._handle_signal)
 
     def _close(self) -> None:
-        """Restore the shell's modes, unless somebody else has changed them."""
+        """Restore the shell's modes, unless another program has changed them."""
         if self._is_applied and self._base and self.is_foreground() and _get(self._fd) == self._set:
             _set(self._fd, self._base)
         self._is_applied = False
@@ -245,7 +245,7 @@ class TerminalModes:
         self._is_applied = True
 
     def _wait_for_foreground(self) -> None:
-        """Let the kernel stop the program, as it stops any that changes the terminal from the background."""
+        """Let the kernel stop the program, as it does if a background process changes the terminal."""
         while not self.is_foreground():
             try:
                 termios.tcsetattr(self._fd, termios.TCSANOW, termios.tcgetattr(self._fd))
@@ -256,7 +256,7 @@ class TerminalModes:
                 return
 
     def _check(self) -> None:
-        """Collect what is typed during an answer; take the terminal if a shell gave it without a signal."""
+        """Collect typed keys; set the mode if the shell brought the program to the foreground without a signal."""
         if not self._uses or self._uses[-1].mode.is_child:
             return
         if not self._is_applied:
@@ -266,7 +266,7 @@ class TerminalModes:
             self._collect()
 
     def _collect(self) -> bool:
-        """Read what is typed, without waiting; return whether it was something."""
+        """Read typed keys without waiting; return True if there were any."""
         before = len(self._typed)
         with self._defer_job_control():
             while self._is_applied and self._uses and self._uses[-1].mode.collects and self._has_input(0):
@@ -279,7 +279,7 @@ class TerminalModes:
 
     @contextmanager
     def _defer_job_control(self) -> Iterator[None]:
-        """Stop or go on only after the block: a stop reads what is typed, and a read in the block would wait for it."""
+        """Handle job control signals after the block: their handler reads keys too, and would wait for the block."""
         outer, self._is_collecting = self._is_collecting, True
         try:
             yield
@@ -311,18 +311,18 @@ class TerminalModes:
             self._quit()
 
     def _stop(self) -> None:
-        """Restore the shell's modes and stop; Ctrl-Z has stopped the rest of the process group."""
+        """Restore the shell's modes and suspend the program; Ctrl-Z has suspended the rest of the process group."""
         with _suspend_safely(self.suspend_output):
             if self._uses and not self._uses[-1].mode.is_child:
                 self._release()
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)
             signal.signal(signal.SIGTSTP, self._handle_signal)
-            if not self._is_applied:  # nothing stops a program that no shell could continue
+            if not self._is_applied:  # the kernel does not suspend a program that no shell could continue
                 self._continue()
 
     def _quit(self) -> None:
-        """End with the shell's modes; a SIGQUIT while a child process owns the terminal ends only that."""
+        """Restore the shell's modes and quit; while a child process owns the terminal, SIGQUIT only ends the child."""
         if self._uses and self._uses[-1].mode.is_child:
             return
         with _suspend_safely(self.suspend_output):
@@ -331,7 +331,7 @@ class TerminalModes:
         os.kill(os.getpid(), signal.SIGQUIT)
 
     def _release(self) -> None:
-        """Restore the shell's modes for as long as the program is stopped."""
+        """Restore the shell's modes while the program is suspended."""
         self._collect()
         if self._is_applied and self._base and self.is_foreground():
             if os.environ.get("TERM", "") not in ("", "dumb"):
@@ -341,14 +341,14 @@ class TerminalModes:
         self._is_applied = False
 
     def _continue(self) -> None:
-        """Take the terminal again, and draw again what the user has to see."""
+        """Set the mode again after the program was suspended, and redraw the prompt."""
         if not self._uses or self._uses[-1].mode.is_child:
             return
         self._is_applied = False
         self._continued += 1
         count = self._continued
         self._settle()
-        # After bg and fg this is called within itself, and the inner call has drawn.
+        # After bg and fg, this is called recursively, and the inner call has redrawn.
         if self._is_applied and self._continued == count and (redraw := self._uses[-1].redraw):
             redraw()
 
@@ -363,7 +363,7 @@ def _seconds_to_wait(keys: bytes | bytearray) -> float:
 
 @contextmanager
 def _suspend_safely(suspend: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
-    """Suspend what is drawn; a write that the signal interrupted cannot be nested, and is left as it is."""
+    """Suspend drawn output for a block, unless the signal interrupted a write, which cannot be nested."""
     suspended = suspend()
     try:
         suspended.__enter__()
@@ -396,7 +396,7 @@ def _get(fd: int) -> Attributes | None:
 
 
 def _set(fd: int, attributes: Attributes) -> None:
-    """Set the modes, however many signals arrive; a terminal that is gone has none."""
+    """Set the modes, even if signals arrive; do nothing if the terminal was closed."""
     while True:
         try:
             return termios.tcsetattr(fd, termios.TCSANOW, attributes)
@@ -410,7 +410,7 @@ modes = TerminalModes()
 
 @contextmanager
 def hide_keys() -> Iterator[None]:
-    """Echo nothing while an answer is written to the terminal; the shell reads what is typed, but for a Ctrl-C."""
+    """Turn echo off while an answer is written to the terminal; the shell then reads the keys, unless it was Ctrl-C."""
     if not _is_ours_to_write():
         yield
         return
@@ -423,20 +423,20 @@ def hide_keys() -> Iterator[None]:
 
 
 def _is_ours_to_write() -> bool:
-    """True if no other program, such as a pager behind a pipe, uses the terminal at the same time."""
+    """True if no other program, such as a pager after a pipe, uses the terminal at the same time."""
     return is_terminal(1) or (is_terminal(2) and not stat.S_ISFIFO(os.fstat(1).st_mode))
 
 
 def read_typed_lines() -> AbstractContextManager[None]:
-    """Echo the lines that are typed on standard input, if that is a terminal."""
+    """Echo lines that are typed on standard input, if it is a terminal."""
     return modes.use(LINES) if is_terminal(0) else nullcontext()
 
 
 def leave_to_child() -> AbstractContextManager[None]:
-    """Leave the terminal to a child process for a block; does nothing where no mode is in use."""
+    """Leave the terminal to a child process during a block; do nothing if no mode is in use."""
     return modes.use(CHILD) if modes.is_used else nullcontext()
 
 
 def collect_keys(*, is_answer: bool = False) -> AbstractContextManager[None]:
-    """Keep what is typed while nothing is read; the next prompt has it, as a draft if an answer was written."""
+    """Keep keys that are typed while nothing is read, for the next prompt; during an answer, they become a draft."""
     return modes.use(ANSWER if is_answer else COLLECT)

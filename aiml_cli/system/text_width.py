@@ -1,18 +1,18 @@
-"""Measure how many columns a text takes on a terminal, and split it where no character is torn."""
+"""Measure how many columns a text takes on a terminal, and split it between visible characters."""
 
 import re
 from collections.abc import Iterator
 
 _ZERO_WIDTH_JOINER = "\u200d"
-# Terminals join these with their neighbour, or show each alone, two columns wide: letters of flags, skin tones.
+# Terminals join these with the character before, or show each alone, two columns wide: flag letters, skin tones.
 _FLAG_LETTERS = "[\U0001f1e6-\U0001f1ff]"
 _SKIN_TONES = "[\U0001f3fb-\U0001f3ff]"
 _FLAGS = re.compile(f"{_FLAG_LETTERS}++")
 _JOINED = re.compile(f"{_FLAG_LETTERS}|({_SKIN_TONES})")
-# A joiner between letters, as in Sinhala, joins no emoji.
+# A joiner between letters, as in Sinhala, does not join emoji.
 _LETTER_JOINER = re.compile("\u200d(?![\u2190-\u2bff\U0001f000-\U0001faff])")
-# Text in which each character stands alone: ASCII, Latin, Greek, Cyrillic, punctuation, symbols, Chinese, Japanese,
-# Korean syllables, and emoji other than flags and skin tones; none of them changes the one before it.
+# Characters that never combine with the one before: ASCII, Latin, Greek, Cyrillic, punctuation, symbols, Chinese,
+# Japanese, Korean syllables, and emoji other than flags and skin tones.
 _SIMPLE = re.compile(
     "[ -~\xa0-\xac\xae-\u02ff\u0370-\u0482\u048a-\u0590\u2010-\u2027\u2030-\u205f\u2070-\u20cf\u2100-\u2cee"
     "\u2e00-\u3029\u3030-\u3098\u309b-\ua66e\uac00-\ud7a3\uf900-\ufaff\uff01-\uff9d"
@@ -33,7 +33,7 @@ def text_width(text: str) -> int:
 
 
 def max_text_width(text: str) -> int:
-    """Return how many columns a text takes at most, on a terminal that joins nothing."""
+    """Return the largest number of columns that a text can take: on a terminal that joins no characters."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -44,7 +44,7 @@ def max_text_width(text: str) -> int:
 
 
 def count_fitting(text: str, width: int, *, minimum: int = 0) -> int:
-    """Return how many characters fit into this many columns, at least `minimum`; flags, accents and such stay whole."""
+    """Return how many characters fit into this many columns, at least `minimum`, without splitting flags or accents."""
     if text.isascii():
         return max(min(width, len(text)), min(minimum, len(text)))
     count = 0
@@ -57,7 +57,7 @@ def count_fitting(text: str, width: int, *, minimum: int = 0) -> int:
 
 
 def split_clusters(text: str) -> Iterator[str]:
-    """Yield each character that a reader sees, which may be several code points: flags, accents, families."""
+    """Yield each visible character, which may be several code points: flags, accents, emoji of families."""
     match = _SIMPLE.match(text)
     if match and match.end() == len(text):
         return iter(text)

@@ -1,4 +1,4 @@
-"""The MCP servers of the user: `mcp.json` beside the config file, in the form that other host programs use too."""
+"""The MCP servers of the user: `mcp.json` beside the config file, in the format of other host programs."""
 
 import json
 import re
@@ -19,15 +19,15 @@ from aiml_cli.system.stdio import Notifier, make_notifier
 SERVERS_KEY = "mcpServers"
 MAX_BYTES = 4 * MEBIBYTE
 STARTUP_SECONDS, CALL_SECONDS = 30.0, 60.0
-# Some host programs count seconds, and allow 3,600 of them at most; others count milliseconds.
+# Some host programs use seconds, and allow at most 3,600; others use milliseconds.
 MAX_SECONDS = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}?")
 _REFERENCE = re.compile(r"(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _KEY_VARIABLE = re.compile(r"(?i)AIML(API)?_?(API_?)?KEY")
-_MIN_SECRET = 8  # shorter values occur in other words
+_MIN_SECRET = 8  # a shorter value could be part of another word
 _HTTP_TYPES = ("http", "streamable-http", "streamable_http", "streamableHttp")
-# Where other host programs have their servers, and what they call the things that aiml knows.
+# The keys that other host programs use for their servers, and for the settings that aiml supports.
 _FOREIGN_KEYS = ((SERVERS_KEY,), ("servers",), ("mcp", "servers"), ("mcp", SERVERS_KEY))
 _FOREIGN_NAMES = {"httpUrl": "url", "serverUrl": "url"}
 _IMPORTED = ("command", "args", "env", "cwd", "url", "headers", "timeout", "startupTimeout")
@@ -39,10 +39,10 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class McpServer:
-    """A server as the file describes it: a command to start, or a URL; "" is what it does not have.
+    """A server in the file: a command to start, or a URL; the other one is "".
 
-    `timeout` is for a call without a sign of life, `startup_timeout` for the start, both in seconds. `other` is what
-    the file says beyond that; it is kept when the file is written again.
+    `timeout` is for a call without any message from the server, `startup_timeout` for the start, both in seconds.
+    `other` contains all other keys; they are kept when the file is written.
     """
 
     name: str
@@ -57,13 +57,13 @@ class McpServer:
     other: Mapping[str, Json] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """Return how it is reached, on one line: the command with its arguments, or the URL."""
+        """Return the command with its arguments, or the URL, on one line."""
         import shlex  # few calls show it
 
         return self.url or shlex.join([self.command, *self.args])
 
     def to_json(self) -> Document:
-        """Return it as the file contains it."""
+        """Return the server as an object of the file."""
         found = {
             "command": self.command, "args": [*self.args], "env": dict(self.env), "cwd": self.cwd, "url": self.url,
             "headers": dict(self.headers),
@@ -135,9 +135,9 @@ def remove_server(name: str) -> bool:
 
 
 def read_foreign_servers(path: Path, report: Notifier = _print_notice) -> Mapping[str, McpServer]:
-    """Return the servers in the file of another host program, and report what of them is left out.
+    """Return the servers in the file of another host program, and report everything that is left out.
 
-    What would let a server act unasked is never read. Raises UsageError for a file without servers.
+    Settings that let a server run tools without approval are never read. Raises UsageError for a file without servers.
     """
     document = _parse_foreign(path)
     found: dict[str, McpServer] = {}
@@ -167,7 +167,7 @@ def _parse_foreign(path: Path) -> Document:
             found = found.get(key) if isinstance(found, dict) else None
         if isinstance(found, dict):
             return found
-    raise UsageError(f"{path}: it contains no MCP servers", f'they belong under "{SERVERS_KEY}" or "servers"')
+    raise UsageError(f"{path} contains no MCP servers", f'they belong under "{SERVERS_KEY}" or "servers"')
 
 
 def _explain_skip(entry: Document) -> str:
@@ -214,7 +214,7 @@ def _report(report: Notifier, text: str) -> None:
 
 
 def _require_trusted(path: Path) -> None:
-    """Raise UsageError if anybody else can change the file: it names programs to run."""
+    """Raise UsageError if another user can change the file: it names programs to run."""
     if paths.require_trusted(path):
         message = f"{path} is not used: its group can change it, and it names programs"
         raise UsageError(message, f"chmod 600 {path}, and check its content")
@@ -233,7 +233,7 @@ def _parse_document(data: bytes, path: Path) -> Document:
     """Parse the file, and check that it is an object whose `mcpServers` is one; raise UsageError."""
     document = parse_json(decode_utf8(data, path), str(path))
     if not isinstance(document, dict):
-        raise UsageError(f"{path}: not a JSON object")
+        raise UsageError(f"{path} is not a JSON object")
     if SERVERS_KEY not in document and "servers" in document:
         raise UsageError(f'{path}: the servers belong under "{SERVERS_KEY}"', f"aiml tools import {path} converts it")
     if not isinstance(document.get(SERVERS_KEY, {}), dict):
@@ -257,7 +257,7 @@ def parse_json(text: str, source_name: str) -> Any:
     except json.JSONDecodeError as error:
         raise UsageError(f"{source_name}, {format_position(text, error.pos)}: not JSON: {error.msg}") from None
     except (RecursionError, ValueError):  # an integer of thousands of digits
-        raise UsageError(f"{source_name}: not JSON that can be read") from None
+        raise UsageError(f"{source_name}: not JSON: nested too deeply, or a number is too long") from None
 
 
 def parse_servers(document: Document, source_name: str) -> dict[str, McpServer]:
@@ -293,10 +293,10 @@ def parse_server(name: str, entry: Any, source_name: str) -> McpServer:
 
 
 def _check_transport(server: McpServer, where: str) -> None:
-    """Raise UsageError for a server that cannot be reached in one of the two ways."""
+    """Raise UsageError for a server without exactly one of the two transports."""
     given = server.other.get("type", "http" if server.url else "stdio")
     if given == "sse":
-        raise UsageError(f"{where}: aiml does not support the old SSE transport", "ask for its streamable HTTP address")
+        raise UsageError(f"{where}: aiml does not support the old SSE transport", "ask for its streamable HTTP URL")
     if given not in ("stdio", *_HTTP_TYPES):
         raise UsageError(f"{where}.type is neither stdio nor http")
     if bool(server.command) == bool(server.url):
@@ -321,7 +321,7 @@ def _take_texts(entry: Document, key: str, where: str) -> list[str]:
 
 
 def _take_map(entry: Document, key: str, where: str) -> dict[str, str]:
-    """Return a map of texts; numbers and booleans become texts, as people write them in `env`."""
+    """Return a map of strings; numbers and booleans become strings, because people write them in `env`."""
     value = entry.pop(key, {})
     if not isinstance(value, dict):
         raise UsageError(f"{where}.{key} is not an object")
@@ -343,8 +343,8 @@ def _take_seconds(entry: Document, key: str, default: float, where: str) -> floa
 def expand_server(server: McpServer, environ: Mapping[str, str]) -> McpServer:
     """Return a server with its variables expanded, ready to be used.
 
-    Raises UsageError for a variable that is not set, for one that has the API key, and for a URL that others on the
-    network could read.
+    Raises UsageError for a variable that is not set or contains the API key, and for a URL without TLS on another
+    machine.
     """
     where = f"the MCP server {server.name}"
 
@@ -370,7 +370,7 @@ def expand_server(server: McpServer, environ: Mapping[str, str]) -> McpServer:
 def _expand_variable(match: re.Match[str], environ: Mapping[str, str], where: str) -> str:
     reference = _REFERENCE.fullmatch(match[1]) if match[0].endswith("}") else None
     if not reference:
-        hint = "${VAR} and ${VAR:-default} are, from environment variables"
+        hint = "use ${VAR} or ${VAR:-default}, with environment variables"
         raise UsageError(f"{where}: {match[0][:100]} cannot be expanded", hint)
     name, default = reference.groups()
     if name.upper() in ROWS["api_key"].variables or _KEY_VARIABLE.fullmatch(name):

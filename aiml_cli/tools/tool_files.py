@@ -17,11 +17,11 @@ from aiml_cli.tools.tool import names_key, refuse_key_references
 
 TIMEOUT_S, MAX_TIMEOUT_S = 30.0, 86400.0
 MAX_BYTES = 1024 * 1024
-# `{city}` is replaced by an argument; `{{city}}` is the text `{city}`.
+# `{city}` is replaced by an argument; `{{city}}` is the literal text `{city}`.
 PLACEHOLDER = re.compile(r"\{\{([A-Za-z_][\w.-]*)\}\}|\{([A-Za-z_][\w.-]*)\}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Programs with the option whose value is code.
+# Interpreters with the option whose value is code.
 _INTERPRETER = re.compile(
     r"((?:|ba|da|z|k|mk|a|c|tc|fi)sh|python[\d.]*) -[A-Za-z]*c|(perl|ruby) -[A-Za-z]*[eE]|(node) -[ep]|(php) -r"
 )
@@ -45,8 +45,8 @@ class ToolFile:
 def tool_path(name: str) -> Path:
     """Return the path of a tool file; raise UsageError if the name is not valid."""
     if not _NAME.fullmatch(name):
-        hint = "a name has letters, digits, - and _, at most 64 of them; a Python file ends with .py"
-        raise UsageError(f"{name!r} is not the name of a tool", hint)
+        hint = "a name consists of at most 64 letters, digits, - and _; a Python file ends with .py"
+        raise UsageError(f"{name!r} is not a valid tool name", hint)
     return _tools_folder() / f"{name}.toml"
 
 
@@ -61,7 +61,7 @@ def list_tool_files() -> list[str]:
 def load_tool_file(name: str) -> ToolFile:
     """Read a tool file; raise UsageError if it does not exist, with similar names, or if it is not valid."""
     path = tool_path(name)
-    # It names a command, so nobody else may change it.
+    # It names a command, so no other user may change it.
     if paths.require_trusted(path):
         raise UsageError(f"{path} is not used: its group can change it", f"chmod 600 {path}, and check its content")
     data = read_named_file(path, MAX_BYTES)
@@ -76,7 +76,7 @@ def load_tool_file(name: str) -> ToolFile:
 
 
 def parse_tool_file(name: str, path: Path, table: Mapping[str, Any]) -> ToolFile:
-    """Parse the content of a tool file; raise UsageError, with the path and the key, for anything that is wrong."""
+    """Parse the content of a tool file; raise UsageError with the path and the invalid key."""
     for key in table:
         if key not in _KEYS:
             raise UsageError(
@@ -95,8 +95,8 @@ def parse_tool_file(name: str, path: Path, table: Mapping[str, Any]) -> ToolFile
 def save_tool_file(name: str, table: toml_edit.Table, may_replace: Callable[[Path], bool]) -> Path:
     """Write a tool file and return its path; `may_replace` is called if there is one with this name.
 
-    Raises UsageError if it returns False, if the table is no valid tool, or if another program changed the file in the
-    meantime.
+    Raises UsageError if it returns False, if the table is not a valid tool, or if another program changed the file
+    meanwhile.
     """
     path = tool_path(name)
     table = {key: value for key, value in table.items() if value not in ("", {}, None)}
@@ -157,14 +157,14 @@ def _check_schema(schema: dict[str, Any], source: str) -> dict[str, Any]:
         json.dumps(schema, allow_nan=False)
         make_checker(schema)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"{source}: JSON cannot express it: {error}") from None
+        raise UsageError(f"{source}: it cannot be converted to JSON: {error}") from None
     except UsageError as error:
         raise UsageError(f"{source}: {error.message.removeprefix('--schema: ')}") from None
     return schema
 
 
 def _parse_run(value: object, parameters: Mapping[str, Any], source: str) -> tuple[str, ...]:
-    """Return the command; raise UsageError if it is no list of texts, or has a placeholder without a parameter."""
+    """Return the command; raise UsageError if it is not a list of strings, or has a placeholder without a parameter."""
     hint = 'write: run = ["weather", "{city}"]'
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         raise UsageError(f"{source}: missing" if value is None else f"{source}: not a list of strings", hint)
@@ -191,9 +191,9 @@ def _check_program(program: str, source: str) -> None:
 
 
 def _check_code(words: Sequence[str], source: str) -> None:
-    """Raise UsageError if an argument would become a part of the code of a shell: it could add commands to it.
+    """Raise UsageError if an argument would become a part of code, because it could add commands to it.
 
-    Code that is an argument as a whole is what the author wants.
+    An argument that is the complete code is allowed: the author wants that.
     """
     for index, word in enumerate(words):
         names = [match[2] for match in PLACEHOLDER.finditer(word) if match[2]]
@@ -205,7 +205,7 @@ def _check_code(words: Sequence[str], source: str) -> None:
 
 
 def _find_interpreter(words: Sequence[str]) -> str:
-    """Return the program that takes the word after these for code, "" if none does."""
+    """Return the interpreter that runs the word after these as code, or "" if there is none."""
     before = words[:-1]
     while before and (before[-1].startswith(("-", "+")) or (before[:-1] and before[-2] in _OPTIONS_WITH_VALUE)):
         before = before[:-1]
@@ -224,7 +224,7 @@ def _parse_env(value: object, source: str) -> dict[str, str]:
         raise UsageError(f"{source}: not a table", 'write: env = { UNITS = "metric", TOKEN = "${WEATHER_TOKEN}" }')
     for name, text in value.items():
         if not _VARIABLE.fullmatch(name):
-            raise UsageError(f"{source}: {name!r} is not the name of an environment variable")
+            raise UsageError(f"{source}: {name!r} is not a valid variable name")
         if not isinstance(text, str) or "\0" in text:
             raise UsageError(f"{source}: {name} is not a string")
         if names_key(name):
@@ -243,7 +243,7 @@ def _format_tool(path: Path, table: toml_edit.Table) -> bytes:
     except (tomlkit.exceptions.TOMLKitError, ValueError, TypeError, UsageError):
         is_same = False
     if not is_same:
-        raise UsageError(f"{path}: TOML cannot hold all of {', '.join(table)}")
+        raise UsageError(f"{path}: {', '.join(table)} cannot be written as TOML")
     return data
 
 

@@ -303,8 +303,8 @@ WRONG = [
     ('[{"role": "user", "content": 3}]', "item 0 has a content that is a number"),
     ('[{"role": "user", "content": ["hi"]}]', "item 0 has a content with a text in it"),
     ('[{"role": "user", "content": [null]}]', "item 0 has a content with null in it"),
-    ("[" * 100_000, "not JSON that can be read"),
-    ("[" + "9" * 5000 + "]", "not JSON that can be read"),
+    ("[" * 100_000, "not JSON: nested too deeply"),
+    ("[" + "9" * 5000 + "]", "not JSON: nested too deeply"),
     ("\udcff", "not JSON: it is not UTF-8 text"),
 ]
 

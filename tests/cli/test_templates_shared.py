@@ -90,7 +90,7 @@ BAD_FILES = [
     ("@fifo", "not a regular file"),
     ("@/dev/zero", "not a regular file"),
     ("@evil.toml", "base_url has no place in a template"),
-    ("@reads.toml", "system names a file, which has no place in a template"),
+    ("@reads.toml", "system names a file, which cannot be set in a template"),
     ("@path.toml", "template_path has no place in a template"),
     ("@x.prompt.yml", "is imported: aiml config templates --import"),
     ("@broken.toml", "broken.toml, line 1, column"),

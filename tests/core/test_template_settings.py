@@ -198,7 +198,7 @@ def test_a_template_names_no_file(settings: str, aiml: Aiml, server: Loopback) -
         Path(name).write_text("{}")
     done = aiml("chat", "-t", "t", "hi", AIMLAPI_API_KEY=KEY)
     assert (done.returncode, server.requests) == (2, [])
-    assert f"{settings.partition(' ')[0]} names a file, which has no place in a template" in done.stderr.decode()
+    assert f"{settings.partition(' ')[0]} names a file, which cannot be set in a template" in done.stderr.decode()
 
 
 def test_what_is_asked_and_how_it_is_shown_is_taken(aiml: Aiml, server: Loopback) -> None:

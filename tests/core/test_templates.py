@@ -230,7 +230,7 @@ def test_values_without_a_template_are_told(aiml: Aiml) -> None:
     ("text", "words"),
     [
         ('prompt = "a\nb"', "t.toml, line 1, column "),
-        ("prompt = 1", "prompt is not a text"),
+        ("prompt = 1", "prompt is not a string"),
         ('promt = "x"', "has no 'promt'\nhint: did you mean prompt?"),
         ('model = "x"', "did you mean model in the table [settings]?"),
         ('[settings]\nmodle = "x"', "unknown setting 'modle'\nhint: did you mean model?"),

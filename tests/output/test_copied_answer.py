@@ -127,7 +127,7 @@ def test_a_clipboard_that_fails_does_not_lose_the_answer(server: Loopback, aiml:
     server.answer_with(stream_text("chat", "Hello"))
     result = aiml("chat", "--copy", "-o", "f.md", "hi", **X11)
     assert (result.returncode, Path("f.md").read_text()) == (1, "Hello\n")
-    assert b"there is no clipboard that takes this text" in result.stderr
+    assert b"there is no clipboard that accepts this text" in result.stderr
     server.answer_with(stream_text("chat", "Hello"))
     result = aiml("chat", "--copy", "hi", **X11)
     assert (result.returncode, result.stdout) == (1, b"Hello\n")
@@ -189,7 +189,7 @@ def test_a_text_too_long_for_a_terminal_clipboard_is_an_error(server: Loopback, 
     wrote, code, screen = run_on_pty(server, "chat", "--copy", "hi")
     shown = " ".join(line.strip() for line in screen.display)
     assert (code, b"\x1b]52" in wrote) == (1, False)
-    assert "60,001 bytes are too long for the clipboard of a terminal" in shown
+    assert "60,001 bytes are too much for the clipboard of a terminal" in shown
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_an_error_names_a_key_of_another_host_or_a_placeholder(file: Path) -> No
         ("\t", "a control character"),
         ("\x1b", "a control character"),
         ("\x7f", "a control character"),
-        (" ", "a blank"),
+        (" ", "a space"),
         ("é", "a character that is not ASCII"),
         ("\u200b", "a character that is not ASCII"),
         ("\udcff", "a character that is not ASCII"),
@@ -258,7 +258,7 @@ def test_a_key_is_not_in_its_repr() -> None:
         ("echo 'open", "key_command cannot be read: No closing quotation"),
         (" ", "key_command does not name a program by its name or absolute path"),
         ("./here", "key_command does not name a program by its name or absolute path"),
-        ("echo two words", "key_command: the key contains a blank, which no key does"),
+        ("echo two words", "key_command: the key contains a space"),
     ],
 )
 def test_a_key_command_that_fails_is_an_error(command: str, sentence: str) -> None:

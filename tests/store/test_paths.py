@@ -64,7 +64,7 @@ def test_without_a_home_only_commands_that_must_write_fail() -> None:
         [sys.executable, "-c", HOMELESS], env={}, cwd="/", capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
-    assert done.stdout == "there is no home directory to write in | set HOME to a full path\n" * 2
+    assert done.stdout == "there is no home directory to write to | set HOME to an absolute path\n" * 2
 
 
 def test_requiring_a_path_without_a_home_is_an_error() -> None:

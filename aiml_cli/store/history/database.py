@@ -20,14 +20,14 @@ BUSY_TIMEOUT_S = 20.0
 PROBE_TIMEOUT_S = 0.5
 # Long work is done in short transactions, with pauses in which other processes can write.
 SLICE_S, PAUSE_S = 0.03, 0.02
-# Called with what is being done, how much of it is done and how much there is.
+# Called with the name of a task, how much of it is done, and the total.
 Report = Callable[[str, int, int], None]
 _DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _DAMAGED_SUFFIX = ".damaged-"
 
 
 def ignore_progress(_what: str, _done: int, _total: int) -> None:
-    """Show nothing of what is being done."""
+    """Ignore the progress of a task."""
 
 
 # Applied in order, each once; `user_version` counts the applied ones. Never change a migration, only add one.
@@ -144,7 +144,7 @@ MIGRATIONS = (
 
 
 class History:
-    """An open history; `damaged_copy` is where a damaged file was moved to, None if the file was sound."""
+    """An open history; `damaged_copy` is the new path of a damaged file that was moved aside, or None."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, damaged_copy: Path | None = None) -> None:
         self.connection, self.path, self.damaged_copy = connection, path, damaged_copy
@@ -204,7 +204,7 @@ def open_history() -> History:
 
 
 def recreate_history() -> History:
-    """Replace a damaged history, unless another process has already done so; raise as `open_history` does."""
+    """Replace a damaged history, unless another process has already done so; raise the errors of `open_history`."""
     path = paths.require_path(paths.history_file())
     with translate_errors(path):
         with locks.hold_lock(lock_path(path), locks.WHOLE_FILE):
@@ -220,7 +220,7 @@ def open_empty() -> History:
 
 
 def open_existing() -> History | None:
-    """Open the history if its file exists; raise as `open_history` does."""
+    """Open the history if its file exists; raise the errors of `open_history`."""
     path = paths.history_file()
     return open_history() if path and path.exists() else None
 
@@ -257,7 +257,7 @@ def translate_errors(path: Path) -> Iterator[None]:
 
 
 def _is_sound(path: Path) -> bool:
-    """True if the file is a database without damage: another process may have replaced the damaged one."""
+    """True if the file is an undamaged database: another process may have replaced the damaged one."""
     try:
         with closing(sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
@@ -278,7 +278,7 @@ def _move_aside(path: Path) -> Path:
 
 
 def lock_path(path: Path) -> Path:
-    """Return the path of the file in which `locks` locks what a process writes."""
+    """Return the path of the lock file for `locks`."""
     return path.with_name(f"{path.name}.lock")
 
 
@@ -288,9 +288,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     connection.text_factory = _decode_text
     try:
-        # A crash of the program loses nothing, a power cut only the last moments.
+        # A crash of the program loses nothing, and a power failure only the last moments.
         connection.executescript("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -256")
-        # What is deleted is overwritten: the pieces of an answer as well as whole conversations.
+        # Deleted data is overwritten: pieces of answers and conversations.
         connection.execute("PRAGMA secure_delete = ON")
         _migrate(connection, path)
     except BaseException:
@@ -331,10 +331,10 @@ def _read_version(connection: sqlite3.Connection) -> int:
 
 
 def decode_row(row: Iterable[Any]) -> list[Any]:
-    """Return the values of a row; bytes where a text should be become one."""
+    """Return the values of a row, with bytes decoded to strings."""
     return [_decode_text(value) if isinstance(value, bytes) else value for value in row]
 
 
 def _decode_text(data: bytes) -> str:
-    # A damaged byte costs only its character.
+    # A damaged byte only affects its character.
     return data.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Change saved conversations: undo exchanges, rename, copy and delete."""
+"""Change saved conversations: undo turns, rename, copy and delete."""
 
 import json
 import re
@@ -22,7 +22,7 @@ PAGES_PER_STEP = 50
 CHECKPOINT_MS = 200
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-# A copy has cost nothing, so its usage and cost are NULL.
+# A copy is free, so its usage and cost are NULL.
 _COST_COLUMNS = ("usage", "cost_usd", "cost_source")
 _COPIED_COLUMNS = [name for name in reader.StoredMessage._fields if name not in ("id", "conversation")]
 
@@ -36,7 +36,7 @@ def check_name(name: str) -> None:
 
 
 def mark_undone(history: History, conversation: int, after: int, last: int | None = None) -> None:
-    """Mark the messages after one id, up to and including another, as no longer sent; they can still be read."""
+    """Mark the messages after one id, up to and including another, as undone: they are no longer sent."""
     rows = history.connection.execute(
         "SELECT id, facts FROM messages WHERE conversation = ? AND id > ? AND id <= ?",
         (conversation, after, 1 << 62 if last is None else last),
@@ -62,7 +62,7 @@ def copy_conversation(
 ) -> tuple[StoredConversation, dict[int, int]]:
     """Copy a conversation, up to a message, and lock the copy for this process.
 
-    Return it, and its message ids by the original ones.
+    Return the copy, and a mapping from the original message ids to those of the copy.
     """
     if name:
         check_name(name)
@@ -97,7 +97,7 @@ def _copy_messages(db: sqlite3.Connection, conversation: int, copy: int, until: 
 
 
 def _update_summaries(db: sqlite3.Connection, copy: int, new_ids: dict[int, int]) -> None:
-    """Let the summaries of a copy replace the messages of the copy."""
+    """Change the summaries in a copy so that they replace the messages of the copy."""
     select = "SELECT id, facts FROM messages WHERE conversation = ? AND instr(facts, ?)"
     for message, column in db.execute(select, (copy, f'"{reader.SUMMARY}"')).fetchall():
         facts = reader.parse_column(column, {})
@@ -118,7 +118,7 @@ def _name_conflict(name: str) -> UsageError:
 
 
 class DeleteResult(NamedTuple):
-    """How many were deleted, which were not because they are being written, and whether no trace is on the disk."""
+    """How many conversations were deleted, which are in use and were not, and whether the disk has no traces left."""
 
     deleted: int
     in_use: list[str]
@@ -126,9 +126,9 @@ class DeleteResult(NamedTuple):
 
 
 def delete_conversations(history: History, ids: Sequence[int], report: Report = ignore_progress) -> DeleteResult:
-    """Delete the conversations that no process is writing, in slices; raise OutputFailed.
+    """Delete the conversations that no process is writing, in short transactions; raise OutputFailed.
 
-    A conversation that is deleted when the process is killed may have lost its first messages only.
+    If the process is killed, one conversation may have lost only its first messages.
     """
     in_use = []
     with translate_errors(history.path):
@@ -198,13 +198,13 @@ def _shrink(history: History, report: Report) -> bool:
         elif free:
             _free_pages(history, free, report)
     with suppress(sqlite3.OperationalError):
-        db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_MS}")  # meanwhile nobody can write
+        db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_MS}")  # during the checkpoint, nobody can write
         return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     return False
 
 
 def _free_pages(history: History, total: int, report: Report) -> None:
-    """Return unused pages to the disk; in a file of an earlier version they are left for new conversations."""
+    """Return unused pages to the disk; a file of an earlier version keeps them for new conversations."""
 
     def step(db: sqlite3.Connection) -> bool:
         db.execute(f"PRAGMA incremental_vacuum({PAGES_PER_STEP})").fetchall()

@@ -1,4 +1,4 @@
-"""Find conversations in the history: by id, number, session or words, with a snippet of the text that matches."""
+"""Find conversations in the history: by id, number, session or words, with a snippet of the matching text."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,9 +13,9 @@ from aiml_cli.store.history.word_index import Query, find_candidates, index_new_
 
 CHARS_BEFORE, CHARS_AFTER = 40, 80  # in a snippet
 LAST = "last"
-MAX_NUMBER = 999  # a larger number is a word
-MIN_BEGINNING = 3  # a shorter beginning of an id is first taken for a word
-MAX_SHOWN = 10  # of the conversations that an ambiguous word names
+MAX_NUMBER = 999  # a larger number is a word to search for
+MIN_BEGINNING = 3  # a shorter beginning of an id is first searched for as a word
+MAX_SHOWN = 10  # of the conversations that an ambiguous word matches
 FEW_CANDIDATES = 1000
 _NEWEST_FIRST = "ORDER BY c.changed DESC, c.id DESC"
 _SUMMARIES = """
@@ -25,7 +25,7 @@ _SUMMARIES = """
     LEFT JOIN messages last ON last.id =
         (SELECT id FROM messages WHERE conversation = c.id AND role = 'assistant' ORDER BY id DESC LIMIT 1)
 """
-# Few candidates are looked up; for many, the conversations are gone through until enough of them match.
+# A few candidates are looked up by id; for many, all conversations are read until enough of them match.
 _FEW = f"""
     SELECT c.id, m.id FROM json_each(?) AS wanted CROSS JOIN messages m ON m.id = wanted.value
     CROSS JOIN conversations c ON c.id = m.conversation {_NEWEST_FIRST}, m.id DESC
@@ -36,7 +36,7 @@ _MANY = f"""
 
 
 class SearchHit(NamedTuple):
-    """A conversation that matches, and a snippet of its latest message that does."""
+    """A conversation that matches, and a snippet of its latest matching message."""
 
     name: str
     title: str
@@ -48,7 +48,7 @@ class SearchHit(NamedTuple):
 
 
 class StoredConversation(NamedTuple):
-    """A row of the conversations; times are Unix seconds."""
+    """A row of the table of conversations; times are Unix seconds."""
 
     id: int
     name: str
@@ -60,7 +60,7 @@ class StoredConversation(NamedTuple):
 
 
 class ConversationSummary(NamedTuple):
-    """A conversation in one line, with the state, endpoint and model of its last answer if there is one."""
+    """A line in a list of conversations, with the state, endpoint and model of the last answer, if any."""
 
     name: str
     title: str
@@ -95,7 +95,7 @@ def search_summaries(
 
 
 def _find_matches(history: History, query: Query, report: Report) -> Iterator[tuple[int, int]]:
-    """Yield the ids of the conversations that match, and of their latest messages that do, the newest first."""
+    """Yield the ids of matching conversations and of their latest matching messages, the newest first."""
     if not query:
         return
     index_new_messages(history, report)
@@ -130,7 +130,7 @@ def _make_hit(history: History, query: Query, message: int) -> SearchHit:
 
 
 def _cut_snippet(text: str, query: Query) -> str:
-    """Return the line with the first word of the query, shortened around the word."""
+    """Return the line that contains the first word of the query, shortened around the word."""
     number, position = query.find(text) or (0, 0)
     line = text.split("\n", number + 1)[number]
     start, end = max(0, position - CHARS_BEFORE), position + CHARS_AFTER
@@ -140,9 +140,10 @@ def _cut_snippet(text: str, query: Query) -> str:
 def select_conversations(
     history: History, words: Sequence[str], report: Report = ignore_progress
 ) -> list[StoredConversation]:
-    """Return the conversations that words name: each word one, or else all words together the one that has them.
+    """Return the conversations that the words select: one for each word, or else the one that contains all words.
 
-    A word is an id, the beginning of one, `last`, or a number in the list. Raises UsageError for none and several.
+    A word selects by id, the beginning of an id, `last`, or the number in the list. Raises UsageError if there is no
+    conversation, or if the words are ambiguous.
     """
     named = [_find_named(history, word) for word in words]
     if all(len(conversations) == 1 for conversations in named):
@@ -156,7 +157,7 @@ def select_conversations(
     if len(found) == 1:
         return found
     if found:
-        raise UsageError(f"several conversations match {text!r}:\n{_format_candidates(found)}", "name one by its id")
+        raise UsageError(f"several conversations match {text!r}:\n{_format_candidates(found)}", "use the id of one")
     unknown = [word for word, conversations in zip(words, named, strict=True) if not conversations]
     raise _not_found(history, unknown[0] if len(unknown) < len(words) else text)
 
@@ -168,7 +169,7 @@ def _format_candidates(conversations: Sequence[StoredConversation]) -> str:
 
 def _not_found(history: History, words: str) -> UsageError:
     if words == LAST:
-        return UsageError("there is no conversation yet")
+        return UsageError("there are no conversations yet")
     return UsageError(f"no conversation matches {words!r}", _suggest_conversation(history, words))
 
 
@@ -183,7 +184,7 @@ def find_latest(history: History) -> StoredConversation | None:
 
 
 def find_conversation(history: History, words: str, report: Report = ignore_progress) -> StoredConversation:
-    """Return the conversation that a word names, as `select_conversations`, else the latest that contains the words.
+    """Return the conversation that a word selects, as in `select_conversations`, else the latest that contains it.
 
     Raises UsageError if there is none.
     """
@@ -203,7 +204,7 @@ def get_by_id(history: History, conversation: int) -> StoredConversation:
 
 
 def find_by_id(history: History, conversation: int) -> StoredConversation | None:
-    """Return the conversation with this id, None if it was deleted."""
+    """Return the conversation with this id, or None if it was deleted."""
     return _select_one(history, "id = ?", conversation)
 
 
@@ -221,11 +222,11 @@ def list_ids(history: History, before: float | None = None) -> list[int]:
 
 def _suggest_conversation(history: History, name: str) -> str:
     rows = history.connection.execute("SELECT name FROM conversations ORDER BY changed DESC LIMIT 1000")
-    return f"{suggest(name, [row[0] for row in rows])} aiml history list shows those there are".lstrip()
+    return f"{suggest(name, [row[0] for row in rows])} aiml history list lists them all".lstrip()
 
 
 def _find_named(history: History, word: str) -> list[StoredConversation]:
-    """Return the conversations that a word names without a search, several for an ambiguous beginning."""
+    """Return the conversations that a word selects without a search; several for an ambiguous beginning."""
     word = _make_storable(word)
     if conversation := _select_one(history, "name = ?", word):
         return [conversation]
@@ -239,7 +240,7 @@ def _find_named(history: History, word: str) -> list[StoredConversation]:
 
 
 def _find_by_beginning(history: History, word: str) -> list[StoredConversation]:
-    """Return the conversations whose ids begin with a word, a few more than are shown."""
+    """Return conversations whose ids begin with a word, one more than are shown."""
     word = _make_storable(word)
     if not word:
         return []
@@ -247,7 +248,7 @@ def _find_by_beginning(history: History, word: str) -> list[StoredConversation]:
 
 
 def _make_storable(text: str) -> str:
-    """Replace lone surrogates and NUL characters, which SQLite does not accept in a text."""
+    """Replace lone surrogates and NUL characters, which SQLite does not accept in strings."""
     return text.encode("utf-8", "replace").decode().replace("\0", " ")
 
 

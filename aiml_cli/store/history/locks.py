@@ -1,6 +1,7 @@
-"""Lock the conversations that this process writes, one byte of a lock file each.
+"""Lock the conversations that this process writes: one byte of a lock file for each.
 
-The locks belong to the process and end with it, however it ends. No process id is stored that could be reused.
+The locks belong to the process and end with it, even if it is killed. No process ids are stored, because ids are
+reused.
 """
 
 import fcntl
@@ -23,7 +24,7 @@ _thread_lock = RLock()
 
 
 def check_support(path: Path) -> None:
-    """Raise OSError at once if the file system cannot lock files, or if the file cannot be opened."""
+    """Raise OSError immediately if the file system cannot lock files, or if the file cannot be opened."""
     with _guard:
         byte = _PROBE + os.getpid()
         try:
@@ -34,7 +35,7 @@ def check_support(path: Path) -> None:
 
 
 def acquire(path: Path, byte: int, *, wait: bool = False) -> bool:
-    """Lock a byte and return whether that worked; raise OSError if the file cannot be opened.
+    """Lock a byte, and return whether it was free; raise OSError if the file cannot be opened.
 
     A byte that is acquired twice must be released twice.
     """
@@ -60,7 +61,7 @@ def release(path: Path, byte: int) -> None:
 
 
 def ensure_held(path: Path, byte: int) -> bool:
-    """Lock a byte so that one release unlocks it, however often it was acquired; return whether that worked."""
+    """Lock a byte so that one release unlocks it, however often it was acquired; return whether it was free."""
     with _guard:
         if not is_held(path, byte):
             return acquire(path, byte)
@@ -70,7 +71,7 @@ def ensure_held(path: Path, byte: int) -> bool:
 
 @contextmanager
 def hold_lock(path: Path, byte: int) -> Iterator[None]:
-    """Wait for a byte and lock it for the block; raise OSError as `acquire` does."""
+    """Wait until a byte is free and lock it for the block; raise OSError as `acquire` does."""
     with _thread_lock:
         acquire(path, byte, wait=True)
         try:

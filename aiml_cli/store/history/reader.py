@@ -1,4 +1,4 @@
-"""Read from the history: the messages of a conversation, and what requests cost."""
+"""Read from the history: the messages of a conversation, and the cost of requests."""
 
 import json
 import sqlite3
@@ -13,9 +13,9 @@ from aiml_cli.store.history.database import History, Report, decode_row, ignore_
 from aiml_cli.store.history.writer import PLAIN_ITEMS, STREAMING, read_pieces
 
 MAX_DEPTH, MAX_DIGITS = 100, 400
-# The fact that the request for a summary of older turns has, and the answer to it.
+# The fact that marks the request for a summary of older turns, and its answer.
 SUMMARY = "summary"
-PART = "part"  # in that fact: the answer is no summary yet, but a part of the next one
+PART = "part"  # in that fact: the answer is only a part of the next summary
 HOUR_S = 3600
 ANSWERS_PER_STEP = 200
 GATEWAY, ESTIMATE, UNKNOWN = "gateway", "estimate", ""
@@ -24,7 +24,7 @@ _SUMS = ("requests", "input_tokens", "output_tokens", "cost_usd")
 
 
 class StoredMessage(NamedTuple):
-    """A row of the messages, with its JSON columns parsed. `items` are what is sent to the API for it."""
+    """A row of the table of messages, with parsed JSON columns. `items` are sent to the API for the message."""
 
     id: int
     conversation: int
@@ -48,7 +48,7 @@ class StoredMessage(NamedTuple):
 
 
 def read_messages(history: History, conversation: int) -> list[StoredMessage]:
-    """Return the messages of a conversation in order; an answer that is still streaming has its text so far."""
+    """Return the messages of a conversation in order; an answer that is still streaming contains its text so far."""
     columns = ", ".join(StoredMessage._fields)
     rows = history.connection.execute(
         f"SELECT {columns} FROM messages WHERE conversation = ? ORDER BY id", (conversation,)
@@ -57,13 +57,13 @@ def read_messages(history: History, conversation: int) -> list[StoredMessage]:
 
 
 def parse_column(column: Any, default: Any) -> Any:
-    """Parse a JSON column; return the default for a damaged one and for a value of another type.
+    """Parse a JSON column; return the default if it is damaged or has another type.
 
-    What is nested too deep becomes null, and a number with too many digits a float.
+    Values that are nested too deeply become null, and numbers with too many digits become floats.
     """
     try:
         value = json.loads(column or "null", parse_int=_parse_int)
-        # Brackets may be in texts: they only tell which columns need not be looked through.
+        # A quick check: brackets may be in strings, but a column with few of them is not nested deeply.
         if isinstance(column, str) and column.count("[") + column.count("{") > MAX_DEPTH:
             value = _cut_depth(value, MAX_DEPTH)
     except (ValueError, TypeError, RecursionError):
@@ -86,14 +86,14 @@ def _cut_depth(value: Any, depth: int) -> Any:
 
 
 def get_summary_until(facts: Mapping[str, Any]) -> int | None:
-    """Return the id of the last message that a summary replaces; None if these are no facts of a summary."""
+    """Return the id of the last message that a summary replaces; None if the message is not a summary."""
     summary = facts.get(SUMMARY)
     until = summary.get("until") if isinstance(summary, dict) else None
     return until if isinstance(until, int) else None
 
 
 def format_age(then: float) -> str:
-    """Format the time since a Unix time in its largest unit: `2 days`, `5 min`; "" for a damaged one."""
+    """Format the time since a Unix time in its largest unit: `2 days`, `5 min`; "" for an invalid time."""
     if not isinstance(then, int | float) or not isfinite(then):
         return ""
     seconds = max(0, time.time() - then)
@@ -144,7 +144,10 @@ def add_spending(  # noqa: PLR0917 - the columns of a row
     cost_usd: float | None,
     cost_source: str | None = GATEWAY,
 ) -> Path | None:
-    """Add requests to the sums of this hour; return where a damaged history was moved to. Raise as `open_history`."""
+    """Add requests to the sums of this hour; raise the errors of `open_history`.
+
+    Return the new path of a damaged history that was moved aside, or None.
+    """
     source = UNKNOWN if cost_usd is None else cost_source or UNKNOWN
     key = (int(time.time() // HOUR_S), model, endpoint, source)
     sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
@@ -157,9 +160,9 @@ def add_spending(  # noqa: PLR0917 - the columns of a row
 
 
 def read_spending(history: History, since: float, report: Report = ignore_progress) -> Iterator[SpendingEntry]:
-    """Yield what was spent since a Unix time: on saved answers, without replayed ones, then on other requests.
+    """Yield the spending since a Unix time: for saved answers, except replayed ones, and then for other requests.
 
-    Answers of known cost are summed up by day of the local time zone.
+    Answers of known cost are summed up by day in the local time zone.
     """
     _count_new_answers(history, report)
     answers = history.connection.execute(
@@ -186,7 +189,7 @@ def _count_new_answers(history: History, report: Report) -> None:
 
 
 def _count_some(db: sqlite3.Connection) -> bool:
-    """Add the next answers, and return whether there may be more; one that is still streaming is added at its end."""
+    """Add the next answers, and return whether there may be more; a streaming answer is added when it has ended."""
     position = _read_position(db)
     (last,) = db.execute(
         "SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?)", (position, ANSWERS_PER_STEP)

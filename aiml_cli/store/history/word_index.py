@@ -1,7 +1,7 @@
-"""The index of words: which messages may contain a text, and whether they do.
+"""The full-text index: find the messages that may match a query, and check whether they do.
 
-The index only narrows down: the texts it names are read and matched, so nothing else is ever found. It is brought up
-to date by searches, in slices, so that other processes can write meanwhile.
+The index only returns candidates, whose text is then matched against the query. Searches update it, in short
+transactions, so that other processes can write in between.
 """
 
 import json
@@ -20,15 +20,15 @@ from aiml_cli.store.history.database import History, Report, decode_row
 BLOCK_BITS = 8  # a block has 256 message ids
 BATCH_MESSAGES, BATCH_CHARS = 256, 1 << 19
 ROWS_PER_STEP = 500
-MAX_WORD_LENGTH = 12  # of longer words only the beginning is in the index
-MIN_PREFIX_LENGTH = 3  # shorter words are found only as a whole
-MAX_TOKENS = 32  # of a query; the texts themselves are matched against all of it
+MAX_WORD_LENGTH = 12  # only the beginning of a longer word is in the index
+MIN_PREFIX_LENGTH = 3  # a shorter word is not the beginning of other words
+MAX_TOKENS = 32  # of a query that are looked up; candidates are matched against the complete query
 _OLD_INDEX_STEPS = (
     "DELETE FROM words_data WHERE id IN (SELECT id FROM words_data WHERE id > 10 LIMIT 50)",
     "DELETE FROM words_docsize WHERE id IN (SELECT id FROM words_docsize LIMIT 500)",
     "DELETE FROM words_idx WHERE (segid, term) IN (SELECT segid, term FROM words_idx LIMIT 500)",
 )
-# Scripts that put no space between words, or put endings on them: Thai to Khmer, Hangul, kana, Chinese characters.
+# Scripts without spaces between words, or with endings on words: Thai to Khmer, Hangul, kana, Chinese characters.
 _UNSPACED = (
     "\u0e00-\u0fff\u1000-\u11ff\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u4dbf\u4e00-\ua4cf\ua960-\ua97f"
     "\uac00-\ud7ff\uf900-\ufaff\U0001b000-\U0001b2ff\U00020000-\U0003ffff"
@@ -36,26 +36,26 @@ _UNSPACED = (
 _LETTER = rf"[^\W_{_UNSPACED}]"
 _OTHERS = rf"(?:[{_UNSPACED}]|[^\w\s]|_)+"
 _RUNS = re.compile(rf"({_LETTER}+)|{_OTHERS}")
-# The words of a text and what is between them. In ASCII, the short patterns are twice as fast.
+# The words of a text, and the characters between them. For ASCII, the short patterns are twice as fast.
 _TEXT_PATTERNS = re.compile(f"{_LETTER}+"), re.compile(_OTHERS)
 _ASCII_PATTERNS = re.compile("[a-z0-9]+"), re.compile(r"[^a-z0-9\s]+")
-# Accents, the choice between text and picture of a symbol, and invisible hyphens make no difference.
+# Accents, the text and emoji variants of a symbol, and soft hyphens are ignored.
 _IGNORED = re.compile("[\u0300-\u036f\ufe00-\ufe0f\u00ad]")
 _LAST_CHARACTER = "\U0010ffff"
 
 
 class Token(NamedTuple):
-    """A word of the index, or the beginning of words."""
+    """A word in the index, or the beginning of words."""
 
     text: str
     is_prefix: bool = False
 
 
 class Query:
-    """What is searched for: words that must all be in a text, in any order and in upper or lower case.
+    """A search query: a text matches if it contains all words, in any order and in upper or lower case.
 
-    The last word may be the beginning of one, unless it has fewer than three letters. In scripts without spaces, and
-    for symbols, any part of a text matches.
+    The last word may be the beginning of a word, if it has three letters or more. In scripts without spaces, and for
+    symbols, any part of a text matches.
     """
 
     def __init__(self, words: str) -> None:
@@ -68,7 +68,7 @@ class Query:
         return bool(self._patterns)
 
     def find(self, text: str) -> tuple[int, int] | None:
-        """Return line and position, in a folded text, of the first word of the query; None unless all words match."""
+        """Return line and position of the first word of the query in the folded text; None unless all words match."""
         folded = fold_text(text)
         matches = [pattern.search(folded) for pattern in self._patterns]
         if not all(matches) or not matches[0]:
@@ -78,14 +78,14 @@ class Query:
 
 
 def fold_text(text: str) -> str:
-    """Return a text in which equal words are equal characters: without case, accents, and forms of characters."""
+    """Return a text without differences of case, accents and character forms, so that equal words are equal."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", _IGNORED.sub("", unicodedata.normalize("NFKD", text)).casefold())
 
 
 def list_tokens(text: str) -> set[str]:
-    """Return what the index contains of a text: the beginnings of words; pairs of other characters, and the last."""
+    """Return the index entries of a text: the beginnings of words; pairs of other characters, and the last one."""
     text = fold_text(text)
     words, others = _ASCII_PATTERNS if text.isascii() else _TEXT_PATTERNS
     tokens = {word[:MAX_WORD_LENGTH] for word in set(words.findall(text))}
@@ -96,7 +96,7 @@ def list_tokens(text: str) -> set[str]:
 
 
 class _Run(NamedTuple):
-    """A part of a term: a word, or characters that are none. An open one may be the beginning of a word."""
+    """A part of a term: a word, or other characters. An open part may be the beginning of a word."""
 
     text: str
     is_word: bool
@@ -120,7 +120,7 @@ def _list_run_tokens(run: _Run) -> Iterator[Token]:
 
 
 def _compile_term(term: str, runs: Sequence[_Run]) -> re.Pattern[str]:
-    """Return a pattern for a term; what begins or ends with a letter begins or ends a word."""
+    """Return a pattern for a term; a letter at its beginning or end must be at the beginning or end of a word."""
     start = rf"(?<!{_LETTER})" if runs[0].is_word else ""
     end = "" if runs[-1].is_open else rf"(?!{_LETTER})"
     return re.compile(start + re.escape(term) + end)
@@ -161,7 +161,7 @@ def _select_token(token: Token, blocks: Sequence[int]) -> tuple[str, tuple[str, 
 
 
 class _Batch(NamedTuple):
-    """Messages whose words are added together. `position` is the last one that was looked at, None for stragglers."""
+    """Messages whose words are added together; `position` is the last id that was read, None for `not_indexed`."""
 
     texts: dict[int, str]
     position: int | None
@@ -169,7 +169,7 @@ class _Batch(NamedTuple):
 
 
 def index_new_messages(history: History, report: Report) -> None:
-    """Add the messages that were written since the last search, and remove what is left of deleted ones."""
+    """Add the messages that were written since the last search, and remove the words of deleted messages."""
     clean_index(history, report)
     done, total = 0, _count_new(history)
     while batch := _read_batch(history):
@@ -190,7 +190,7 @@ def _count_stale(history: History) -> int:
 
 
 def _clean_block(db: sqlite3.Connection) -> bool:
-    """Delete some words of a stale block; when none is left, its remaining messages are to be indexed again."""
+    """Delete some words of a stale block; when none are left, mark its remaining messages to be indexed again."""
     row = db.execute("SELECT block FROM stale_blocks LIMIT 1").fetchone()
     if not row:
         return False
@@ -200,7 +200,7 @@ def _clean_block(db: sqlite3.Connection) -> bool:
     )
     db.execute(
         "UPDATE positions SET value = value + 1 WHERE name = 'cleanings'"
-    )  # words that are on their way are void
+    )  # a batch of words that is being added is then discarded
     if deletion.rowcount < ROWS_PER_STEP:
         db.execute(
             "INSERT OR IGNORE INTO not_indexed SELECT id FROM messages WHERE id BETWEEN ? AND ?"
@@ -216,7 +216,7 @@ def _drop_old_index(history: History, report: Report) -> None:
 
     def step(db: sqlite3.Connection) -> bool:
         if not _has_old_index(db):
-            return False  # another process was quicker
+            return False  # another process has deleted it
         if statements:
             if db.execute(statements[0]).rowcount == 0:
                 del statements[0]
@@ -242,7 +242,7 @@ def _count_new(history: History) -> int:
 
 
 def _read_batch(history: History) -> _Batch | None:
-    """Return the next messages to index, None if there are none; answers that are still streaming wait."""
+    """Return the next messages to index, or None; answers that are still streaming are indexed later."""
     state = _read_state(history.connection)
     new = "SELECT id, state, text FROM messages WHERE id > ? ORDER BY id LIMIT ?"
     rows = list(_read_rows(history.connection, new, state[0], BATCH_MESSAGES))
@@ -258,9 +258,9 @@ def _read_batch(history: History) -> _Batch | None:
 
 
 def _read_rows(db: sqlite3.Connection, query: str, *values: Any) -> Iterator[tuple[int, str, str]]:
-    """Yield rows until their texts have a certain size."""
+    """Yield rows until their texts have BATCH_CHARS characters."""
     size = 0
-    with closing(db.execute(query, values)) as rows:  # an open one would keep the journal from being reset
+    with closing(db.execute(query, values)) as rows:  # an open cursor would prevent a reset of the journal
         for message, status, text in map(decode_row, rows):
             yield message, status, str(text)
             size += len(str(text))
@@ -274,7 +274,7 @@ def _read_state(db: sqlite3.Connection) -> tuple[int, ...]:
 
 
 def _add_words(history: History, batch: _Batch, report: Callable[[], None]) -> None:
-    """Add the words of a batch, unless another process does so or deletes some of its messages meanwhile."""
+    """Add the words of a batch, unless another process adds them or deletes some of the messages in the meantime."""
     rows = iter(_group_words(batch.texts))
     wanted = json.dumps(list(batch.texts))
 
@@ -302,7 +302,7 @@ def _add_words(history: History, batch: _Batch, report: Callable[[], None]) -> N
 
 
 def _group_words(texts: dict[int, str]) -> list[tuple[int, str, bytes]]:
-    """Return the rows of the index for some messages, in the order in which they are stored."""
+    """Return the rows of the index for some messages, in storage order."""
     blocks: defaultdict[int, defaultdict[str, bytearray]] = defaultdict(lambda: defaultdict(bytearray))
     for message, text in texts.items():
         block, offset = blocks[message >> BLOCK_BITS], message & ((1 << BLOCK_BITS) - 1)
@@ -312,7 +312,7 @@ def _group_words(texts: dict[int, str]) -> list[tuple[int, str, bytes]]:
 
 
 def chunk_ids(ids: Iterable[int], size: int) -> Iterator[list[int]]:
-    """Yield the ids in lists of a size."""
+    """Yield the ids in lists of at most `size`."""
     remaining = iter(ids)
     while chunk := list(islice(remaining, size)):
         yield chunk

@@ -1,4 +1,4 @@
-"""Write an exchange to the history: the request's messages, the answer while it streams, and how it ended."""
+"""Write a request and its answer to the history: the messages, the answer while it streams, and how it ended."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from aiml_cli.store.history import locks
 from aiml_cli.store.history.database import History
 
 STREAMING, COMPLETE, INCOMPLETE, INTERRUPTED, FAILED = "streaming", "complete", "incomplete", "interrupted", "failed"
-PLAIN_ITEMS = "null"  # the `items` of a message that consists of its text only
-NAME_LETTERS = "23456789bcdfghjkmnpqrstvwxyz"  # no vowels, so no name is a word; no two look alike
+PLAIN_ITEMS = "null"  # the `items` of a message that is only its text
+NAME_LETTERS = "23456789bcdfghjkmnpqrstvwxyz"  # no vowels, so that no name is a word; no letters that look alike
 NAME_LENGTH = 6
 
 
 class NewMessage(NamedTuple):
-    """A message of a request. `items` are what is sent to the API for it, `facts` are JSON."""
+    """A message of a request. `items` are sent to the API for it; `facts` are JSON."""
 
     role: str
     text: str
@@ -27,10 +27,10 @@ class NewMessage(NamedTuple):
 
 
 class NewExchange(NamedTuple):
-    """A request to be saved. `conversation` None starts a new one; `options` and `facts` are JSON.
+    """A request to be saved. Without `conversation`, it starts a new one; `options` and `facts` are JSON.
 
-    `facts` are those of each message and of the answer. With `copied_until` the request belongs to a copy of the
-    conversation, up to the message with this id.
+    `facts` apply to each message and to the answer. With `copied_until`, the request belongs to a copy of the
+    conversation up to the message with this id.
     """
 
     conversation: int | None
@@ -49,7 +49,7 @@ class NewExchange(NamedTuple):
 
 
 class AnswerDelta(NamedTuple):
-    """A piece of a choice: of its text, thought or refusal."""
+    """A piece of a choice's text, thought or refusal."""
 
     kind: str
     choice: int
@@ -80,7 +80,7 @@ class AnswerId(NamedTuple):
 
 
 def begin_exchange(history: History, exchange: NewExchange) -> AnswerId:
-    """Save the messages of a request and an empty answer; a new conversation is locked for this process."""
+    """Save the messages of a request and an empty answer, and lock a new conversation for this process."""
     now = time.time()
     with history.transaction() as db:
         conversation = _save_conversation(history, db, exchange, now)
@@ -99,7 +99,7 @@ def append_deltas(history: History, answer: AnswerId, deltas: Iterable[AnswerDel
 
 
 def read_pieces(db: sqlite3.Connection, message: int) -> tuple[str, str, list[list[Any]]]:
-    """Return the text and the thought of a streaming answer, and [choice, text] of its other choices' pieces."""
+    """Return the text and the thought of a streaming answer, and [choice, text] for each piece of other choices."""
     rows = db.execute("SELECT kind, choice, text FROM pieces WHERE message = ? ORDER BY id", (message,)).fetchall()
     text, thought = (
         "".join(piece for kind, choice, piece in rows if kind == wanted and not choice)
@@ -139,7 +139,7 @@ def mark_current(history: History, conversation: int) -> None:
 
 
 def finish_stored_response(history: History, exchange: NewExchange, end: AnswerEnd) -> None:
-    """Save the end of a background response; an answer that is already complete does not change."""
+    """Save the result of a background response; an answer that is already complete is not changed."""
     row = history.connection.execute(
         "SELECT conversation, id, state FROM messages WHERE response_id = ? ORDER BY id DESC LIMIT 1",
         (exchange.response_id,),
@@ -153,7 +153,7 @@ def finish_stored_response(history: History, exchange: NewExchange, end: AnswerE
 
 
 def recover_interrupted(history: History) -> None:
-    """Mark the answers of killed processes as interrupted, and build their text from the saved pieces."""
+    """Mark the answers of killed processes as interrupted, and restore their text from the saved pieces."""
     rows = history.connection.execute("SELECT id, conversation FROM messages WHERE state = ?", (STREAMING,)).fetchall()
     for message, conversation in rows:
         if locks.is_held(history.lock_file, conversation) or not locks.acquire(history.lock_file, conversation):
@@ -171,7 +171,7 @@ def acquire_conversation(history: History, conversation: int) -> None:
         name = history.connection.execute("SELECT name FROM conversations WHERE id = ?", (conversation,)).fetchone()[0]
         raise UsageError(
             f"another process is writing the conversation {name}",
-            "wait for it to end, or continue another one: aiml history list",
+            "wait until it has finished, or continue another one: aiml history list",
         )
 
 
@@ -208,7 +208,7 @@ def _save_conversation(history: History, db: sqlite3.Connection, exchange: NewEx
 def _add_message(
     db: sqlite3.Connection, conversation: int, now: float, exchange: NewExchange, message: NewMessage | None
 ) -> int:
-    """Insert a message of the request, or (None) the answer that is still empty; return its id."""
+    """Insert a message of the request, or an empty answer if `message` is None; return its id."""
     values = {
         "conversation": conversation,
         "role": message.role if message else "assistant",

@@ -97,7 +97,7 @@ def test_a_home_that_is_no_full_path_is_none(
     monkeypatch.setattr(Path, "home", lambda: clean / "elsewhere")  # of an empty one Python makes the root
     monkeypatch.setenv("HOME", value)
     assert (main([*INSTALL, shell]), [path.name for path in clean.rglob("*aiml*")]) == (2, [])
-    assert "there is no home directory to write in" in capfd.readouterr().err
+    assert "there is no home directory to write to" in capfd.readouterr().err
 
 
 def test_what_is_somebody_elses_is_kept_until_yes(home: Path, capfd: pytest.CaptureFixture[str]) -> None:

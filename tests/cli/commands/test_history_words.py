@@ -128,7 +128,7 @@ def test_an_ambiguous_word_is_told_with_those_it_may_mean(
     written = capfd.readouterr()
     assert written.out == ""
     assert all(f"  {name}  about " in written.err for name in names)
-    assert "hint: name one by its id" in written.err
+    assert "hint: use the id of one" in written.err
     assert len(run_json(capfd, "list", "--json")) == 3
 
 

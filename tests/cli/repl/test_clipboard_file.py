@@ -164,10 +164,10 @@ def test_on_a_mac(repl: ReplDriver, clipboard: Clipboard, scripts: dict[str, str
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        (None, "no program here can read the clipboard"),
+        (None, "no installed program can read the clipboard"),
         ("#!/bin/sh\necho Error: no display >&2; exit 1\n", "xclip ended with 1: Error: no display"),
-        ("#!/bin/sh\nexit 0\n", "the clipboard has neither an image nor text"),
-        ("#!/bin/sh\necho application/x-thing\n", "the clipboard has neither an image nor text"),
+        ("#!/bin/sh\nexit 0\n", "the clipboard contains neither an image nor text"),
+        ("#!/bin/sh\necho application/x-thing\n", "the clipboard contains neither an image nor text"),
         ("#!/bin/sh\necho STRING; printf 'PK\\003\\004\\000\\000'\n", "neither an image nor text"),
         ("#!/bin/sh\ncase $6$5 in *TARGETS*) echo STRING;; *) printf '  \\n';; esac\n", "the clipboard is empty"),
         ("#!/bin/sh\nwhile :; do echo STRING STRING STRING STRING STRING STRING STRING; done\n", "more than 16 MiB"),
