@@ -414,7 +414,7 @@ def test_the_partial_file_of_a_run_has_one_name_and_is_never_overwritten(tmp_pat
     file = OutputFile("out.jsonl", is_resumable=True)
     file.write(b"{}\n")
     assert file.close(complete=False) == "out.jsonl.part"
-    with pytest.raises(UsageError, match=r"out\.jsonl\.part is there already") as failed:
+    with pytest.raises(UsageError, match=r"out\.jsonl\.part already exists") as failed:
         OutputFile("out.jsonl", is_resumable=True)
     assert "--resume-from out.jsonl.part" in failed.value.hint
     assert (tmp_path / "out.jsonl.part").read_bytes() == b"{}\n"

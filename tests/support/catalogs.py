@@ -1,4 +1,4 @@
-"""A stored catalog with prices, and what an answer costs by it."""
+"""A stored catalog with prices, and the cost of an answer by it."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Fake clipboard programs: the only ones on PATH, for in-process tests and for processes alike."""
+"""Fake clipboard programs, the only programs on PATH, for tests in process and for processes."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ FAILS = "#!/bin/sh\nexit 3\n"
 
 
 class Clipboard:
-    """A folder that is the only one on PATH, and what its programs got."""
+    """The only folder on PATH, and the input of its programs."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -27,6 +27,6 @@ class Clipboard:
         return program
 
     def read(self, name: str) -> bytes | None:
-        """Return what a program got on its standard input, None if it did not run."""
+        """Return the standard input of a program, None if it did not run."""
         path = self.folder / f"{name}.got"
         return path.read_bytes() if path.exists() else None

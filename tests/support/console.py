@@ -48,7 +48,7 @@ class Console:
         os.set_blocking(self.child.child_fd, False)
 
     def press(self, keys: str) -> None:
-        """Type keys; read meanwhile, as a program that waits until its output is read reads no keys."""
+        """Type keys; read the output meanwhile, because a program whose output is not read may not read its keys."""
         self._add_keys(keys)
         end = time.monotonic() + TIMEOUT_S
         while not self._send_keys() and self.read_output():
@@ -58,7 +58,7 @@ class Console:
         self._unsent += keys.encode()
 
     def _send_keys(self) -> bool:
-        """Send as much as the terminal takes; return True if nothing is left."""
+        """Send as much as the terminal accepts; return True if nothing is left."""
         with suppress(BlockingIOError):
             while self._unsent:
                 self._unsent = self._unsent[os.write(self.child.child_fd, self._unsent) :]
@@ -69,7 +69,7 @@ class Console:
         self.press(text + "\r")
 
     def read_output(self) -> bool:
-        """Read what the program has written, and send what is typed; return False at its end."""
+        """Read the output of the program, and send the typed keys; return False at its end."""
         try:
             data = self.child.read_nonblocking(65536, timeout=0.05)
         except pexpect.TIMEOUT:
@@ -106,12 +106,12 @@ class Console:
     def press_until(self, keys: str, expected: str | Callable[[], object]) -> None:
         """Type keys again and again until a text is on the screen, or a condition is true.
 
-        For keys before or after Ctrl-C: with the signal, a terminal also drops all that is typed and not yet read.
+        For keys before or after Ctrl-C: with the signal, a terminal also drops all keys that are not read yet.
         """
         is_met = expected if callable(expected) else lambda: expected in self.read_text()
         for _ in range(20):
             self.press(keys)
-            for _ in range(20):  # reads wait for output, a second in all
+            for _ in range(20):  # reads wait for output, a second in total
                 self.read_output()
                 if is_met():
                     return
@@ -159,7 +159,7 @@ class Console:
                 self.child.terminated = self.child.ptyproc.terminated = True
                 return os.waitstatus_to_exitcode(status)
         os.kill(self.child.pid, signal.SIGKILL)
-        raise AssertionError("it goes on without a terminal")
+        raise AssertionError("it continues without a terminal")
 
     def _read_exit_code(self) -> int:
         self.child.wait() if self.child.isalive() else None

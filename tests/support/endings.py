@@ -1,4 +1,4 @@
-"""The result of a command line, and what is true of every result."""
+"""The result of a command line, and checks that every result must pass."""
 
 import subprocess
 import sys

@@ -48,7 +48,7 @@ def _serve_tests(connection: socket.socket, listener: socket.socket) -> None:
 
 
 def _serve_launcher(connection: socket.socket, listener: socket.socket) -> None:
-    """Fork a process that runs the program and tells the launcher its id and, at the end, its exit code."""
+    """Fork a process that runs the program and sends its process id and then its exit code to the launcher."""
     launcher, _ = listener.accept()
     with launcher:
         if os.fork():
@@ -108,7 +108,7 @@ def _fork_orphan(request: list[Any], fds: list[int], sockets: list[socket.socket
 def _run_child(
     arguments: list[str], environ: dict[str, str], folder: str, umask: int, is_leader: bool, fds: list[int]
 ) -> NoReturn:
-    """Become the process that was asked for; the leader of a session takes a terminal that it reads as its own."""
+    """Become the requested process; the leader of a session takes a terminal that it reads as its own."""
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)

@@ -1,4 +1,4 @@
-"""What a shell finds under the name of the program: it has the fork server run it, and ends as the program does.
+"""The program that a shell starts as `aiml`: the fork server runs it, and this process ends with its exit code.
 
 Ctrl-C and the usual signals are passed on; the program is in another process group, so it cannot be stopped.
 """

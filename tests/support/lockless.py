@@ -47,6 +47,6 @@ def make_environment(folder: Path, error: int) -> dict[str, str]:
 
 
 def count_attempts(folder: Path) -> int:
-    """Return how often a lock was tried."""
+    """Return how often the program tried to lock a file."""
     log = folder / "locks"
     return log.stat().st_size if log.exists() else 0

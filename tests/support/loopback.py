@@ -77,7 +77,7 @@ class Request:
 class Loopback:
     """A server that answers each connection with the next script; the last script serves all that follow.
 
-    A script is a sequence of steps: bytes are sent at once, a Drip at its pace, a Flood without end; an iterable is
+    A script is a sequence of steps: bytes are sent immediately, a Drip slowly, a Flood without end; an iterable is
     sent piece by piece; an Event is waited for; RESET resets the connection, HALF_CLOSE ends our side of it, SILENCE
     waits until the client leaves. With `skips_request` the server answers before it reads anything.
     `scripts_by_model` is for requests that name different models and arrive in any order.

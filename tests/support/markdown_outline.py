@@ -1,4 +1,4 @@
-"""The structure of Markdown as a list of entries: as our parser sees it, as markdown-it does, and as cmark-gfm does.
+"""The structure of Markdown as a list of entries, by our parser, by markdown-it and by cmark-gfm.
 
 An entry has a kind, the marks of the containers around it, and its text: for inline Markdown a list of texts, each with
 the names of its styles.
@@ -26,7 +26,7 @@ LEAVES = {"fence": "code", "code": "code", "html": "html"}
 
 
 def read_outline(text: str, pieces: Sequence[str] = ()) -> list[Entry]:
-    """Return the outline that our parser sees; all definitions apply to the whole text."""
+    """Return the outline that our parser sees; all definitions apply to the complete text."""
     parser = BlockParser()
     blocks = [block for piece in pieces or [text] for block in parser.feed(piece)] + parser.finish()
     parsed = [parse_definition(block.text) for block in blocks if block.kind == "definition"]
@@ -201,7 +201,7 @@ def _normalize(text: str) -> str:
 
 
 def list_texts(entries: Iterable[Entry]) -> list[str]:
-    """Return the words of an outline in their order."""
+    """Return the texts of an outline in their order."""
     texts: list[str] = []
     for entry in entries:
         for text in entry[2:]:

@@ -23,7 +23,7 @@ def send(message: dict[str, Any]) -> None:
 
 
 def write(line: str) -> None:
-    """Write a line, whatever it is."""
+    """Write a line, valid or not."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -63,7 +63,7 @@ class Calls:
         answer_text(request, str(os.getpid()))
 
     def hang(self, _request: dict[str, Any]) -> None:
-        """Answer nothing, but go on with other requests."""
+        """Do not answer this request, but continue with others."""
 
     def freeze(self, _request: dict[str, Any]) -> None:
         time.sleep(600)

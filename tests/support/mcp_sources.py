@@ -45,7 +45,7 @@ def raw_server(mode: str = "normal", **more: Any) -> McpServer:
 def open_server(
     server: McpServer | str = "normal", *, verbose: bool = False, only: frozenset[str] | None = None
 ) -> Iterator[OpenServer]:
-    """Yield a server that is ready; a text is a mode of our own one."""
+    """Yield a server that is ready; a string is a mode of our own server."""
     Path("xdg_config_home/aiml").mkdir(exist_ok=True)
     notices: list[str] = []
     config = raw_server(server) if isinstance(server, str) else server

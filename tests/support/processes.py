@@ -1,10 +1,10 @@
-"""What became of a process."""
+"""The state of a process."""
 
 from pathlib import Path
 
 
 def is_running(pid: int) -> bool:
-    """True if a process exists and has not ended: one that has may stay as a zombie that nobody collects."""
+    """True if a process is running; an ended one may still exist as a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""Run the program on a pty to its end."""
+"""Run the program on a pty until it ends."""
 
 import os
 from typing import Any

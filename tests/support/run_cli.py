@@ -22,7 +22,7 @@ def build_command(*arguments: str) -> list[str]:
 
 @contextmanager
 def replace_stdin(content: bytes | None) -> Iterator[None]:
-    """Let file descriptor 0 be a pipe with a content, or /dev/null without one, in the block."""
+    """Make file descriptor 0 a pipe with this content in the block, or /dev/null if it is None."""
     before = os.dup(0)
     reader, writer = (os.open(os.devnull, os.O_RDONLY), -1) if content is None else os.pipe()
     os.dup2(reader, 0)
@@ -44,7 +44,7 @@ def _write_and_close(writer: int, content: bytes) -> None:
 
 
 def bind_to_permissions() -> list[str]:
-    """Return what to put before a command line so that file modes bind root too; [] if they cannot, or do anyway."""
+    """Return a command prefix that makes file modes apply to root; [] if there is none or it is not needed."""
     tool = shutil.which("setpriv") if os.geteuid() == 0 else None
     caps = "-dac_override,-dac_read_search"
     return [tool, f"--bounding-set={caps}", f"--inh-caps={caps}"] if tool else []

@@ -1,4 +1,4 @@
-"""Write conversations into the history without asking a server."""
+"""Write conversations into the history without a server."""
 
 from contextlib import closing
 from typing import Any

@@ -1,4 +1,4 @@
-"""Answers that call tools, on both endpoints, streamed and whole; tool files for them."""
+"""Answers that call tools, on both endpoints, streamed or not; tool files for them."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from support.loopback import Loopback, delta, event, json_response, response_obj
 
 
 class Call(NamedTuple):
-    """A call of a tool; arguments that are no text are written as JSON."""
+    """A tool call; arguments that are not a string are written as JSON."""
 
     name: str
     arguments: Any = ""
@@ -72,7 +72,7 @@ def _to_item(call: Call) -> dict[str, Any]:
 
 
 def write_tool(name: str, *run: str, params: str = "", **more: Any) -> Path:
-    """Write a tool file beside the config of the test."""
+    """Write a tool file into the config folder of the test."""
     folder = Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "tools"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     values = {"description": f"About {name}.", "run": list(run), **({"params": params} if params else {}), **more}
