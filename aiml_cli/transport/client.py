@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 5
 # How long to wait for the end of a body whose answer is complete, and for how many chunks.
 END_SECONDS, MAX_END_CHUNKS = 0.1, 16
-# httpx would also ask for br and zstd if they are installed, and their output cannot be bounded.
+# httpx would also accept br and zstd if they are installed, and their output cannot be bounded.
 HEADERS = {"Accept-Encoding": "gzip, deflate"}
 SLICE_BYTES = 1024 * 1024
 PROXY_HINT = "check HTTPS_PROXY, ALL_PROXY and NO_PROXY"

@@ -15,7 +15,7 @@ FIRST_LOOK_S, MAX_LOOK_S = 0.1, 5.0
 
 
 class Watchdog:
-    """Calls functions at their deadlines, in one thread for all connections: starting one for each is expensive.
+    """Calls functions at their deadlines, in one thread for all connections: a thread for each is expensive.
 
     The thread runs while there are deadlines, and ends with the first block of `run` that leaves none. It wakes up
     periodically, less often while no deadline is new: waking it for each would take a tenth of the time of a row.

@@ -17,7 +17,7 @@ STYLE = re.compile(rf"{_SGR.pattern}|{_LINK.pattern}")
 _COLORS = range(30, 38)
 _LINK_SCHEME = re.compile(r"(?i:https?|ftp)://|(?i:mailto):")
 MAX_LINK_LENGTH = 2000  # terminals ignore links of more than 2,083 bytes
-# Terminals that show links, by what they set.
+# Terminals that show links, by the environment variables that they set.
 LINKING_TERMINALS = (
     "KITTY_WINDOW_ID", "WEZTERM_PANE", "ITERM_SESSION_ID", "WT_SESSION", "ALACRITTY_WINDOW_ID",
     "GHOSTTY_RESOURCES_DIR", "KONSOLE_VERSION",
@@ -61,7 +61,7 @@ _IDEOGRAPHIC_WORD = (
 )
 _ODD_BLANKS = re.compile(r"[\n\t]|  |^ | $")
 _CODE_PIECE = re.compile(r"( *+[^ ]++(?: *+\Z| *(?= [^ ]))| ++)( ?)")
-_CODE_MASK = "\x00"  # stands for each character of code while text is split: it is no blank and no ideograph
+_CODE_MASK = "\x00"  # replaces each character of code while text is split: it is neither a blank nor an ideograph
 Measure = Callable[[str], int]
 
 
@@ -79,17 +79,17 @@ class LineUnit(NamedTuple):
 
 
 def measure_width(line: str) -> int:
-    """Return how many columns a line takes, without its styles."""
+    """Return the width of a line in columns, without its styles."""
     return text_width(STYLE.sub("", line) if "\x1b" in line else line)
 
 
 def measure_max_width(line: str) -> int:
-    """Return how many columns a line takes at most on any terminal, without its styles."""
+    """Return the largest width of a line on any terminal in columns, without its styles."""
     return max_text_width(STYLE.sub("", line) if "\x1b" in line else line)
 
 
 def apply_style(text: str, style: str) -> str:
-    """Return the text with its style, which ends after it."""
+    """Return the text in a style that ends after it."""
     return f"\x1b[{style}m{text}{OFF}" if style and text else text
 
 
@@ -112,7 +112,7 @@ def wrap_lines(spans: Sequence[Span], width: int, measure: Measure = max_text_wi
 
 
 def split_plain(spans: Sequence[Span]) -> list[str]:
-    """Return the words of a text that is ASCII in a single style, without code and addresses, else []."""
+    """Return the words of an ASCII text in a single style, or [] if it contains code or addresses."""
     if len(spans) != 1:
         return []
     text, style, _ = spans[0]
@@ -135,7 +135,7 @@ def _fill_words(words: Iterable[str], width: int) -> Iterator[str]:
 
 
 def split_units(spans: Iterable[Span], measure: Measure = max_text_width) -> Iterator[LineUnit]:
-    """Yield what stays on one line: words with their punctuation, code, addresses."""
+    """Yield the parts that stay on one line: words with their punctuation, code, addresses."""
     used = [_expand_tabs(span) if _is_code(span) else span for span in spans if span.text]
     text = "".join(_mask_code(span) if _is_code(span) else span.text for span in used)
     has_address, has_code = _ADDRESS.search(text) is not None, _CODE_MASK in text
@@ -158,7 +158,7 @@ def split_units(spans: Iterable[Span], measure: Measure = max_text_width) -> Ite
 
 
 def split_code(unit: LineUnit, measure: Measure = max_text_width) -> Iterator[LineUnit]:
-    """Yield the pieces of a unit with code, which is broken at its blanks; a break takes the place of one blank."""
+    """Yield the pieces of a unit with code, which is broken at its blanks; a line break replaces one blank."""
     text = "".join(span.text for span in unit.spans)
     cutter, has_gap = _SpanCutter(unit.spans), unit.has_gap
     for match in _CODE_PIECE.finditer(text):
@@ -177,7 +177,7 @@ def _is_code(span: Span) -> bool:
 
 
 def _expand_tabs(span: Span) -> Span:
-    """Replace tabs, which a terminal would show with a width of its own."""
+    """Replace tabs, whose width depends on the terminal."""
     return span._replace(text=span.text.replace("\t", "    "))
 
 
@@ -186,14 +186,14 @@ def _mask_code(span: Span) -> str:
 
 
 def _choose_tokens(text: str, *, has_address: bool) -> re.Pattern[str]:
-    """Return the pattern of what stays on one line in this text; each part of it takes time."""
+    """Return the pattern of the parts that stay on one line; unneeded alternatives are left out for speed."""
     if text.isascii() or not _HAS_IDEOGRAPHS.search(text):
         return _TOKEN
     return re.compile(_BLANK + (_IDEOGRAPHIC_ADDRESS if has_address else "") + _IDEOGRAPHIC_WORD)
 
 
 class _SpanCutter:
-    """Spans from which the text is taken from start to end."""
+    """Cuts spans into parts, from start to end."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
         self._spans = iter(spans)
@@ -201,7 +201,7 @@ class _SpanCutter:
         self._start = 0
 
     def skip(self, length: int) -> None:
-        """Leave characters out."""
+        """Skip characters."""
         self._start += length
 
     def take(self, length: int) -> list[Span]:
@@ -265,7 +265,7 @@ class _LineFiller:
         self._used += unit.width
 
     def _add_gap(self, unit: LineUnit) -> None:
-        """Add the blank before a unit; it has the style and the link that it is between."""
+        """Add the blank before a unit; it has the style and the link that both sides share."""
         last, first = self._line[-1], unit.spans[0]
         style = last.style if last.style == first.style else ""
         self._line.append(Span(" ", style, last.link if last.link == first.link else ""))
@@ -327,7 +327,7 @@ def join_spans(line: Sequence[Span]) -> str:
 
 
 def encode_link(address: str) -> str:
-    """Return an address as it may stand in an escape sequence, or "" if no terminal should open it."""
+    """Return an address encoded for an escape sequence, or "" if no terminal should open it."""
     if len(address) > MAX_LINK_LENGTH or not _LINK_SCHEME.match(address):
         return ""
     from urllib.parse import quote  # few texts have links
@@ -341,7 +341,7 @@ def _build_link(address: str) -> str:
 
 
 def has_hyperlinks(environ: Mapping[str, str]) -> bool:
-    """True if the terminal is known to show links: by FORCE_HYPERLINK, then by what terminals say of themselves."""
+    """True if the terminal is known to show links: by FORCE_HYPERLINK, then by the variables that terminals set."""
     term, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
     if term in ("", "dumb", "linux"):
         return False

@@ -291,7 +291,7 @@ def _find_text_after(source: str, blocks: list[MarkdownBlock]) -> str:
 
 
 def _shorten_block(block: MarkdownBlock, width: int, rows: int) -> MarkdownBlock:
-    """Return a block that takes at least the screen, if it can, but not much more to draw."""
+    """Return a part of a block that fills the screen, if possible, but is not much larger."""
     limit = 2 * width * rows
     if len(block.text) <= max(limit + SHIFT_LENGTH, SMALL_LENGTH):
         return block

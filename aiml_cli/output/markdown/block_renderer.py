@@ -179,7 +179,7 @@ def _build_prefixes(block: MarkdownBlock, width: int) -> tuple[str, str]:
 
 @lru_cache(maxsize=64)
 def _join_marks(containers: tuple[Container, ...], new_count: int, task: str, width: int) -> tuple[str, str]:
-    """Return the marks for the first line and for the others; `task` takes the place of the last one.
+    """Return the marks for the first line and for the others; `task` replaces the last one.
 
     If they are too wide, only the marks of the innermost containers are shown.
     """

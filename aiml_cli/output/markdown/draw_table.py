@@ -17,7 +17,7 @@ from aiml_cli.output.markdown.inline import DIM, Span
 from aiml_cli.output.markdown.inline_syntax import BOLD
 from aiml_cli.system.text_width import max_text_width, text_width
 
-# Words are broken where no column can be wider, but not in narrower columns than this.
+# Words are broken if no column can be wider, but not in columns that are narrower than this.
 MIN_BROKEN_WIDTH = 10
 MIN_IDEOGRAPHS_WIDTH = 8
 WIDE, NARROW = " │ ", "│"
@@ -122,7 +122,7 @@ def _measure_unit(unit: LineUnit) -> tuple[int, int, int]:
 
 
 def _share_width(base: Sequence[int], wanted: Sequence[int], spare: int) -> list[int]:
-    """Return the widths: columns that want little more get it, the others share the rest in proportion."""
+    """Return the widths: columns that need little more get it, the others share the rest in proportion."""
     widths = list(base)
     demands = sorted((want - size, index) for index, (size, want) in enumerate(zip(base, wanted, strict=True)))
     while demands and demands[0][0] * len(demands) <= spare:
