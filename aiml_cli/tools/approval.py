@@ -17,9 +17,9 @@ _EXPLANATION = "y: run it once. a: always allow this tool until aiml exits. n: n
 class CallRequest(NamedTuple):
     """A call that may need the user's approval.
 
-    `name` is `weather`, `fs.read_file`, or LABEL.TOOL of a server-side MCP tool. `preview` is the whole call as it will
-    run, of one or several lines. `hints` is what the tool's author says about it, which is shown and not trusted.
-    "always" holds for the definition with this fingerprint only.
+    `name` is `weather`, `fs.read_file`, or LABEL.TOOL of a server-side MCP tool. `preview` is the complete call as it
+    will run, in one or several lines. `hints` come from the tool's author; they are shown but not trusted. "always"
+    only applies to the definition with this fingerprint.
     """
 
     name: str
@@ -29,7 +29,7 @@ class CallRequest(NamedTuple):
 
 
 class Approvals:
-    """The user's decisions until the program ends; safe for several threads, which ask one after the other.
+    """The user's decisions until the program ends; thread-safe: threads ask one after the other.
 
     `can_ask` is False where no question may be asked, such as in a run over many rows.
     """
@@ -42,13 +42,13 @@ class Approvals:
     def decide(self, call: CallRequest, patterns: Sequence[str]) -> str:
         """Return what allows a call: "--allow", "always", "yes", or "" if nothing does.
 
-        Raise Interrupted if the user chose to quit. Without a terminal nobody allows anything.
+        Raise Interrupted if the user chose to quit. Without a terminal no question is asked.
         """
         if any(fnmatchcase(call.name, pattern) for pattern in patterns):
             return ALLOWED_BY_PATTERN
         if not self._can_ask:
             return ""
-        with self._lock:  # "always" may be the answer to the question before
+        with self._lock:  # the previous answer may have been "always"
             return "always" if (call.name, call.fingerprint) in self._always else self._ask(call)
 
     def _ask(self, call: CallRequest) -> str:
@@ -61,7 +61,7 @@ class Approvals:
 
 
 def _describe(call: CallRequest) -> str:
-    """Return the name, the call, and what its author says, which could be wrong."""
+    """Return the name, the call, and the author's unverified hints."""
     hints = [f"according to its author (not verified): {'; '.join(call.hints)}"] if call.hints else []
-    name = collapse_whitespace(call.name)  # a server's own name could look like a call in two lines
+    name = collapse_whitespace(call.name)  # a name with a newline could look like a call
     return "\n".join([name, *(f"  {line}" for line in call.preview.split("\n")), *hints])

@@ -1,4 +1,4 @@
-"""Run the command of a tool file: no shell, bounded time and output, an environment without the API key."""
+"""Run the command of a tool file: without a shell, with limited time and output, without the API key."""
 
 import json
 import shlex
@@ -40,7 +40,7 @@ class CommandTool:
         self._is_closed = False
 
     def preview(self, arguments: Arguments) -> str:
-        """Return the command as it will run, quoted for a shell, with the variables that the file adds."""
+        """Return the command as it will run, quoted for a shell, with the names of the variables that the file adds."""
         command = shlex.join(self._build_command(self._check(arguments)))
         return f"{command}\nwith the environment variables {', '.join(self._file.env)}" if self._file.env else command
 
@@ -55,14 +55,14 @@ class CommandTool:
             return CallResult(str(error), is_error=True)
 
     def cancel_calls(self) -> None:
-        """Kill the commands that run."""
+        """Kill the running commands."""
         with self._lock:
             for group in self._running:
                 group.kill()
             self._running.clear()
 
     def close(self) -> None:
-        """Kill the commands that run, and start no more."""
+        """Kill the running commands, and start no more."""
         self._is_closed = True
         self.cancel_calls()
 
@@ -132,12 +132,12 @@ class CommandSource:
         return self._tools
 
     def cancel_calls(self) -> None:
-        """Kill the commands that run."""
+        """Kill the running commands."""
         for tool in self._tools:
             tool.cancel_calls()
 
     def close(self) -> None:
-        """Kill the commands that run, and start no more."""
+        """Kill the running commands, and start no more."""
         for tool in self._tools:
             tool.close()
 

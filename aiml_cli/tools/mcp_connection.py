@@ -1,4 +1,4 @@
-"""One session with an MCP server: it begins, lists tools, runs calls, and ends. All of it runs on the event loop."""
+"""One session with an MCP server: start it, list tools, run calls, and end it, all on the event loop."""
 
 import asyncio
 import itertools
@@ -42,7 +42,7 @@ from aiml_cli.tools.mcp_streams import HttpState, StreamFailed, open_http, open_
 from aiml_cli.tools.tool import CallResult
 
 MAX_TOOLS, MAX_PAGES, MAX_NOTICES = 1000, 100, 5
-# However much progress a server reports, a call ends after this time.
+# A call ends after this time even if the server still reports progress.
 MAX_CALL_S = 3600.0
 PROGRESS_S, PING_S, LIST_S = 0.5, 2.0, 10.0
 EXIT_S, EXIT_CHECKS = 0.5, 50
@@ -50,11 +50,11 @@ MAX_LINES_PER_S, MAX_LINE = 50, 500
 
 
 class SessionLost(Exception):
-    """A call that the server refused because it has forgotten the session; `args[0]` is what it said."""
+    """The server rejected a call because it no longer has the session; `args[0]` is the server's message."""
 
 
 class _RunningCall:
-    """A call that runs: when there was the last sign of life, and when progress was last reported."""
+    """A running call: the times of the server's last message and of the last progress report."""
 
     def __init__(self, now: float) -> None:
         self.started = self.seen = now
@@ -62,7 +62,7 @@ class _RunningCall:
 
 
 class Lines:
-    """What a server wrote or said, line by line, shown with --verbose: sanitized, and only so many per second."""
+    """Shows the output and log messages of a server with --verbose: sanitized, with a limit of lines per second."""
 
     def __init__(self, report: Notifier, name: str) -> None:
         self._report, self._name, self._rest = report, name, b""
@@ -88,14 +88,14 @@ class Lines:
 
 
 class Listing(NamedTuple):
-    """The tools of a server, and sentences on those that cannot be used."""
+    """The tools of a server, and notices about those that cannot be used."""
 
     tools: list[ListedTool]
     notices: list[str]
 
 
 class Connection:
-    """A session with a server. `open` begins it; `end_reason` is "" until it has ended, by itself or by `close`."""
+    """A session with a server. `open` starts it; `end_reason` is "" until it has ended, by itself or by `close`."""
 
     def __init__(
         self, server: McpServer, process: ServerProcess | None, *, report: Notifier, verbose: bool, asker: Asker
@@ -116,7 +116,7 @@ class Connection:
         self.http = HttpState()
 
     async def open(self) -> Listing:
-        """Begin the session and return the tools; raise UsageError."""
+        """Start the session and return the tools; raise UsageError."""
         self._runner = asyncio.create_task(self._run())
         seconds = self._server.startup_timeout
         await asyncio.wait({self._ready}, timeout=seconds)
@@ -127,11 +127,11 @@ class Connection:
         return listing
 
     async def close(self) -> None:
-        """End the session, and the calls that run."""
+        """End the session and the running calls."""
         self._failure = self._failure or "aiml closed it"
         self.cancel_calls()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=0.1)  # they tell the server
+            await asyncio.wait(self._tasks, timeout=0.1)  # cancelled tasks notify the server
         self._stop.set()
         if self._runner:
             await asyncio.wait({self._runner}, timeout=0.2 if self._ready.done() else 0)
@@ -155,14 +155,14 @@ class Connection:
         finally:
             self.end_reason = self._describe_end(problem)
             self._ended.set()
-            if self._process:  # its pipes are closed, but it may not care
+            if self._process:  # its pipes are closed, but it may ignore that
                 self._loop.run_in_executor(None, self._process.end)
             if not self._ready.done():
                 self._ready.set_exception(UsageError(self.end_reason))
-                self._ready.exception()  # nobody may be waiting for it any more
+                self._ready.exception()  # marks the exception as retrieved if nothing waits for it
 
     async def _begin(self, session: ClientSession) -> Exception | None:
-        """Shake hands and list the tools; return what went wrong."""
+        """Initialize the session and list the tools; return the error, if any."""
         try:
             await self._initialize(session)
             listing = await self.list_tools(self._server.startup_timeout)
@@ -170,7 +170,7 @@ class Connection:
                 raise StreamFailed("; ".join(["it has no tools", *listing.notices[:MAX_NOTICES]]))
         except Exception as error:  # noqa: BLE001
             return error
-        self._garbage = ""  # what it wrote before is no matter now
+        self._garbage = ""  # earlier invalid output is no longer relevant
         self._ready.set_result(listing)
         return None
 
@@ -184,7 +184,7 @@ class Connection:
         result = await session.send_request(InitializeRequest(params=params), InitializeResult)
         if result.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
             known = ", ".join(HANDSHAKE_PROTOCOL_VERSIONS)
-            raise StreamFailed(f"it uses version {result.protocol_version[:40]!r} of MCP, and aiml {known}")
+            raise StreamFailed(f"it uses version {result.protocol_version[:40]!r} of MCP; aiml supports {known}")
         session.adopt(result)
         await session.send_notification(InitializedNotification())
 
@@ -213,18 +213,18 @@ class Connection:
             if not isinstance(cursor, str) or not cursor or len(tools) >= MAX_TOOLS:
                 break
             if cursor in cursors or len(cursors) >= MAX_PAGES:
-                notices.insert(0, "its list of tools does not end and is cut off")
+                notices.insert(0, "its list of tools has too many pages and is incomplete")
                 break
             cursors.append(cursor)
         if len(tools) >= MAX_TOOLS:
-            notices.append(f"of its tools, the first {MAX_TOOLS:,} are used")
+            notices.append(f"only its first {MAX_TOOLS:,} tools are used")
         return Listing([*tools.values()], notices)
 
     async def _request(self, method: str, params: dict[str, Any], seconds: float | None = None) -> Mapping[str, Any]:
         return await self._dispatcher.send_raw_request(method, params, {"timeout": seconds} if seconds else {})
 
     async def is_alive(self) -> bool:
-        """True if the server answers at all; asked after a call that it did not answer."""
+        """True if the server responds to a ping; checked after a call that it did not answer."""
         if self.end_reason:
             return False
         try:
@@ -236,7 +236,7 @@ class Connection:
         return True
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> CallResult:
-        """Call a tool and return its result; whatever goes wrong is an error result, except SessionLost."""
+        """Call a tool and return its result; every failure is an error result, except SessionLost."""
         token = f"aiml-{next(self._tokens)}"
         params = {"name": name, "arguments": dict(arguments), "_meta": {"progressToken": token}}
         if not self._calls:
@@ -266,7 +266,7 @@ class Connection:
                 await asyncio.wait({task}, timeout=PROGRESS_S)
 
     async def _watch(self, task: "asyncio.Task[Mapping[str, Any]]", call: _RunningCall) -> Mapping[str, Any]:
-        """Return the answer; raise TimeoutError if there is no sign of life for too long."""
+        """Return the answer; raise TimeoutError if the server sends nothing for too long."""
         while True:
             now = self._loop.time()
             if self._questions:
@@ -281,7 +281,7 @@ class Connection:
         if self.http.is_session_lost and error.code != INVALID_PARAMS:
             raise SessionLost(f"{_cut(error.message)}{self._describe_status()}")
         if error.code == CONNECTION_CLOSED:
-            with suppress(TimeoutError):  # then it answered so itself
+            with suppress(TimeoutError):  # then the error is the server's own answer
                 await asyncio.wait_for(self._ended.wait(), 2 * EXIT_S)
         if self.end_reason:
             return CallResult(self.end_reason, is_error=True)
@@ -291,12 +291,12 @@ class Connection:
         return CallResult(f"the MCP server {self._server.name} {words}", is_error=True)
 
     def cancel_calls(self) -> None:
-        """End the calls that run; each returns an error result."""
+        """End the running calls; each returns an error result."""
         for task in tuple(self._tasks):
             task.cancel()
 
     async def _elicit(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:  # noqa: ARG002
-        """Put a question of the server to the user, while one of its calls runs."""
+        """Ask the user a question of the server, while one of its calls runs."""
         if not isinstance(params, ElicitRequestFormParams) or not self._calls:
             return ElicitResult(action="decline")
         self._questions += 1
@@ -338,10 +338,10 @@ class Connection:
         self._lines.feed(data, self._loop.time())
 
     async def _note_garbage(self, error: Exception) -> None:
-        """Note what a server wrote that is no message; it is shown with --verbose, and if the server fails."""
+        """Record output of a server that is not a message; it is shown with --verbose, and if the server fails."""
         if not self._ready.done():
             self._garbage = self._garbage or _cut(str(error).strip())
-        self._lines.show(f"no message: {error}", self._loop.time())
+        self._lines.show(f"not a message: {error}", self._loop.time())
 
     def _note_end(self, reason: str) -> None:
         self._failure = self._failure or reason
@@ -358,7 +358,7 @@ class Connection:
                 return
 
     def _describe_end(self, problem: BaseException | None) -> str:
-        """Return a sentence that says why the session has ended, with the last words of the server."""
+        """Return a sentence that says why the session has ended, with the last output of the server."""
         name = f"the MCP server {self._server.name}"
         problem = next(_list_leaves(problem), None) if problem else None
         closed = problem is None or _is_closed(problem)
@@ -372,7 +372,7 @@ class Connection:
         return f" (HTTP {self.http.status})" if self.http.status >= 400 else ""  # noqa: PLR2004
 
     def _tail(self) -> str:
-        """Return what the server wrote last, to be added to a sentence."""
+        """Return the last output of the server, to append to a sentence."""
         lines = self._process.stderr_lines() if self._process else []
         garbage = [f"it wrote to standard output: {sanitize(self._garbage)}"] if self._garbage else []
         return "".join(f"\n  {line}" for line in [*garbage, *lines])
@@ -423,6 +423,6 @@ def _format_number(value: object) -> str:
 
 
 def silence_logs() -> None:
-    """Keep what the SDK logs off standard error; what matters of it is a result or an error of ours."""
+    """Keep the SDK's log messages off stderr; aiml reports failures itself."""
     for name in ("mcp", "client", "httpx2", "httpcore2", "asyncio"):
         logging.getLogger(name).addHandler(logging.NullHandler())

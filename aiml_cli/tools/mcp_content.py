@@ -1,4 +1,4 @@
-"""What a server says in JSON, as aiml has it: the definitions of tools, and the results of calls."""
+"""Convert a server's JSON to the types of aiml: definitions of tools, and results of calls."""
 
 import binascii
 import json
@@ -32,11 +32,11 @@ class ListedTool(NamedTuple):
 
 
 def read_tools(items: object, server: str) -> Iterator[ListedTool | str]:
-    """Yield the tools of a list, and in the place of each that cannot be used a sentence that says why."""
+    """Yield the tools of a list; for each tool that cannot be used, yield a sentence that says why."""
     for item in items if isinstance(items, list) else []:
         name = item.get("name") if isinstance(item, dict) else None
         if not isinstance(name, str) or not _is_name(name):
-            yield f"a tool without a proper name is left out: {_quote(name)}"
+            yield f"a tool without a valid name is left out: {_quote(name)}"
             continue
         schema = item.get("inputSchema", {"type": "object"})
         problem = _find_schema_problem(schema)
@@ -73,7 +73,7 @@ def _define(item: Raw, name: str, server: str) -> Definition:
 
 
 def read_result(result: Raw) -> CallResult:
-    """Return the result of a call; what the model cannot get is described in words."""
+    """Return the result of a call; content that cannot be sent to the model is described in text."""
     reader = _ResultReader()
     content = result.get("content")
     for item in content if isinstance(content, list) else []:
@@ -86,7 +86,7 @@ def read_result(result: Raw) -> CallResult:
 
 
 class _ResultReader:
-    """The parts of a result that were read so far."""
+    """Collects the parts of a result."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -109,14 +109,14 @@ class _ResultReader:
                 words = [item.get("name"), item.get("uri"), item.get("description")]
                 self.texts.append(_clean(f"[link: {' '.join(word for word in words if isinstance(word, str))}]"))
             case _:
-                self.texts.append(_clean(f"[content of type {_quote(item.get('type'))}, which aiml does not know]"))
+                self.texts.append(_clean(f"[content of type {_quote(item.get('type'))}, which aiml does not support]"))
 
     def _add_text(self, text: str) -> None:
         self.texts.append(_clean(text))
         self.has_text = True
 
     def _add_data(self, kind: str, data: str, mime_type: object) -> None:
-        """Add an image or a sound, or say why the model does not get it."""
+        """Add an image or audio, or a text that says why it is not sent to the model."""
         mime = mime_type.partition(";")[0].strip().lower() if isinstance(mime_type, str) else "unknown type"
         size = _measure(data)
         name = f"{kind}, {mime}"
@@ -134,7 +134,7 @@ class _ResultReader:
 
 
 def _measure(data: str) -> int | None:
-    """Return how many bytes a base64 text has, None if it is not one."""
+    """Return the number of bytes in a base64 string, or None if it is not base64."""
     try:
         return len(binascii.a2b_base64(data.encode("ascii"), strict_mode=True))
     except ValueError:
@@ -147,7 +147,7 @@ def _describe_resource(resource: Raw) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return a text that can be encoded: half of a surrogate pair becomes a question mark."""
+    """Return a string that can be encoded: an unpaired surrogate becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 from aiml_cli.system.questions import ask_line
 
 MAX_WAITING, MAX_FIELDS, MAX_OPTIONS, MAX_TRIES, MAX_TEXT = 5, 20, 100, 3, 2000
-_ONE_FORM = Lock()  # at a time, whichever server asks
+_ONE_FORM = Lock()  # one form at a time, for all servers
 _WORDS = {
-    "string": "a text",
+    "string": "text",
     "number": "a number",
     "integer": "a whole number",
     "boolean": "yes or no",
-    "choice": "a number of the list",
-    "choices": "numbers of the list, with commas",
+    "choice": "a number from the list",
+    "choices": "numbers from the list, separated by commas",
 }
 Content = dict[str, Any]
 
@@ -40,7 +40,7 @@ class FormField(NamedTuple):
     default: Any = None
 
     def describe(self) -> str:
-        """Return what the server says about it, its options, and what an empty line means."""
+        """Return the server's description of the field, its options, and the meaning of an empty line."""
         title, description = self.schema.get("title"), self.schema.get("description")
         lines = [str(title or self.name), *([str(description)] if description else [])]
         lines = [line[:MAX_TEXT] for line in lines]
@@ -52,7 +52,7 @@ class FormField(NamedTuple):
         return "\n".join(lines)
 
     def parse(self, line: str) -> Any:
-        """Return the value of a line, None if it skips the field; raise ValueError with a sentence."""
+        """Return the value of a line, None if it skips the field; raise ValueError with a message."""
         if not line.strip():
             if self.default is None and self.is_required:
                 raise ValueError("a value is required")
@@ -110,7 +110,7 @@ class Asker:
         self._is_refused = False
 
     async def ask(self, message: str, schema: Mapping[str, Any]) -> tuple[str, Content | None]:
-        """Put a form to the user; return accept with the content, decline or cancel."""
+        """Show a form to the user; return accept with the content, decline or cancel."""
         fields = list(read_fields(schema))
         if not self._can_ask or self._is_refused or self._waiting >= MAX_WAITING or not 0 < len(fields) <= MAX_FIELDS:
             return "decline", None
@@ -167,7 +167,7 @@ def _ask_field(title: str, text: str, field: FormField, stop: Event) -> Content 
 
 
 def read_fields(schema: Mapping[str, Any]) -> Iterable[FormField]:
-    """Yield the fields of a form's schema; an unknown type is a text."""
+    """Yield the fields of a form's schema; an unknown type is a string."""
     properties, required = schema.get("properties"), schema.get("required")
     for name, entry in properties.items() if isinstance(properties, dict) else ():
         part = entry if isinstance(entry, dict) else {}
@@ -201,7 +201,7 @@ def _parse_boolean(line: str) -> bool:
 
 
 def _check_format(text: str, name: object) -> None:
-    """Raise ValueError for a text that is not of a format; unknown formats are no matter."""
+    """Raise ValueError for a string that does not match a format; unknown formats are ignored."""
     try:
         if name == "date":
             date.fromisoformat(text)

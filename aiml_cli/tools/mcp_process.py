@@ -1,4 +1,4 @@
-"""The process of a stdio server, and all that it starts: begun without waiting, and ended within a second."""
+"""The process of a stdio server and its child processes: started without waiting, ended within a second."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from aiml_cli.system.child_process import ProcessGroup, ProgramFailed
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.tools.mcp_config import McpServer
 
-# How long it may take to end after its standard input was closed, and after SIGTERM.
+# How long the process may take to end after its standard input was closed, and after SIGTERM.
 GRACE_S = 0.3
 TAIL_BYTES, TAIL_LINES, TAIL_WIDTH = 4096, 5, 300
 _INSTALL_HINTS = {"npx": "it comes with Node.js", "node": "it is Node.js", "uvx": "it comes with uv", "docker": ""}
@@ -26,7 +26,7 @@ def default_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class ServerProcess:
-    """A server that was started, in a session of its own; its pipes are read and written by somebody else.
+    """A server process in its own session; other code reads and writes its pipes.
 
     Raises UsageError if it cannot be started. `folder` is where it starts unless the server has a `cwd`.
     """
@@ -51,11 +51,11 @@ class ServerProcess:
         self._tail = b""
 
     def add_stderr(self, data: bytes) -> None:
-        """Keep the end of what it writes to standard error."""
+        """Keep the end of the process's standard error."""
         self._tail = (self._tail + data)[-TAIL_BYTES:]
 
     def stderr_lines(self) -> list[str]:
-        """Return the last lines that it wrote to standard error, sanitized and cut."""
+        """Return the last lines of its standard error, sanitized and truncated."""
         lines = [line.strip() for line in self._tail.decode("utf-8", "replace").splitlines()]
         return [sanitize(line[:TAIL_WIDTH]) for line in lines if line][-TAIL_LINES:]
 
@@ -67,19 +67,19 @@ class ServerProcess:
         return f"exit {code}" if code >= 0 else signal.Signals(-code).name
 
     def poll(self) -> int | None:
-        """Return its exit code, None while it runs; what it started ends with it."""
+        """Return its exit code, None while it runs; its child processes end with it."""
         if self._group.process.poll() is None:
             return None
         return self._group.end()
 
     def close_pipes(self) -> None:
-        """Close the pipes, which asks it to end; nobody may wait for them any more."""
+        """Close the pipes, which asks the process to end; nothing may wait for the pipes any more."""
         for pipe in self._pipes:
             with suppress(OSError):
                 pipe.close()
 
     def end(self) -> None:
-        """End it and all that it started: it is asked, then told, then killed."""
+        """End the process and its children: close its input, then send SIGTERM, then SIGKILL."""
         self.close_pipes()
         process = self._group.process
         for number in (None, signal.SIGTERM):
@@ -92,7 +92,7 @@ class ServerProcess:
 
 
 def _find_program(command: str, cwd: Path, env: Mapping[str, str], where: str) -> str:
-    """Return the path of a program; relative entries of PATH are ignored, for anybody can write some folders."""
+    """Return the path of a program; relative entries of PATH are ignored: other users can write to some folders."""
     if "/" in command:
         return str(cwd / os.path.expanduser(command))  # noqa: PTH111
     folders = [folder for folder in env.get("PATH", os.defpath).split(os.pathsep) if folder.startswith("/")]

@@ -1,4 +1,4 @@
-"""An MCP server as a source of tools: started early, shared by all of its tools, started again once if it dies."""
+"""An MCP server as a source of tools: started early, shared by all of its tools, restarted once if it dies."""
 
 import os
 from collections.abc import Callable, Coroutine, Sequence
@@ -24,7 +24,7 @@ CLOSE_S, MAX_NOTICES = 1.0, 5
 
 
 class LoopThread:
-    """A thread with an event loop, in which all servers are talked to.
+    """A thread with an event loop for the communication with all servers.
 
     It imports the SDK first, which takes about half a second, while the servers start.
     """
@@ -37,7 +37,7 @@ class LoopThread:
         self._thread.start()
 
     def submit(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> "Future[Any]":
-        """Run a coroutine in the thread, as soon as it is ready for that."""
+        """Run a coroutine in the thread, as soon as its event loop runs."""
         from concurrent.futures import Future  # few calls have servers
 
         future: Future[Any] = Future()
@@ -51,7 +51,7 @@ class LoopThread:
         return future
 
     def run(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Run a coroutine in the thread and return its result; if the wait is interrupted, it is cancelled."""
+        """Run a coroutine in the thread and return its result; cancel it if the wait is interrupted."""
         future = self.submit(make)
         try:
             return future.result()
@@ -60,7 +60,7 @@ class LoopThread:
             raise
 
     def stop(self) -> None:
-        """Cancel all that runs in the thread, and end it."""
+        """Cancel everything that runs in the thread, and end the thread."""
         self._call(lambda: self._loop.stop())  # noqa: PLW0108 - there may be no loop yet
         self._thread.join(CLOSE_S)
 
@@ -74,7 +74,7 @@ class LoopThread:
     def _run(self) -> None:
         import asyncio
 
-        with suppress(ImportError):  # who connects gets the same error
+        with suppress(ImportError):  # connecting raises the same error
             from aiml_cli.tools import mcp_connection  # imports the SDK
 
             mcp_connection.silence_logs()
@@ -109,7 +109,7 @@ def _copy_outcome(task: Any, future: "Future[Any]") -> None:
         future.cancel()
         return
     error = task.exception()
-    with suppress(InvalidStateError):  # nobody waits for it any more
+    with suppress(InvalidStateError):  # nothing waits for it any more
         if error:
             future.set_exception(error)
         else:
@@ -124,14 +124,14 @@ class _SharedThread:
         self._thread: LoopThread | None = None
 
     def acquire(self) -> LoopThread:
-        """Return the thread, and start it if nobody else uses it."""
+        """Return the thread; start it for its first user."""
         with self._lock:
             self._users += 1
             self._thread = self._thread or LoopThread()
             return self._thread
 
     def release(self) -> None:
-        """End the thread if nobody else uses it."""
+        """End the thread after its last user."""
         with self._lock:
             self._users -= 1
             thread = None if self._users else self._thread
@@ -151,21 +151,21 @@ class McpTool:
 
     @property
     def definition(self) -> Definition:
-        """Return what the model is told of it."""
+        """Return the definition that is sent to the model."""
         return self._listed.definition
 
     def preview(self, arguments: Arguments) -> str:
-        """Return the call, and how its server is started; raise ToolError if the server has ended for good."""
+        """Return the call and the command or URL of its server; raise ToolError if the server is unusable."""
         self._source.require_usable()
         return f"{format_call(self.definition.name, arguments)}\nthrough {self._source.server.describe()}"
 
     def call(self, arguments: Arguments) -> CallResult:
-        """Run it and return its result; a failure is a result with `is_error`."""
+        """Run the tool and return its result; a failure is a result with `is_error`."""
         return self._source.call(self._listed.name, arguments)
 
 
 class McpSource:
-    """The tools of a server, or those that `only` names. `asks`: the user can answer what the server asks.
+    """The tools of a server, or those that `only` names. `asks`: the user can answer questions of the server.
 
     Raises UsageError if the SDK is missing or a variable of the server is not set, before anything is started.
     """
@@ -173,7 +173,7 @@ class McpSource:
     def __init__(
         self, server: McpServer, only: frozenset[str] | None, *, report: Notifier, verbose: bool, asks: bool = True
     ) -> None:
-        if not (find_spec("mcp") and find_spec("mcp_types")):  # the types are a package of their own since 2.0
+        if not (find_spec("mcp") and find_spec("mcp_types")):  # the types are a separate package since 2.0
             command = build_install_command("mcp", "'mcp>=2.3,<3'")
             raise UsageError("MCP servers need the package mcp, which is not installed", command)
         self.label, self.server = f"mcp:{server.name}", server
@@ -255,7 +255,7 @@ class McpSource:
                 raise UsageError(f"the MCP server {self.server.name} has no tool {name!r}", hint)
 
     def list_tools(self) -> Sequence[McpTool]:
-        """Return the tools as they are now; a list that the server says has changed is read again."""
+        """Return the current tools; read the list again if the server has reported a change."""
         if self._connection and self._connection.has_changed and not self._is_closed:
             self._read_again()
         chosen = [tool for tool in self._tools if self._only is None or tool.name in self._only]
@@ -267,11 +267,11 @@ class McpSource:
             return
         try:
             self._take(self._thread.run(connection.list_tools))
-        except Exception as error:  # noqa: BLE001 - the tools that are known remain
+        except Exception as error:  # noqa: BLE001 - the known tools remain
             self._tell(f"its tools changed but cannot be listed: {error}")
 
     def require_usable(self) -> None:
-        """Raise ToolError if the server has ended and is not started again."""
+        """Raise ToolError if the server has ended and is not restarted."""
         reason = self._connection.end_reason if self._connection else ""
         if self._is_closed or (reason and not self._may_restart()):
             raise ToolError(reason or f"the MCP server {self.server.name} was closed")
@@ -289,7 +289,7 @@ class McpSource:
             result: CallResult = self._thread.run(lambda: self._call(name, arguments))
         except ToolError as error:
             return CallResult(str(error), is_error=True)
-        except UsageError as error:  # it could not be started again
+        except UsageError as error:  # it could not be restarted
             return CallResult(error.message, is_error=True)
         except CancelledError:
             return CallResult(f"the MCP server {self.server.name} was closed during the call", is_error=True)
@@ -310,7 +310,7 @@ class McpSource:
             return CallResult(f"the MCP server {self.server.name} refused the call: {error}", is_error=True)
 
     async def _ensure_connection(self) -> "Connection":
-        """Return a session that can be used, after starting the server again if it has ended or hangs."""
+        """Return a usable session; restart the server if it has ended or hangs."""
         import asyncio  # loaded by the thread, which runs this
 
         connection = self._connection
@@ -330,7 +330,7 @@ class McpSource:
         return self._connection
 
     async def _restart(self, connection: "Connection") -> None:
-        """Start the server again; raise ToolError if it was closed, and UsageError if that fails."""
+        """Restart the server; raise ToolError if it was closed, and UsageError if that fails."""
         try:
             await self._end(connection)
             if self._is_closed:
@@ -350,7 +350,7 @@ class McpSource:
             await asyncio.get_running_loop().run_in_executor(None, self._process.end)
 
     def cancel_calls(self) -> None:
-        """End the calls that still run; a server that does not answer any more is started again by the next call."""
+        """End the running calls; the next call restarts a server that does not respond any more."""
         if self._connection and not self._is_closed:
             self._was_cancelled = not self._connection.end_reason
             self._thread.submit(self._cancel)
@@ -360,20 +360,20 @@ class McpSource:
             self._connection.cancel_calls()
 
     def close(self) -> None:
-        """End the server and the calls that run, within a second."""
+        """End the server and the running calls within a second."""
         if self._is_closed or not self._is_started:
             return
         self._is_closed = True
         process = self._process
         if self._opening:
-            with suppress(Exception):  # it must end, whatever happens there
+            with suppress(Exception):  # the server must end in any case
                 self._thread.submit(self._shut).result(CLOSE_S / 3)
         if process:
             process.end()
         if self._opening:
             self._opening.cancel()
             _shared_thread.release()
-        if self._process and self._process is not process:  # it was being started again
+        if self._process and self._process is not process:  # a restart was in progress
             self._process.end()
 
     async def _shut(self) -> None:

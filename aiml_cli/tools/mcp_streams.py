@@ -1,4 +1,4 @@
-"""How messages of an MCP server arrive: through pipes or HTTP, as streams of the SDK, with bounds."""
+"""Connect to an MCP server through pipes or HTTP, as streams for the SDK with limits."""
 
 import asyncio
 import json
@@ -31,43 +31,43 @@ from aiml_cli.tools.mcp_config import McpServer
 from aiml_cli.tools.mcp_process import ServerProcess
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# Of notifications and requests. A server that sends more waits: it must not keep a processor busy.
+# Notifications and requests per second. A server that sends more has to wait, so that it cannot keep a CPU busy.
 MAX_PER_SECOND = 1000
-MAX_OPEN_REQUESTS = 100  # that the server has sent and that are not answered
+MAX_OPEN_REQUESTS = 100  # unanswered requests of the server
 _READ_BYTES = 256 * 1024
 _CONNECT_SECONDS = 30.0
 NotificationHandler = Callable[[str, Mapping[str, Any]], None]
 
 
 class StreamFailed(Exception):
-    """A connection that cannot go on; `args[0]` says why."""
+    """A connection that cannot continue; `args[0]` says why."""
 
 
 class MessageSource(Protocol):
-    """Where messages come from: an asynchronous iterator."""
+    """A source of messages: an asynchronous iterator."""
 
     def __aiter__(self) -> "MessageSource":
-        """Return itself."""
+        """Return the iterator itself."""
 
     async def __anext__(self) -> SessionMessage | Exception:
-        """Return the next message, or what arrived in its place."""
+        """Return the next message, or an error for data that is not a message."""
 
 
 class MessageSink(Protocol):
-    """Where messages go."""
+    """A destination of messages."""
 
     async def send(self, item: SessionMessage, /) -> None:
-        """Send one."""
+        """Send a message."""
 
     async def aclose(self) -> None:
         """Send no more."""
 
 
 class _Stream:
-    """What the SDK expects of both directions."""
+    """The methods that the SDK expects in both directions."""
 
     async def aclose(self) -> None:
-        """Do nothing: who opened the pipes closes them."""
+        """Do nothing: `open_pipes` closes the pipes."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,7 +79,7 @@ class _Stream:
 
 
 class Inbox(_Stream):
-    """The messages of a server for the SDK. Notifications are handled here, at once, and not as tasks of their own."""
+    """The messages of a server for the SDK. Notifications are handled here immediately, not in separate tasks."""
 
     def __init__(self, source: MessageSource, handle: NotificationHandler, on_end: Callable[[str], None]) -> None:
         self._source, self._handle, self._on_end = source, handle, on_end
@@ -112,7 +112,7 @@ class Inbox(_Stream):
                 return item
 
     async def _admit(self, request_id: object) -> bool:
-        """Wait until few requests of the server are open; return whether this is a new one."""
+        """Wait while too many requests of the server are open; return whether this is a new one."""
         while len(self._open) >= MAX_OPEN_REQUESTS:
             self._has_room.clear()
             await self._has_room.wait()
@@ -131,7 +131,7 @@ class Inbox(_Stream):
             raise StopAsyncIteration from None
 
     async def _throttle(self) -> None:
-        """Wait for the next second if there were too many messages in this one."""
+        """Wait for the next second if there were too many messages in the current one."""
         now = time.monotonic()
         self._count = self._count + 1 if int(now) == self._second else 1
         self._second = int(now)
@@ -139,7 +139,7 @@ class Inbox(_Stream):
             await asyncio.sleep(self._second + 1 - now)
 
     def note_answer(self, request_id: object) -> None:
-        """Note that a request of the server was answered."""
+        """Record that a request of the server was answered."""
         if isinstance(request_id, int | str):
             self._open.discard(request_id)
             self._has_room.set()
@@ -152,7 +152,7 @@ class Outbox(_Stream):
         self._sink, self._inbox = sink, inbox
 
     async def send(self, item: SessionMessage, /) -> None:
-        """Send a message; raise BrokenResourceError if that is not possible any more."""
+        """Send a message; raise BrokenResourceError if the connection is closed."""
         if isinstance(item.message, JSONRPCResponse | JSONRPCError):
             self._inbox.note_answer(item.message.id)
         await self._sink.send(item)
@@ -196,7 +196,7 @@ async def open_pipes(process: ServerProcess, handlers: Handlers, on_stderr: Call
 
 
 class _PipeReader:
-    """The messages in what a process writes, one per line."""
+    """Reads the messages that a process writes, one per line."""
 
     def __init__(self, fd: int) -> None:
         self._fd, self._buffer, self._searched = fd, bytearray(), 0
@@ -234,7 +234,7 @@ class _PipeReader:
             except OSError:
                 return b""
             else:
-                await asyncio.sleep(0)  # others have their turn, however much this server sends
+                await asyncio.sleep(0)  # lets other tasks run while this server sends a lot
                 return data
 
 
@@ -245,11 +245,11 @@ class _PipeWriter:
         self._fd, self._lock, self.is_broken = fd, asyncio.Lock(), False
 
     async def aclose(self) -> None:
-        """Write nothing any more."""
+        """Write no more."""
         self.is_broken = True
 
     async def send(self, item: SessionMessage, /) -> None:
-        """Write a message; raise BrokenResourceError if the process does not read any more."""
+        """Write a message; raise BrokenResourceError if the process has stopped reading."""
         data = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode("utf-8", "replace") + b"\n"
         async with self._lock:
             if self.is_broken:
@@ -289,7 +289,7 @@ async def _wait_for(fd: int, *, writable: bool) -> None:
 
 
 def _parse_line(line: bytes) -> list[SessionMessage | Exception]:
-    """Return the messages of a line; what is no message is returned as an error."""
+    """Return the messages in a line, or an error for anything that is not a message."""
     if not line.strip():
         return []
     try:
@@ -302,7 +302,7 @@ def _parse_line(line: bytes) -> list[SessionMessage | Exception]:
 
 
 def _parse_message(item: Any) -> SessionMessage | Exception:
-    """Return a message; an answer in a wrong form is an error for the call that waits for it."""
+    """Return a message; a malformed answer becomes an error answer for the call that waits for it."""
     try:
         return SessionMessage(jsonrpc_message_adapter.validate_python(item, by_name=False))
     except (ValidationError, RecursionError):
@@ -314,7 +314,7 @@ def _parse_message(item: Any) -> SessionMessage | Exception:
 
 
 class HttpState:
-    """What the answers of an HTTP server said beside their messages."""
+    """The state of an HTTP connection: the status and the session."""
 
     is_session_lost = False
     status = 0
@@ -327,14 +327,14 @@ async def open_http(server: McpServer, handlers: Handlers, state: HttpState) -> 
     async def check(response: httpx2.Response) -> None:
         request = response.request
         if request.method == "POST" and "mcp-session-id" in request.headers:
-            # 404 is what the protocol says; the SDK for TypeScript answers 400 (seen in November 2026).
+            # The protocol requires 404; the SDK for TypeScript answers 400 (seen in November 2026).
             state.is_session_lost = state.is_session_lost or response.status_code in (400, 404)
         state.status = response.status_code
         _check_response(response)
 
     headers = {"User-Agent": f"aiml/{__version__}", **server.headers, "Accept-Encoding": "identity"}
-    timeout = httpx2.Timeout(_CONNECT_SECONDS, read=None)  # calls have a time limit of their own
-    uses_proxy = not is_local(server.url)  # no other machine may see what goes to this one
+    timeout = httpx2.Timeout(_CONNECT_SECONDS, read=None)  # calls have their own time limit
+    uses_proxy = not is_local(server.url)  # requests to this machine must not leave it
     hooks = {"response": [check]}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks=hooks, trust_env=uses_proxy) as client,
@@ -349,7 +349,7 @@ def _open_streams(url: str, client: httpx2.AsyncClient) -> AbstractAsyncContextM
 
 
 def _check_response(response: httpx2.Response) -> None:
-    """Bound a response; raise StreamFailed for a redirect, which could lead anywhere."""
+    """Limit the size of a response; raise StreamFailed for a redirect, which could lead anywhere."""
     if response.has_redirect_location:
         raise StreamFailed(f"it redirects to {response.headers['location'][:200]}, which is not followed")
     if response.headers.get("content-encoding", "identity") != "identity":
@@ -360,7 +360,7 @@ def _check_response(response: httpx2.Response) -> None:
 
 
 class _BoundedBody(httpx2.AsyncByteStream):
-    """The body of a response, which fails where it is too long."""
+    """The body of a response; reading it fails if it is too long."""
 
     def __init__(self, inner: httpx2.AsyncByteStream) -> None:
         self._inner = inner

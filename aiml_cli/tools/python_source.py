@@ -1,4 +1,4 @@
-"""Call the functions of a Python file, which runs in a child process of its own."""
+"""Call the functions of a Python file, which runs in its own child process."""
 
 import json
 import socket
@@ -41,7 +41,7 @@ main()
 LOAD_S, TIMEOUT_S = 30.0, 30.0
 MAX_SOURCE_BYTES = 4 * MEBIBYTE
 MAX_LINE_BYTES = MEBIBYTE
-# What a file may print is bounded: in one line, and in all.
+# Limits for printed output: per line, and in total.
 MAX_PRINTED_LINE, MAX_PRINTED = 1000, 64 * 1024
 PIECE_BYTES = 64 * 1024
 EXIT_S = 1.0  # how long a process may take to end once its connection is closed
@@ -71,12 +71,12 @@ class PythonTool:
 class PythonSource:
     """The public functions of a Python file.
 
-    The file is read once. Its process starts again at the next call if it has ended; what the file's functions keep in
+    The file is read once. If its process has ended, the next call starts a new one; data that the functions kept in
     memory is lost then.
     """
 
     def __init__(self, path: str, *, report: Notifier) -> None:
-        """Raise UsageError for a path that cannot be made a full one. `report` gets what the file prints."""
+        """Raise UsageError for a path that cannot be made absolute. `report` receives what the file prints."""
         try:
             self._path = Path(path).expanduser().absolute()
         except (RuntimeError, OSError) as error:  # no such user, or no current directory
@@ -129,7 +129,7 @@ class PythonSource:
         return process.call(name, arguments, self._timeout_s)
 
     def cancel_calls(self) -> None:
-        """End the process if it runs a call: a thread cannot be stopped alone."""
+        """End the process if it runs a call: a single thread cannot be stopped."""
         process = self._process
         if process is not None and process.is_busy:
             process.end("the call was stopped by the user")
@@ -152,10 +152,10 @@ class PythonSource:
 
 
 class PythonCommand:
-    """How the process of a Python file is started: the file's text, and an environment without the API key."""
+    """Starts the process of a Python file, with the file's text and an environment without the API key."""
 
     def __init__(self, path: Path, report: Notifier) -> None:
-        """Read the file; raise UsageError if others can change it, or if it is no Python text."""
+        """Read the file; raise UsageError if others can change it, or if it is not Python text."""
         self.label, self.report = path.name, report
         paths.require_trusted(path)
         self.environment = build_environment({}, self.label)
@@ -182,7 +182,7 @@ def read_source(path: Path) -> str:
 
 
 def _find_import_folder(path: Path) -> str:
-    """Return the file's folder if its modules can be trusted; a shared one, such as /tmp, may have any."""
+    """Return the file's folder if its modules can be trusted; a shared one, such as /tmp, may contain any."""
     with suppress(UsageError, OSError):
         if not path.parent.stat().st_mode & paths.WRITE_BY_EVERYONE:
             paths.require_trusted(path.parent)
@@ -191,7 +191,7 @@ def _find_import_folder(path: Path) -> str:
 
 
 class LoadedFile:
-    """What a process says when the file is loaded."""
+    """The message of a process when the file is loaded."""
 
     def __init__(self, message: Mapping[str, Any]) -> None:
         """Read the message; raise KeyError, TypeError or ValueError if it is malformed."""
@@ -215,12 +215,12 @@ class PendingCall:
         self._is_done.set()
 
     def wait(self, seconds: float) -> CallResult | None:
-        """Return the result, None if there is none in time."""
+        """Return the result, or None after a time-out."""
         return self._result if self._is_done.wait(seconds) else None
 
 
 class PythonProcess:
-    """One process of a Python file; safe for several threads. It is never started again."""
+    """One process of a Python file; thread-safe. It is never restarted."""
 
     def __init__(self, command: PythonCommand) -> None:
         self._label, self._deadline = command.label, monotonic() + LOAD_S
@@ -273,7 +273,7 @@ class PythonProcess:
         return CallResult(f"{name} did not return within {seconds:g} s, and was stopped", is_error=True)
 
     def end(self, reason: str) -> None:
-        """Kill the process and all that it has started; its calls end with the reason."""
+        """Kill the process and its children; its calls end with the reason."""
         with self._lock:
             self._end_reason = self._end_reason or reason
             pending, self._pending = self._pending, {}
@@ -286,7 +286,7 @@ class PythonProcess:
         self._group.end()
 
     def _send(self, message: Mapping[str, Any], seconds: float) -> None:
-        """Send a message; if the process does not take it in time, the call gets no result either."""
+        """Send a message; end the process if it does not read it in time."""
         data = json.dumps(message).encode() + b"\n"
         if not self._send_lock.acquire(timeout=seconds):
             return
@@ -301,7 +301,7 @@ class PythonProcess:
             self._send_lock.release()
 
     def _await_exit(self) -> None:
-        """Close the connection when the process has ended, which other processes may have inherited."""
+        """Close the connection when the process has ended: other processes may have inherited it."""
         self._group.process.wait()
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
@@ -332,7 +332,7 @@ class PythonProcess:
             pending.finish(result)
 
     def _explain_exit(self) -> str:
-        """Return how the process has ended; it was not by us if nothing has been said before."""
+        """Return how the process ended, if it was not ended by `end`."""
         with suppress(TimeoutExpired):
             code = self._group.process.wait(EXIT_S)
             how = f"by {name_signal(-code)}" if code < 0 else f"with exit code {code}"
@@ -356,7 +356,7 @@ def read_lines(connection: socket.socket) -> Iterator[bytes]:
 
 
 def report_lines(stream: Any, command: PythonCommand) -> None:
-    """Read what a file prints until its processes have ended, and report the beginning."""
+    """Read the output of a file until its processes have ended, and report the beginning of it."""
     left, rest = MAX_PRINTED, b""
     with stream:
         while piece := stream.read(PIECE_BYTES):

@@ -1,4 +1,4 @@
-"""How type hints of Python are JSON Schema, and values of JSON are those of Python; for `python_worker`."""
+"""Convert Python type hints to JSON Schema, and JSON values to Python values; for `python_worker`."""
 
 import contextlib
 import dataclasses
@@ -13,11 +13,11 @@ from inspect import Parameter
 from pathlib import Path
 from uuid import UUID
 
-MAX_DEPTH = 8  # of classes in classes, which may refer to themselves
+MAX_DEPTH = 8  # of nested classes, which may refer to themselves
 Schema = dict[str, typing.Any]
 NONE = type(None)
 JSON_TYPES: dict[typing.Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", NONE: "null"}
-# Classes that are a string in JSON, the schema's word for it, and how they are made of one.
+# Classes that are a string in JSON, the `format` in the schema, and the conversion from the string.
 TEXT_TYPES: dict[typing.Any, tuple[str, abc.Callable[[str], typing.Any]]] = {
     datetime: ("date-time", datetime.fromisoformat),
     date: ("date", date.fromisoformat),
@@ -116,7 +116,7 @@ def is_enum(hint: typing.Any) -> bool:
 
 
 def enum_values(hint: type[enum.Enum]) -> dict[typing.Any, enum.Enum]:
-    """Return the members by what they are in JSON: their values, or their names if JSON cannot express those."""
+    """Return the members by their JSON form: their values, or their names if JSON cannot express the values."""
     members = list(hint)
     has_values = all(type(member.value) in JSON_TYPES for member in members)
     return {member.value if has_values else member.name: member for member in members}
@@ -155,7 +155,7 @@ def is_required_key(hint: type, name: str, annotation: typing.Any) -> bool:
 
 
 def convert(hint: typing.Any, value: typing.Any, depth: int = 0) -> typing.Any:
-    """Return a value of JSON as its type hint wants it; raise TypeError or ValueError if it does not fit."""
+    """Convert a JSON value to the type of its hint; raise TypeError or ValueError if it does not fit."""
     hint, _ = strip_annotations(hint)
     if hint in ANY_TYPES or depth > MAX_DEPTH:
         return value
@@ -207,7 +207,7 @@ def convert_member(members: dict[typing.Any, typing.Any], value: typing.Any) -> 
 
 
 def convert_union(hints: abc.Sequence[typing.Any], value: typing.Any, depth: int) -> typing.Any:
-    """Return a value as the first type that it fits, or unchanged if its own type is one of them."""
+    """Convert a value to the first type that it fits; return it unchanged if it already has one of them."""
     if type(value) in hints:
         return value
     for hint in hints:
@@ -224,7 +224,7 @@ def require(kind: type, value: typing.Any) -> typing.Any:
 
 
 def to_text(result: typing.Any) -> str:
-    """Return a result as text: a str as it is, other values as JSON, and what JSON cannot express as its repr."""
+    """Return a result as text: a str unchanged, other values as JSON, or as their repr if JSON cannot express them."""
     result = result.value if isinstance(result, enum.Enum) else result
     if isinstance(result, str):
         return str(result)

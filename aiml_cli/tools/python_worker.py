@@ -1,7 +1,7 @@
-"""Run in a child process of its own: load a Python file, describe its public functions, and call them in threads.
+"""Run in a child process: load a Python file, describe its public functions, and call them in threads.
 
-Needs nothing else of aiml than `python_types`. Messages are JSON, one a line, on the descriptor of the first argument;
-the second argument is how many bytes of a result are sent.
+It imports nothing of aiml except `python_types`. Messages are JSON, one per line, on the file descriptor in the first
+argument; the second argument is the maximum size of a result in bytes.
 """
 
 import enum
@@ -24,7 +24,7 @@ from aiml_cli.tools.python_types import Schema, convert, describe_type, to_text
 
 MODULE_NAME = "aiml_tool_file"
 PIECE_BYTES = 64 * 1024
-MAX_ITEMS = 10_000  # of a generator, which may not end
+MAX_ITEMS = 10_000  # of a generator, which may be infinite
 MAX_TIMEOUT_S = 86400
 CLOSED_EXIT_CODE = 70  # the tool has closed the descriptor to aiml
 
@@ -72,7 +72,7 @@ class Channel:
 
 
 def load_file(source: str, path: str, folder: str) -> types.ModuleType:
-    """Run a file as a module and return it; its folder is the last place where modules are looked for."""
+    """Run a file as a module and return it; its folder is the last entry of the module search path."""
     module = types.ModuleType(MODULE_NAME)
     module.__file__ = path
     sys.modules[MODULE_NAME] = module  # dataclasses look there
@@ -140,7 +140,7 @@ def read_timeout(module: types.ModuleType) -> float | None:
 
 
 class Function:
-    """A function of the file: what the model is told of it, and how it is called with JSON."""
+    """A function of the file: its description for the model, and calls with JSON arguments."""
 
     def __init__(self, name: str, function: typing.Any) -> None:
         self.name, self._function = name, function
@@ -178,7 +178,7 @@ class Function:
         return {**schema, "default": default} if has_default else schema
 
     def call(self, arguments: Schema) -> typing.Any:
-        """Call the function with values of JSON, and return its result."""
+        """Call the function with JSON values, and return its result."""
         values: dict[str, typing.Any] = {}
         for name, value in arguments.items():
             try:
@@ -213,7 +213,7 @@ def find_summary(text: str) -> str:
 
 
 def find_parameter_notes(text: str) -> dict[str, str]:
-    """Return what a docstring says of each parameter, in the style of Google, numpy or Sphinx."""
+    """Return the description of each parameter in a docstring, in the style of Google, numpy or Sphinx."""
     lines = text.split("\n")
     for index, line in enumerate(lines):
         if GOOGLE_HEADER.fullmatch(line.rstrip()):
@@ -232,7 +232,7 @@ def take_section(lines: list[str]) -> list[str]:
 
 
 def collect_notes(lines: list[str], pattern: re.Pattern[str]) -> dict[str, str]:
-    """Return the notes that begin with a match at the start of a line, and go on in the indented lines after it."""
+    """Return the notes that begin with a match at the start of a line and continue in the indented lines after it."""
     notes: dict[str, list[str]] = {}
     current: list[str] = []
     for line in lines:

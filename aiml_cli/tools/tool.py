@@ -1,4 +1,4 @@
-"""What every kind of tool has in common: definition, call, checked arguments, environment, result."""
+"""The common parts of all kinds of tools: definition, call, checked arguments, environment, result."""
 
 import os
 import re
@@ -18,15 +18,15 @@ from aiml_cli.system.atomic_write import read_file
 from aiml_cli.system.child_process import absolute_paths
 
 Arguments = Mapping[str, Any]
-# Of a longer result only the beginning goes to the model.
+# Only the beginning of a longer result is sent to the model.
 MAX_RESULT_BYTES = 64 * 1024
-# A shorter value is no key, and could be the value of many variables.
+# A shorter value is not a key, and could be the value of many variables.
 MIN_KEY_LENGTH = 8
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}")
 
 
 class CallResult(NamedTuple):
-    """What a call returned: text, and the images and sounds that go to the model with it."""
+    """The result of a call: text, and the images and audio that are sent to the model with it."""
 
     text: str
     is_error: bool = False
@@ -35,11 +35,11 @@ class CallResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What the model is told of a tool.
+    """The definition of a tool for the model.
 
     `name` is shown to the user and matched by --allow: `weather`, or `fs.read_file` of the server `fs`. `parameters`
-    is a JSON Schema of an object. `hints` is what the tool's author says about it, such as "read-only"; it is shown,
-    never trusted.
+    is a JSON Schema of an object. `hints` come from the tool's author, such as "read-only"; they are shown but
+    not trusted.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Definition:
 
 
 class Tool(Protocol):
-    """Something that the model can call; safe for several threads."""
+    """Something that the model can call; thread-safe."""
 
     @property
     def definition(self) -> Definition:
-        """Return what the model is told of it."""
+        """Return the definition that is sent to the model."""
 
     def preview(self, arguments: Arguments) -> str:
-        """Return how a call would run, complete, for the question whether it may; raise ToolError if it cannot run."""
+        """Return the complete call as it would run, for the approval; raise ToolError if it cannot run."""
 
     def call(self, arguments: Arguments) -> CallResult:
-        """Run it and return its result; a failure is a result with `is_error`. Closing its source ends the call."""
+        """Run the tool and return its result, or a failure with `is_error`. Closing its source ends the call."""
 
 
 class ToolSource(Protocol):
@@ -77,19 +77,19 @@ class ToolSource(Protocol):
     label: str
 
     def start(self) -> None:
-        """Begin to start, without waiting for anything."""
+        """Start the processes, without waiting for them."""
 
     def wait_until_ready(self) -> None:
-        """Wait until its tools are known; raise UsageError if it does not get ready in time."""
+        """Wait until the tools are known; raise UsageError if that takes too long."""
 
     def list_tools(self) -> Sequence[Tool]:
-        """Return its tools as they are now."""
+        """Return the current tools."""
 
     def cancel_calls(self) -> None:
-        """End the calls that still run; later calls work, and start again what was ended."""
+        """End the running calls; later calls work, and restart processes that were ended."""
 
     def close(self) -> None:
-        """End its processes, and the calls that still run."""
+        """End the processes and the running calls."""
 
 
 class ToolError(Exception):
@@ -97,9 +97,9 @@ class ToolError(Exception):
 
 
 def cut_result(text: str, size: int = 0) -> str:
-    """Return the beginning of a long result, and a line that says how much is missing.
+    """Return the beginning of a long result, and a line that says how much was left out.
 
-    `size` is how many bytes there were, if not all of them are in `text`.
+    `size` is the total number of bytes, if `text` does not contain all of them.
     """
     data = text.encode("utf-8", "replace")
     size = max(size, len(data))
@@ -118,7 +118,7 @@ class ArgumentChecker:
     def check(self, arguments: Arguments) -> dict[str, Any]:
         """Return the arguments; raise ToolError if they do not fit.
 
-        Models write null for an optional parameter that they do not use: it is left out where null is no value.
+        Models write null for an optional parameter that they do not use: it is left out if null is not allowed.
         """
         if not self._find_error(given := dict(arguments)):
             return given
@@ -139,7 +139,7 @@ def build_environment(extra: Mapping[str, str], source: str) -> dict[str, str]:
     """Return the environment of a tool: the user's without the API key and without relative entries of PATH.
 
     `extra` is added, with `${VARIABLE}` and `${VARIABLE:-default}` replaced. Raises UsageError, which begins with
-    `source`, for a variable that is not set, or that is or holds the API key.
+    `source`, for a variable that is not set, or that is or contains the API key.
     """
     keys = set(_find_keys())
     user = {
@@ -156,12 +156,12 @@ def build_environment(extra: Mapping[str, str], source: str) -> dict[str, str]:
 
 
 def names_key(variable: str) -> bool:
-    """True for an environment variable of the API key."""
+    """True for the name of an environment variable of the API key."""
     return variable.upper() in {name for row in ROWS.values() if row.secret for name in row.variables}
 
 
 def refuse_key_references(value: str, source: str) -> None:
-    """Raise UsageError if a text refers to an environment variable of the API key."""
+    """Raise UsageError if a string refers to an environment variable of the API key."""
     for match in _REFERENCE.finditer(value):
         if names_key(match[1]):
             raise UsageError(f"{source}: {match[1]} is the API key, which is never passed to a tool")
@@ -180,7 +180,7 @@ def _expand(value: str, environment: Mapping[str, str], source: str) -> str:
 
 
 def _find_keys() -> Iterator[str]:
-    """Yield the keys of the environment and of the file; a keyring takes 0.1 s, and is not asked."""
+    """Yield the keys in the environment and in the key file; a keyring is not read, because it takes 0.1 s."""
     yield from (value for name, value in os.environ.items() if names_key(name) and len(value) >= MIN_KEY_LENGTH)
     import json  # few calls have tools
 

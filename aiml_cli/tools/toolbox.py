@@ -1,4 +1,4 @@
-"""The tools of one run: open what -T names, give each tool its name on the wire, and find what a call means."""
+"""The tools of one run: open the tools of -T, name them for the request, and run calls."""
 
 import json
 import os
@@ -26,7 +26,7 @@ MakeSource = Callable[[str], ToolSource]
 class OpenTool(NamedTuple):
     """A tool that can be called.
 
-    `name` is shown and matched by --allow; `wire_name` is what the model knows; `label` names its source.
+    `name` is shown and matched by --allow; `wire_name` is the name in requests; `label` names its source.
     """
 
     name: str
@@ -51,9 +51,9 @@ class OpenTool(NamedTuple):
 
 
 class Toolbox:
-    """The sources of a run's tools, by their values of -T, and the tools in them; safe for several threads.
+    """The sources of a run's tools, by their values of -T, and the tools in them; thread-safe.
 
-    `listed` is what was found at the last look at the sources, which takes no time.
+    `listed` contains the tools that were found when the sources were last read.
     """
 
     def __init__(self, sources: Mapping[str, ToolSource], make_source: MakeSource) -> None:
@@ -68,16 +68,16 @@ class Toolbox:
             source.start()
 
     def wait_until_ready(self) -> None:
-        """Wait for all sources; raise UsageError for one that does not get ready."""
+        """Wait for all sources; raise UsageError if one does not become ready."""
         with self._lock:
             for source in () if self._is_ready else self._sources.values():
                 source.wait_until_ready()
             self._is_ready = True
 
     def add(self, name: str) -> None:
-        """Open one more value of -T; raise UsageError if it has no tool, or does not get ready.
+        """Open one more value of -T; raise UsageError if it has no tool, or does not become ready.
 
-        A server that is open with other tools is started again with all of them.
+        A server that is open with other tools is restarted with all of them.
         """
         names = _merge_servers([*self._sources, name])
         added = {name: self._make_source(name) for name in names if name not in self._sources}
@@ -95,17 +95,17 @@ class Toolbox:
             source.close()
 
     def list_tools(self) -> Sequence[OpenTool]:
-        """Return all tools as they are now, also those that are disabled."""
+        """Return all current tools, including disabled ones."""
         self.wait_until_ready()
         self.listed = name_tools([(source.label, source.list_tools()) for source in self._sources.values()])
         return self.listed
 
     def list_enabled(self) -> list[OpenTool]:
-        """Return the tools that the model may know."""
+        """Return the tools that are sent to the model."""
         return [tool for tool in self.list_tools() if self.is_enabled(tool)]
 
     def is_enabled(self, tool: OpenTool) -> bool:
-        """True if the model may know a tool; one that a server adds later is matched by the patterns too."""
+        """True if a tool is sent to the model; the patterns also match tools that a server adds later."""
         return next((on for pattern, on in reversed(self._switched.items()) if _matches(tool, pattern)), True)
 
     def set_enabled(self, pattern: str, *, enabled: bool) -> list[str]:
@@ -121,7 +121,7 @@ class Toolbox:
         return [tool for tool in self.list_tools() if _matches(tool, pattern)]
 
     def cancel_calls(self) -> None:
-        """End the calls that still run."""
+        """End the running calls."""
         for source in self._sources.values():
             source.cancel_calls()
 
@@ -132,7 +132,7 @@ class Toolbox:
 
 
 def _matches(tool: OpenTool, pattern: str) -> bool:
-    """True if a pattern stands for a tool: `weather`, `fs.read_*`, and for all that a source has `fs`, `x.py`."""
+    """True if a pattern matches a tool: `weather`, `fs.read_*`, or `fs` and `x.py` for all tools of a source."""
     if pattern.endswith(".py"):
         return tool.label == Path(pattern).name
     pattern = pattern.removeprefix(MCP_PREFIX)
@@ -142,9 +142,9 @@ def _matches(tool: OpenTool, pattern: str) -> bool:
 def open_toolbox(
     names: Sequence[str], *, report: Notifier, verbose: bool = False, demo: bool = False, asks: bool = True
 ) -> Toolbox:
-    """Return the toolbox of the values of -T, which is not started; raise UsageError for a name without a tool.
+    """Return the toolbox for the values of -T, not yet started; raise UsageError for a name without a tool.
 
-    `asks`: the user can answer what a server asks.
+    `asks`: the user can answer questions of a server.
     """
 
     def make(name: str) -> ToolSource:
@@ -158,12 +158,12 @@ def make_source(
 ) -> ToolSource:
     """Return the source of a value of -T: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL, also TOOL,TOOL.
 
-    With `demo`, a name that the user has no tool for may be a sample of the embedded server.
+    With `demo`, a name without a tool of the user may be a sample tool of the embedded server.
     """
     if name.startswith(MCP_PREFIX):
         return _make_mcp_source(name, report, verbose=verbose, asks=asks)
     if name.endswith(".py"):
-        from aiml_cli.tools.python_source import PythonSource  # each call has few kinds
+        from aiml_cli.tools.python_source import PythonSource  # a call uses few kinds of tools
 
         return PythonSource(name, report=report)
     return _make_command_source(name, demo=demo)
@@ -178,7 +178,7 @@ def _make_mcp_source(name: str, report: Notifier, *, verbose: bool, asks: bool) 
 
 
 def _make_command_source(name: str, *, demo: bool) -> ToolSource:
-    from aiml_cli.tools import tool_files  # each call has few kinds
+    from aiml_cli.tools import tool_files  # a call uses few kinds of tools
     from aiml_cli.tools.command_source import CommandSource
 
     if name in tool_files.list_tool_files():
@@ -194,11 +194,11 @@ def _make_command_source(name: str, *, demo: bool) -> ToolSource:
         raise UsageError(f"there is no tool {name!r}", f"did you mean {near[0]}?")
     if ".py:" in name:
         raise UsageError(f"all functions of a Python file are used together: {name.partition(':')[0]}")
-    return CommandSource(name)  # reports what is wrong with the name
+    return CommandSource(name)  # reports the error in the name
 
 
 def split_mcp_name(name: str) -> tuple[str, str]:
-    """Split mcp:SERVER.TOOL; the name of a server may have dots, and is then in the file as it is."""
+    """Split mcp:SERVER.TOOL; the name of a server in the file may itself contain dots."""
     rest = name.removeprefix(MCP_PREFIX)
     from aiml_cli.tools.mcp_config import load_servers  # most tools are commands
 
@@ -209,9 +209,9 @@ def split_mcp_name(name: str) -> tuple[str, str]:
 
 
 def _merge_servers(names: Iterable[str]) -> list[str]:
-    """Return the names once each, with all that is wanted of a server together: it has one connection.
+    """Return each name once, with all tools of a server together, because it has one connection.
 
-    Of a Python file it is the full path.
+    A Python file is named by its full path.
     """
     merged: dict[str, set[str]] = {}
     for name in names:
@@ -224,7 +224,7 @@ def _merge_servers(names: Iterable[str]) -> list[str]:
 
 
 def name_tools(sources: Sequence[tuple[str, Sequence[Tool]]]) -> list[OpenTool]:
-    """Return the tools, each under a name of its own: those of the same name get their source's name in front."""
+    """Return the tools, each with a unique name: tools with the same name get their source's name as a prefix."""
     counts = Counter(name for _, tools in sources for name in {tool.definition.name for tool in tools})
     found: dict[str, OpenTool] = {}
     wire_names: set[str] = set()
@@ -242,14 +242,14 @@ def name_tools(sources: Sequence[tuple[str, Sequence[Tool]]]) -> list[OpenTool]:
 
 
 def _add_source(label: str, name: str, taken: Container[str]) -> str:
-    """Return a name with that of its source in front, numbered if two sources have one name."""
+    """Return a name with the name of its source as a prefix, numbered if two sources have the same name."""
     stem = Path(label.removeprefix(MCP_PREFIX)).stem
     names = (f"{stem}{number or ''}.{name}" for number in (0, *range(2, 1000)))
     return next(name for name in names if name not in taken)
 
 
 def make_wire_name(name: str, taken: Iterable[str] = ()) -> str:
-    """Return a name that the API takes: `fs.read_file` is `fs__read_file`; long or taken ones end with a hash."""
+    """Return a name that the API accepts: `fs.read_file` is `fs__read_file`; long or used names end with a hash."""
     wire_name = _NOT_ON_WIRE.sub("_", name.replace(".", "__"))
     if wire_name and len(wire_name) <= MAX_WIRE_LENGTH and wire_name not in taken:
         return wire_name
@@ -258,7 +258,7 @@ def make_wire_name(name: str, taken: Iterable[str] = ()) -> str:
 
 
 def parse_arguments(text: str) -> Arguments:
-    """Return the arguments of a call; raise ToolError if the model wrote no JSON object."""
+    """Return the arguments of a call; raise ToolError if they are not a JSON object."""
     if not text.strip():
         return {}
     value: Any = None
@@ -274,10 +274,10 @@ def parse_arguments(text: str) -> Arguments:
 
 
 def run_call(tool: Tool, arguments: Arguments) -> CallResult:
-    """Call a tool; whatever goes wrong is a result for the model."""
+    """Call a tool; every failure is a result for the model."""
     try:
         return tool.call(arguments)
     except ToolError as error:
         return CallResult(str(error), is_error=True)
-    except Exception as error:  # noqa: BLE001 - a tool that fails must not cost the conversation
+    except Exception as error:  # noqa: BLE001 - a tool that fails must not end the conversation
         return CallResult(f"the tool failed: {type(error).__name__}: {error}", is_error=True)

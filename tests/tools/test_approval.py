@@ -99,7 +99,7 @@ def test_a_pattern_matches_the_whole_name(name: str, pattern: str, expected: boo
         ("y\r", "decided True"), ("yes\r", "decided True"), ("YES\r", "decided True"), (" y \r", "decided True"),
         ("a\r", "decided True"), ("always\r", "decided True"), ("n\r", "decided False"), ("no\r", "decided False"),
         ("\r", "decided False"), ("\x04", "decided False"), ("y\x04\x04", "decided False"),
-        ("q\r", "stopped stopped at the question whether weather may run"), ("quit\r", "stopped"), ("\x03", "stopped"),
+        ("q\r", "stopped stopped while asking whether weather may run"), ("quit\r", "stopped"), ("\x03", "stopped"),
     ],
 )  # fmt: skip
 def test_each_answer(typed: str, expected: str) -> None:
@@ -115,7 +115,7 @@ def test_any_other_answer_asks_again(typed: str) -> None:
     with start([call()]) as console:
         wait_for_question(console)
         console.type_line(typed)
-        console.wait_until("y: once.")
+        console.wait_until("y: run it once.")
         wait_for_question(console)
         console.type_line("n")
         console.wait_until("decided False")

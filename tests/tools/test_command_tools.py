@@ -276,7 +276,7 @@ BAD_TABLES = [
         {"run": ["ls"], "params": {"properties": {"a": {"$ref": "https://example.com/x"}}}},
         "a reference cannot be resolved",
     ),
-    ({"run": ["ls"], "params": '{"properties": {"a": {"const": NaN}}}'}, "params: JSON cannot express it"),
+    ({"run": ["ls"], "params": '{"properties": {"a": {"const": NaN}}}'}, "params: it cannot be converted to JSON"),
     ({"run": ["ls"], "params": '{"properties":' * 5000}, "params: not JSON"),
     ({"run": ["ls"], "timeout": "30"}, "timeout is not a number"),
     ({"run": ["ls"], "timeout": True}, "timeout is not a number"),
@@ -286,8 +286,8 @@ BAD_TABLES = [
     ({"run": ["ls"], "timeout": float("nan")}, "timeout is not a number"),
     ({"run": ["ls"], "description": ["x"]}, "description is not a string"),
     ({"run": ["ls"], "env": "A=1"}, "env: not a table"),
-    ({"run": ["ls"], "env": {"A": 1}}, "env: A is not a text"),
-    ({"run": ["ls"], "env": {"A=B": "1"}}, "env: 'A=B' is not the name of"),
+    ({"run": ["ls"], "env": {"A": 1}}, "env: A is not a string"),
+    ({"run": ["ls"], "env": {"A=B": "1"}}, "env: 'A=B' is not a valid variable name"),
     ({"run": ["ls"], "env": {"AIMLAPI_API_KEY": "x"}}, "env: AIMLAPI_API_KEY is the API key"),
     ({"run": ["ls"], "env": {"X": "${aiml_api_key}"}}, "env: X: aiml_api_key is the API key"),
     ({"run": ["ls"], "env": {"X": "a ${AIMLAPI_KEY:-x}"}}, "env: X: AIMLAPI_KEY is the API key"),
@@ -305,7 +305,7 @@ def test_a_bad_tool_file_is_told_with_its_path_and_key(table: dict[str, Any], me
 
 @pytest.mark.parametrize(
     ("key", "hint"),
-    [("parameters", "params"), ("parms", "params"), ("time_out", "timeout"), ("xyz", "it has description")],
+    [("parameters", "params"), ("parms", "params"), ("time_out", "timeout"), ("xyz", "it can have description")],
 )
 def test_a_wrong_key_suggests_the_right_one(key: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -315,7 +315,7 @@ def test_a_wrong_key_suggests_the_right_one(key: str, hint: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "a/b", "-x", "x.y", "é", "a" * 65, "x\n"])
 def test_a_bad_name_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="is not the name of a tool"):
+    with pytest.raises(UsageError, match="is not a valid tool name"):
         tool_files.load_tool_file(name)
 
 

@@ -253,7 +253,7 @@ def test_a_python_file_does_not_get_the_key(stack: ExitStack) -> None:
     "value", ["${AIMLAPI_API_KEY}", "x${AIML_API_KEY:-}", "${AIMLAPI_KEY}", "${OPENAI_API_KEY}", KEY, f"Bearer {KEY}"]
 )
 def test_a_tool_file_cannot_pass_the_key_on(value: str, stack: ExitStack) -> None:
-    with pytest.raises(UsageError, match=r"no tool gets|is not set") as caught:
+    with pytest.raises(UsageError, match=r"never passed to a tool|is not set") as caught:
         open_command(stack, "true", env={"X": value})
     assert KEY not in f"{caught.value.message}{caught.value.hint}"
 

@@ -120,9 +120,9 @@ def start_on_terminal(*arguments: str) -> Any:
 def test_a_server_asks_the_user_field_by_field() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask", "{}")
     answers = [
-        ("a text: ", "x"), ("at least 2 is needed", None), ("a text: ", "Ann"), ("an empty line is: 7", None),
+        ("text: ", "x"), ("at least 2 is needed", None), ("text: ", "Ann"), ("an empty line is: 7", None),
         ("a whole number: ", "-1"), ("at least 0 is needed", None), ("a whole number: ", ""), ("yes or no: ", "y"),
-        ("2. green", None), ("of the list: ", "2"), ("commas: ", "1,c"), ("a text: ", ""),
+        ("2. green", None), ("of the list: ", "2"), ("commas: ", "1,c"), ("text: ", ""),
     ]  # fmt: skip
     for question, answer in answers:
         child.expect_exact(question)
@@ -140,7 +140,7 @@ def test_a_server_asks_the_user_field_by_field() -> None:
 @pytest.mark.usefixtures("saved")
 def test_what_a_server_asks_is_harmless_and_cannot_look_like_aiml() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask", "{}")
-    child.expect_exact("a text: ")
+    child.expect_exact("text: ")
     shown = child.before.replace("\r", "")
     assert "aiml: the MCP server fs asks (1 of 6); Ctrl-D skips the question:\n│ who \\x1b[31mare" in shown
     assert "│ aiml: trust me" in shown
@@ -153,13 +153,13 @@ def test_what_a_server_asks_is_harmless_and_cannot_look_like_aiml() -> None:
 @pytest.mark.usefixtures("saved")
 def test_one_ctrl_d_ends_all_questions_of_a_call() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask_flood", "{}")
-    child.expect_exact("a text: ")
+    child.expect_exact("text: ")
     child.sendline("one")
-    child.expect_exact("a text: ")
+    child.expect_exact("text: ")
     child.sendeof()
     child.expect("accept cancel[a-z ]*decline")
     child.expect(pexpect.EOF)
-    assert "a text: " not in child.before
+    assert "text: " not in child.before
 
 
 @pytest.mark.usefixtures("saved")

@@ -45,7 +45,7 @@ def is_running(pid: int) -> bool:
         ("usage", "the MCP server fs ended (exit 0)\n  it wrote to standard output: usage: server [options]"),
         ("silent", "the MCP server fs was not ready within 1 s\n  thinking"),
         ("floods", "the MCP server fs was not ready within 1 s\n  it wrote to standard output: no json"),
-        ("old", "it uses version '2023-01-01' of MCP, and aiml 2024-11-05,"),
+        ("old", "it uses version '2023-01-01' of MCP; aiml supports 2024-11-05,"),
         ("refuses", "it answered with an error: no licence"),
         ("half", "its answer is not valid: "),
         ("no_tools", "it has no tools"),
@@ -87,10 +87,10 @@ def test_a_program_that_cannot_be_started_is_told(server: McpServer, message: st
         ("first", len(TOOLS), ""),
         ("pages", len(TOOLS), ""),
         ("duplicates", len(TOOLS), "a second tool echo is left out"),
-        ("thousand", 1000, "of its tools, the first 1,000 are used"),
-        ("endless", len(TOOLS), "its list of tools does not end and is cut off"),
-        ("same_cursor", len(TOOLS), "its list of tools does not end and is cut off"),
-        ("strange", 4, "a tool without a proper name is left out"),
+        ("thousand", 1000, "only its first 1,000 tools are used"),
+        ("endless", len(TOOLS), "its list of tools has too many pages and is incomplete"),
+        ("same_cursor", len(TOOLS), "its list of tools has too many pages and is incomplete"),
+        ("strange", 4, "a tool without a valid name is left out"),
     ],
 )
 def test_any_list_of_tools_is_read(mode: str, count: int, notice: str) -> None:
@@ -170,9 +170,9 @@ def test_images_and_sounds_are_passed_on_and_the_rest_is_described(fs: OpenServe
         "inside",
         "[resource file:///b, application/pdf, 70 bytes: left out, because a model cannot read it]",
         "[link: see file:///c]",
-        '[content of type "hologram", which aiml does not know]',
-        '[content of type "text", which aiml does not know]',
-        "[content of type null, which aiml does not know]",
+        '[content of type "hologram", which aiml does not support]',
+        '[content of type "text", which aiml does not support]',
+        "[content of type null, which aiml does not support]",
     ]
 
 

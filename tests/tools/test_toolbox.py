@@ -102,7 +102,7 @@ def test_other_arguments_are_refused_with_a_reason(text: str) -> None:
         ("wether", True, "did you mean weather?"),
         ("wether", False, "there are none yet"),
         ("sums.py:add", False, "are used together: sums.py"),
-        ("weather,time", False, "is not the name of a tool"),
+        ("weather,time", False, "is not a valid tool name"),
     ],
 )
 def test_a_name_without_a_tool_is_explained(name: str, demo: bool, expected: str) -> None:
