@@ -20,7 +20,7 @@ _aiml() {
         'cmd:Write a shell command, and run it after you agree.'
         'models:Find a model, its price and what it can do.'
         'usage:Show your balance and what you spent.'
-        'demo:Run the demo server, which needs no key and is no model, until Ctrl-C.'
+        'demo:Run the demo server until Ctrl-C; it needs no key and runs no model.'
         'templates:List the templates, show or test one, or import those of another program.'
         'profiles:List the profiles of the config file, or show the settings of one.'
         'config:Show and change settings, and store the API key.'
@@ -51,11 +51,11 @@ _aiml() {
 
 _aiml_chat() {
   _arguments -s -S \
-    '*--model=[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '*-m+[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*--model=[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
     '(--first)--first[With several -m: print the first complete answer and cancel the others.]' \
-    '(--prompt-cache)--prompt-cache=[Let Claude models keep the system text, the files and the conversation for this time; reading them again costs less.]:value:(5m 1h)' \
-    '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
+    '(--prompt-cache)--prompt-cache=[Let Claude models cache the system text, files and conversation for this time; reading them again costs less.]:value:(5m 1h)' \
+    '(--max-cost)--max-cost=[Fail before sending if the estimated cost exceeds this many US dollars; with --each, stop before such a row. Without --max-tokens, only the input counts.]:NUMBER: ' \
     '(--system -s)--system=[System text: how the model should behave. @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '(--system -s)-s+[System text: how the model should behave. @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '*--file=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
@@ -63,90 +63,90 @@ _aiml_chat() {
     '*--attach=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*-a+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Do not read standard input.]' \
-    '(--stdin-wait)--stdin-wait=[Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
+    '(--stdin-wait)--stdin-wait=[Give up after N seconds without input on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
     '(--detail)--detail=[How closely the model looks at images.]:value:(auto low high)' \
-    '(--interactive -i)--interactive[Ask the prompt first, then continue in the REPL.]' \
-    '(--interactive -i)-i[Ask the prompt first, then continue in the REPL.]' \
-    '(--print -p)--print[Give one answer and exit, even on a terminal.]' \
-    '(--print -p)-p[Give one answer and exit, even on a terminal.]' \
+    '(--interactive -i)--interactive[Send the prompt first, then continue in the REPL.]' \
+    '(--interactive -i)-i[Send the prompt first, then continue in the REPL.]' \
+    '(--print -p)--print[Print one answer and exit, even on a terminal.]' \
+    '(--print -p)-p[Print one answer and exit, even on a terminal.]' \
     '(--edit -e)--edit[Write the prompt in $VISUAL or $EDITOR.]' \
     '(--edit -e)-e[Write the prompt in $VISUAL or $EDITOR.]' \
-    '*--template=[Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
-    '*-t+[Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
+    '*--template=[Use a saved prompt with its flags, or @FILE. If repeated, the last one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
+    '*-t+[Use a saved prompt with its flags, or @FILE. If repeated, the last one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
     '*--param=[Set a variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
     '*-P+[Set a variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
     '(--save)--save=[Save the prompt and the flags as a template; nothing is sent.]:NAME:_aiml_stored_templates' \
     '*--template-path=[Folders of templates that are searched after your own.]:FOLDER[\:FOLDER]: ' \
-    '(--continue -c)--continue[Continue this terminal'\''s last conversation. Without a prompt: continue its incomplete answer.]' \
-    '(--continue -c)-c[Continue this terminal'\''s last conversation. Without a prompt: continue its incomplete answer.]' \
-    '(--resume -r)--resume=[Continue a conversation, by its id or its words. Without a value: the latest.]::ID|WORDS: ' \
-    '(--resume -r)-r+[Continue a conversation, by its id or its words. Without a value: the latest.]::ID|WORDS: ' \
-    '(--fork)--fork[With -c or -r: continue a copy of the conversation, and leave the original as it is.]' \
-    '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to hold keys or passwords.]' \
-    '(--messages)--messages=[Earlier messages, from a JSON file.]:PATH:_files' \
-    '(--fit)--fit=[What to do if all of it is more than the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them by a summary.]:value:(head tail middle oldest compact)' \
-    '(--chunk)--chunk=[Split the input into pieces of this many tokens and ask for each.]:N: ' \
+    '(--continue -c)--continue[Continue this terminal'\''s last conversation. Without a prompt, continue its incomplete answer.]' \
+    '(--continue -c)-c[Continue this terminal'\''s last conversation. Without a prompt, continue its incomplete answer.]' \
+    '(--resume -r)--resume=[Continue the conversation with this id or words. Without a value: the latest.]::ID|WORDS: ' \
+    '(--resume -r)-r+[Continue the conversation with this id or words. Without a value: the latest.]::ID|WORDS: ' \
+    '(--fork)--fork[With -c or -r: continue a copy of the conversation; the original is not changed.]' \
+    '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to contain keys or passwords.]' \
+    '(--messages)--messages=[Read earlier messages from a JSON file.]:PATH:_files' \
+    '(--fit)--fit=[What to do if the request exceeds the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them with a summary.]:value:(head tail middle oldest compact)' \
+    '(--chunk)--chunk=[Split the input into pieces of this many tokens, and send a request for each.]:N: ' \
     '(--reduce)--reduce=[With --chunk: the prompt that combines the answers into one.]:TEXT|@FILE:_aiml_at_files' \
-    '(--each)--each=[Ask once for each row of the input. In the prompt {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
-    '(--jobs -j)--jobs=[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
-    '(--jobs -j)-j+[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--each)--each=[Send a request for each row of the input. In the prompt, {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
+    '(--jobs -j)--jobs=[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
     '(--unordered)--unordered[Print results as they arrive, not in the order of the rows.]' \
-    '(--resume-from)--resume-from=[Continue a file of results: ask only for the rows that it lacks, and add them.]:PATH:_files' \
-    '(--shard)--shard=[Take every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.]:value:(auto)' \
-    '(--sample)--sample=[Ask only for N rows chosen at random, the same ones each time.]:N: ' \
-    '(--requests-per-minute)--requests-per-minute=[Send at most this many requests a minute, at an even pace, with all workers together.]:N: ' \
-    '(--tokens-per-minute)--tokens-per-minute=[Use at most this many tokens a minute, of input and output, with all workers together.]:N: ' \
-    '(--grace)--grace=[After SIGTERM: let the rows that are being asked end for N seconds (20); 0 stops at once. \[default: 20\]]:NUMBER: ' \
-    '(--estimate)--estimate[With --each: print how many rows and tokens it would be, and the price; nothing is sent.]' \
+    '(--resume-from)--resume-from=[Continue a file of results: send only the rows that are not in it, and append the results.]:PATH:_files' \
+    '(--shard)--shard=[Send every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.]:value:(auto)' \
+    '(--sample)--sample=[Send only N rows chosen at random, the same ones each time.]:N: ' \
+    '(--requests-per-minute)--requests-per-minute=[Send at most this many requests per minute, at an even pace, for all workers together.]:N: ' \
+    '(--tokens-per-minute)--tokens-per-minute=[Use at most this many input and output tokens per minute, for all workers together.]:N: ' \
+    '(--grace)--grace=[After SIGTERM, wait up to N seconds (20) for rows in progress; 0 stops immediately. \[default: 20\]]:NUMBER: ' \
+    '(--estimate)--estimate[With --each: print the number of rows and tokens, and the cost; nothing is sent.]' \
     '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--temperature)--temperature=[Randomness of the answer. Change this or --top-p, not both.]:NUMBER: ' \
-    '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose tokens from.]:NUMBER: ' \
+    '(--top-p)--top-p=[Nucleus sampling: the probability mass to choose tokens from.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-output-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
-    '(--max-completion-tokens)--max-completion-tokens=[Limit visible and reasoning tokens together.]:N: ' \
+    '(--max-completion-tokens)--max-completion-tokens=[Limit the number of visible and reasoning tokens together.]:N: ' \
     '(--seed)--seed=[Make the answer repeatable, as far as the model can.]:N: ' \
     '(--n -n)--n=[Generate this many answers; all of them are billed.]:N: ' \
     '(--n -n)-n+[Generate this many answers; all of them are billed.]:N: ' \
     '(--logprobs --no-logprobs)--logprobs[Return the log probability of each token.]' \
     '(--logprobs --no-logprobs)--no-logprobs[The opposite of --logprobs.]' \
     '(--top-logprobs)--top-logprobs=[Return this many alternatives for each token; turns on --logprobs.]:NUMBER: ' \
-    '*--run-tool=[Let the model use a tool on this machine. It is NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
-    '*-T+[Let the model use a tool on this machine. It is NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
-    '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:PATTERN: ' \
-    '(--max-rounds)--max-rounds=[Send results of tools back to the model at most this often. \[default: 10\]]:N: ' \
-    '(--tools)--tools=[Functions that the model may call, in the form of either endpoint; nothing runs them.]:JSON|@FILE:_aiml_at_files' \
+    '*--run-tool=[Let the model use a tool on this machine. NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '*-T+[Let the model use a tool on this machine. NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '*--allow=[Run matching tools without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:PATTERN: ' \
+    '(--max-rounds)--max-rounds=[Send tool results back to the model at most this many times. \[default: 10\]]:N: ' \
+    '(--tools)--tools=[Functions that the model may call, in the format of either endpoint; they are not run.]:JSON|@FILE:_aiml_at_files' \
     '(--tool-choice)--tool-choice=[Which function to call: none, auto, required, a name, or a JSON object.]:WORD|JSON: ' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several function calls in one answer.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
     '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:ID=VALUE|@FILE:_aiml_at_files' \
-    '(--schema)--schema=[JSON Schema that the answer must meet. A file, JSON, or a list such as '\''name, age int'\''.]:JSON|LIST|@FILE:_aiml_at_files' \
-    '(--schema-retries)--schema-retries=[Ask again up to this often if the answer does not meet the schema. \[default: 0\]]:N: ' \
+    '(--schema)--schema=[JSON Schema that the answer must match. A file, JSON, or a list such as '\''name, age int'\''.]:JSON|LIST|@FILE:_aiml_at_files' \
+    '(--schema-retries)--schema-retries=[Ask again up to this many times if the answer does not match the schema. \[default: 0\]]:N: ' \
     '(--json-object --no-json-object)--json-object[Ask for an answer that is a JSON object.]' \
     '(--json-object --no-json-object)--no-json-object[The opposite of --json-object.]' \
     '(--items)--items[Print each element of the answer'\''s top-level array as a JSON line, as it arrives.]' \
-    '(--response-format --text-format)--response-format=[The answer format as the API defines it, in the form of either endpoint.]:JSON|@FILE:_aiml_at_files' \
-    '(--response-format --text-format)--text-format=[The answer format as the API defines it, in the form of either endpoint.]:JSON|@FILE:_aiml_at_files' \
-    '(--stream --no-stream -S)--stream[Show the answer as it arrives; -S waits for all of it.]' \
+    '(--response-format --text-format)--response-format=[The response format, as defined by either endpoint of the API.]:JSON|@FILE:_aiml_at_files' \
+    '(--response-format --text-format)--text-format=[The response format, as defined by either endpoint of the API.]:JSON|@FILE:_aiml_at_files' \
+    '(--stream --no-stream -S)--stream[Show the answer as it arrives; -S waits until it is complete.]' \
     '(--stream --no-stream -S)--no-stream[The opposite of --stream.]' \
     '(--stream --no-stream -S)-S[The opposite of --stream.]' \
-    '(--include-usage --no-include-usage)--include-usage[Ask for the token counts of a streamed answer.]' \
+    '(--include-usage --no-include-usage)--include-usage[Request the token counts of a streamed answer.]' \
     '(--include-usage --no-include-usage)--no-include-usage[The opposite of --include-usage.]' \
-    '*--option=[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
-    '*-O+[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '*--option=[Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '*-O+[Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
     '(--output -o)--output=[Write the answer to a file. Only a complete answer replaces an existing file.]:PATH:_files' \
     '(--output -o)-o+[Write the answer to a file. Only a complete answer replaces an existing file.]:PATH:_files' \
-    '(--extract -x)--extract=[Print only a code block. Its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
-    '(--extract -x)-x+[Print only a code block. Its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--extract -x)--extract=[Print only a code block. Its number, last, all, or the first in a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--extract -x)-x+[Print only a code block. Its number, last, all, or the first in a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
     '(--copy)--copy[Also copy the answer to the clipboard when it is complete.]' \
-    '(--in-place)--in-place=[Send a file, show the difference, and replace the file after you say yes.]:PATH:_files' \
-    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each. \[default: md\]]:value:(md text json jsonl raw csv)' \
+    '(--in-place)--in-place=[Send a file, show a diff, and replace the file after you say yes.]:PATH:_files' \
+    '(--format)--format=[The output format; md is rendered on a terminal, and plain text elsewhere. csv is for --each. \[default: md\]]:value:(md text json jsonl raw csv)' \
     '(--json)--json[Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.]' \
     '(--audio-out)--audio-out=[Write the spoken answer to a file.]:PATH:_files' \
-    '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
+    '(--save-dir)--save-dir=[Save images and files in the answer to a folder.]:PATH:_files' \
     '(--meta)--meta=[Write tokens, cost, speed and ids to a JSON file.]:PATH:_files' \
-    '(--auto-continue)--auto-continue=[Ask up to this often for the rest of an incomplete answer. \[default: 0\]]:N: ' \
-    '(--allow-cut --no-allow-cut)--allow-cut[Treat an answer that the token limit ended as a success.]' \
+    '(--auto-continue)--auto-continue=[Continue an incomplete answer up to this many times. \[default: 0\]]:N: ' \
+    '(--allow-cut --no-allow-cut)--allow-cut[Exit with 0 if the answer ends at the token limit.]' \
     '(--allow-cut --no-allow-cut)--no-allow-cut[The opposite of --allow-cut.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--hide-reasoning[Do not show reasoning on standard error.]' \
     '(--hide-reasoning -R --no-hide-reasoning)-R[Do not show reasoning on standard error.]' \
@@ -157,8 +157,8 @@ _aiml_chat() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
@@ -167,18 +167,18 @@ _aiml_chat() {
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
     '(--color)--color=[When to use colour. \[default: auto\]]:value:(auto always never)' \
-    '(--editing)--editing=[The keys of the line editor in a conversation. \[default: emacs\]]:value:(emacs vi)' \
+    '(--editing)--editing=[The key bindings of the line editor in the REPL. \[default: emacs\]]:value:(emacs vi)' \
     '(--dry-run)--dry-run[Print the request as JSON; nothing is sent.]' \
     '(--as)--as=[Print the request as a program; nothing is sent.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
-    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
+    '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
+    '(--retries)--retries=[Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
-    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
+    '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
+    '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word:_aiml_at_files'
@@ -186,10 +186,10 @@ _aiml_chat() {
 
 _aiml_respond() {
   _arguments -s -S \
-    '*--model=[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '*-m+[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*--model=[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
     '(--first)--first[With several -m: print the first complete answer and cancel the others.]' \
-    '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
+    '(--max-cost)--max-cost=[Fail before sending if the estimated cost exceeds this many US dollars; with --each, stop before such a row. Without --max-tokens, only the input counts.]:NUMBER: ' \
     '(--system -s)--system=[System text: how the model should behave. @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '(--system -s)-s+[System text: how the model should behave. @FILE reads it from a file.]:TEXT|@FILE:_aiml_at_files' \
     '*--file=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
@@ -197,73 +197,73 @@ _aiml_respond() {
     '*--attach=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*-a+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Do not read standard input.]' \
-    '(--stdin-wait)--stdin-wait=[Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
+    '(--stdin-wait)--stdin-wait=[Give up after N seconds without input on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
     '(--detail)--detail=[How closely the model looks at images.]:value:(auto low high)' \
-    '(--interactive -i)--interactive[Ask the prompt first, then continue in the REPL.]' \
-    '(--interactive -i)-i[Ask the prompt first, then continue in the REPL.]' \
-    '(--print -p)--print[Give one answer and exit, even on a terminal.]' \
-    '(--print -p)-p[Give one answer and exit, even on a terminal.]' \
+    '(--interactive -i)--interactive[Send the prompt first, then continue in the REPL.]' \
+    '(--interactive -i)-i[Send the prompt first, then continue in the REPL.]' \
+    '(--print -p)--print[Print one answer and exit, even on a terminal.]' \
+    '(--print -p)-p[Print one answer and exit, even on a terminal.]' \
     '(--edit -e)--edit[Write the prompt in $VISUAL or $EDITOR.]' \
     '(--edit -e)-e[Write the prompt in $VISUAL or $EDITOR.]' \
-    '*--template=[Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
-    '*-t+[Use a saved prompt with its flags, or @FILE. Repeated: the later one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
+    '*--template=[Use a saved prompt with its flags, or @FILE. If repeated, the last one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
+    '*-t+[Use a saved prompt with its flags, or @FILE. If repeated, the last one wins for each setting.]:NAME|@FILE:_aiml_stored_templates' \
     '*--param=[Set a variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
     '*-P+[Set a variable of the template; @FILE reads it from a file. May be repeated.]:NAME=VALUE|@FILE:_aiml_at_files' \
     '(--save)--save=[Save the prompt and the flags as a template; nothing is sent.]:NAME:_aiml_stored_templates' \
     '*--template-path=[Folders of templates that are searched after your own.]:FOLDER[\:FOLDER]: ' \
-    '(--continue -c)--continue[Continue this terminal'\''s last conversation. Without a prompt: continue its incomplete answer.]' \
-    '(--continue -c)-c[Continue this terminal'\''s last conversation. Without a prompt: continue its incomplete answer.]' \
-    '(--resume -r)--resume=[Continue a conversation, by its id or its words. Without a value: the latest.]::ID|WORDS: ' \
-    '(--resume -r)-r+[Continue a conversation, by its id or its words. Without a value: the latest.]::ID|WORDS: ' \
-    '(--fork)--fork[With -c or -r: continue a copy of the conversation, and leave the original as it is.]' \
-    '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to hold keys or passwords.]' \
-    '(--messages)--messages=[Earlier messages, from a JSON file.]:PATH:_files' \
-    '(--fit)--fit=[What to do if all of it is more than the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them by a summary.]:value:(head tail middle oldest compact)' \
-    '(--chunk)--chunk=[Split the input into pieces of this many tokens and ask for each.]:N: ' \
+    '(--continue -c)--continue[Continue this terminal'\''s last conversation. Without a prompt, continue its incomplete answer.]' \
+    '(--continue -c)-c[Continue this terminal'\''s last conversation. Without a prompt, continue its incomplete answer.]' \
+    '(--resume -r)--resume=[Continue the conversation with this id or words. Without a value: the latest.]::ID|WORDS: ' \
+    '(--resume -r)-r+[Continue the conversation with this id or words. Without a value: the latest.]::ID|WORDS: ' \
+    '(--fork)--fork[With -c or -r: continue a copy of the conversation; the original is not changed.]' \
+    '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to contain keys or passwords.]' \
+    '(--messages)--messages=[Read earlier messages from a JSON file.]:PATH:_files' \
+    '(--fit)--fit=[What to do if the request exceeds the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them with a summary.]:value:(head tail middle oldest compact)' \
+    '(--chunk)--chunk=[Split the input into pieces of this many tokens, and send a request for each.]:N: ' \
     '(--reduce)--reduce=[With --chunk: the prompt that combines the answers into one.]:TEXT|@FILE:_aiml_at_files' \
-    '(--each)--each=[Ask once for each row of the input. In the prompt {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
-    '(--jobs -j)--jobs=[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
-    '(--jobs -j)-j+[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--each)--each=[Send a request for each row of the input. In the prompt, {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
+    '(--jobs -j)--jobs=[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
     '(--unordered)--unordered[Print results as they arrive, not in the order of the rows.]' \
-    '(--resume-from)--resume-from=[Continue a file of results: ask only for the rows that it lacks, and add them.]:PATH:_files' \
-    '(--shard)--shard=[Take every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.]:value:(auto)' \
-    '(--sample)--sample=[Ask only for N rows chosen at random, the same ones each time.]:N: ' \
-    '(--requests-per-minute)--requests-per-minute=[Send at most this many requests a minute, at an even pace, with all workers together.]:N: ' \
-    '(--tokens-per-minute)--tokens-per-minute=[Use at most this many tokens a minute, of input and output, with all workers together.]:N: ' \
-    '(--grace)--grace=[After SIGTERM: let the rows that are being asked end for N seconds (20); 0 stops at once. \[default: 20\]]:NUMBER: ' \
-    '(--estimate)--estimate[With --each: print how many rows and tokens it would be, and the price; nothing is sent.]' \
+    '(--resume-from)--resume-from=[Continue a file of results: send only the rows that are not in it, and append the results.]:PATH:_files' \
+    '(--shard)--shard=[Send every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.]:value:(auto)' \
+    '(--sample)--sample=[Send only N rows chosen at random, the same ones each time.]:N: ' \
+    '(--requests-per-minute)--requests-per-minute=[Send at most this many requests per minute, at an even pace, for all workers together.]:N: ' \
+    '(--tokens-per-minute)--tokens-per-minute=[Use at most this many input and output tokens per minute, for all workers together.]:N: ' \
+    '(--grace)--grace=[After SIGTERM, wait up to N seconds (20) for rows in progress; 0 stops immediately. \[default: 20\]]:NUMBER: ' \
+    '(--estimate)--estimate[With --each: print the number of rows and tokens, and the cost; nothing is sent.]' \
     '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--reasoning-summary)--reasoning-summary=[Ask for a summary of the reasoning.]:value:(auto concise detailed)' \
     '(--temperature)--temperature=[Randomness of the answer. Change this or --top-p, not both.]:NUMBER: ' \
-    '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose tokens from.]:NUMBER: ' \
+    '(--top-p)--top-p=[Nucleus sampling: the probability mass to choose tokens from.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-output-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
-    '*--run-tool=[Let the model use a tool on this machine. It is NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
-    '*-T+[Let the model use a tool on this machine. It is NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
-    '*--allow=[Run the tools that match without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:PATTERN: ' \
-    '(--max-rounds)--max-rounds=[Send results of tools back to the model at most this often. \[default: 10\]]:N: ' \
-    '(--tools)--tools=[Functions that the model may call, in the form of either endpoint; nothing runs them.]:JSON|@FILE:_aiml_at_files' \
+    '*--run-tool=[Let the model use a tool on this machine. NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '*-T+[Let the model use a tool on this machine. NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
+    '*--allow=[Run matching tools without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:PATTERN: ' \
+    '(--max-rounds)--max-rounds=[Send tool results back to the model at most this many times. \[default: 10\]]:N: ' \
+    '(--tools)--tools=[Functions that the model may call, in the format of either endpoint; they are not run.]:JSON|@FILE:_aiml_at_files' \
     '(--tool-choice)--tool-choice=[Which function to call: none, auto, required, a name, or a JSON object.]:WORD|JSON: ' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several function calls in one answer.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
     '*--tool-result=[The result of a tool call, by the call'\''s id; @FILE reads it from a file. May be repeated.]:ID=VALUE|@FILE:_aiml_at_files' \
     '(--web-search)--web-search=[Let the server search the web. The value is how much context the search may add.]::value:(low medium high)' \
-    '*--location=[Where the web search is made from: city, region, country, timezone.]:city=…,country=…: ' \
+    '*--location=[The location of the web search: city, region, country, timezone.]:city=…,country=…: ' \
     '(--code-interpreter --no-code-interpreter)--code-interpreter[Let the server run code.]' \
     '(--code-interpreter --no-code-interpreter)--no-code-interpreter[The opposite of --code-interpreter.]' \
     '*--mcp-server=[Let the server use the tools of an MCP server, LABEL=URL. May be repeated.]:NAME=VALUE: ' \
-    '(--schema)--schema=[JSON Schema that the answer must meet. A file, JSON, or a list such as '\''name, age int'\''.]:JSON|LIST|@FILE:_aiml_at_files' \
-    '(--schema-retries)--schema-retries=[Ask again up to this often if the answer does not meet the schema. \[default: 0\]]:N: ' \
+    '(--schema)--schema=[JSON Schema that the answer must match. A file, JSON, or a list such as '\''name, age int'\''.]:JSON|LIST|@FILE:_aiml_at_files' \
+    '(--schema-retries)--schema-retries=[Ask again up to this many times if the answer does not match the schema. \[default: 0\]]:N: ' \
     '(--json-object --no-json-object)--json-object[Ask for an answer that is a JSON object.]' \
     '(--json-object --no-json-object)--no-json-object[The opposite of --json-object.]' \
     '(--items)--items[Print each element of the answer'\''s top-level array as a JSON line, as it arrives.]' \
-    '(--response-format --text-format)--response-format=[The answer format as the API defines it, in the form of either endpoint.]:JSON|@FILE:_aiml_at_files' \
-    '(--response-format --text-format)--text-format=[The answer format as the API defines it, in the form of either endpoint.]:JSON|@FILE:_aiml_at_files' \
-    '(--stream --no-stream -S)--stream[Show the answer as it arrives; -S waits for all of it.]' \
+    '(--response-format --text-format)--response-format=[The response format, as defined by either endpoint of the API.]:JSON|@FILE:_aiml_at_files' \
+    '(--response-format --text-format)--text-format=[The response format, as defined by either endpoint of the API.]:JSON|@FILE:_aiml_at_files' \
+    '(--stream --no-stream -S)--stream[Show the answer as it arrives; -S waits until it is complete.]' \
     '(--stream --no-stream -S)--no-stream[The opposite of --stream.]' \
     '(--stream --no-stream -S)-S[The opposite of --stream.]' \
-    '(--store --no-store)--store[Keep the response on the server, to continue it later.]' \
+    '(--store --no-store)--store[Store the response on the server, to continue it later.]' \
     '(--store --no-store)--no-store[The opposite of --store.]' \
     '(--previous-response-id)--previous-response-id=[Continue a stored response.]:TEXT: ' \
     '(--truncation)--truncation=[If the input is too long: drop its middle (auto) or fail (disabled).]:value:(auto disabled)' \
@@ -271,26 +271,26 @@ _aiml_respond() {
     '(--background --no-background)--no-background[The opposite of --background.]' \
     '*--include=[Return more output data. May be repeated.]:value:(message.input_image.image_url computer_call_output.output.image_url reasoning.encrypted_content code_interpreter_call.outputs file_search_call.results message.output_text.logprobs)' \
     '(--wait)--wait=[Wait for a background response, by its id, and show it.]:TEXT: ' \
-    '(--show)--show=[Show a stored response, by its id, as it is now.]:TEXT: ' \
+    '(--show)--show=[Show the present state of a stored response, by its id.]:TEXT: ' \
     '(--cancel)--cancel=[Cancel a background response, by its id.]:TEXT: ' \
     '(--prompt-id)--prompt-id=[Use a prompt template that is stored on the server.]:TEXT: ' \
     '(--prompt-version)--prompt-version=[The version of that template.]:TEXT: ' \
     '*--prompt-var=[A variable of that template. May be repeated.]:NAME=VALUE: ' \
-    '*--option=[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
-    '*-O+[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '*--option=[Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '*-O+[Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
     '(--output -o)--output=[Write the answer to a file. Only a complete answer replaces an existing file.]:PATH:_files' \
     '(--output -o)-o+[Write the answer to a file. Only a complete answer replaces an existing file.]:PATH:_files' \
-    '(--extract -x)--extract=[Print only a code block. Its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
-    '(--extract -x)-x+[Print only a code block. Its number, last, all, or the first of a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--extract -x)--extract=[Print only a code block. Its number, last, all, or the first in a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
+    '(--extract -x)-x+[Print only a code block. Its number, last, all, or the first in a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
     '(--copy)--copy[Also copy the answer to the clipboard when it is complete.]' \
-    '(--in-place)--in-place=[Send a file, show the difference, and replace the file after you say yes.]:PATH:_files' \
-    '(--format)--format=[How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each. \[default: md\]]:value:(md text json jsonl raw csv)' \
+    '(--in-place)--in-place=[Send a file, show a diff, and replace the file after you say yes.]:PATH:_files' \
+    '(--format)--format=[The output format; md is rendered on a terminal, and plain text elsewhere. csv is for --each. \[default: md\]]:value:(md text json jsonl raw csv)' \
     '(--json)--json[Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.]' \
     '(--audio-out)--audio-out=[Write the spoken answer to a file.]:PATH:_files' \
-    '(--save-dir)--save-dir=[Save images and files of the answer in a folder.]:PATH:_files' \
+    '(--save-dir)--save-dir=[Save images and files in the answer to a folder.]:PATH:_files' \
     '(--meta)--meta=[Write tokens, cost, speed and ids to a JSON file.]:PATH:_files' \
-    '(--auto-continue)--auto-continue=[Ask up to this often for the rest of an incomplete answer. \[default: 0\]]:N: ' \
-    '(--allow-cut --no-allow-cut)--allow-cut[Treat an answer that the token limit ended as a success.]' \
+    '(--auto-continue)--auto-continue=[Continue an incomplete answer up to this many times. \[default: 0\]]:N: ' \
+    '(--allow-cut --no-allow-cut)--allow-cut[Exit with 0 if the answer ends at the token limit.]' \
     '(--allow-cut --no-allow-cut)--no-allow-cut[The opposite of --allow-cut.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--hide-reasoning[Do not show reasoning on standard error.]' \
     '(--hide-reasoning -R --no-hide-reasoning)-R[Do not show reasoning on standard error.]' \
@@ -301,8 +301,8 @@ _aiml_respond() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
@@ -311,18 +311,18 @@ _aiml_respond() {
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
     '(--color)--color=[When to use colour. \[default: auto\]]:value:(auto always never)' \
-    '(--editing)--editing=[The keys of the line editor in a conversation. \[default: emacs\]]:value:(emacs vi)' \
+    '(--editing)--editing=[The key bindings of the line editor in the REPL. \[default: emacs\]]:value:(emacs vi)' \
     '(--dry-run)--dry-run[Print the request as JSON; nothing is sent.]' \
     '(--as)--as=[Print the request as a program; nothing is sent.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
-    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
+    '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
+    '(--retries)--retries=[Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
-    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
+    '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
+    '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word:_aiml_at_files'
@@ -330,34 +330,34 @@ _aiml_respond() {
 
 _aiml_cmd() {
   _arguments -s -S \
-    '*--model=[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '*-m+[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
+    '*--model=[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--max-cost)--max-cost=[Fail before sending if the estimated cost exceeds this many US dollars; with --each, stop before such a row. Without --max-tokens, only the input counts.]:NUMBER: ' \
     '*--file=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*-f+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*--attach=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*-a+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Do not read standard input.]' \
-    '(--stdin-wait)--stdin-wait=[Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
+    '(--stdin-wait)--stdin-wait=[Give up after N seconds without input on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
     '(--detail)--detail=[How closely the model looks at images.]:value:(auto low high)' \
-    '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to hold keys or passwords.]' \
-    '(--fit)--fit=[What to do if all of it is more than the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them by a summary.]:value:(head tail middle oldest compact)' \
+    '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to contain keys or passwords.]' \
+    '(--fit)--fit=[What to do if the request exceeds the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them with a summary.]:value:(head tail middle oldest compact)' \
     '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
     '(--temperature)--temperature=[Randomness of the answer. Change this or --top-p, not both.]:NUMBER: ' \
-    '(--top-p)--top-p=[Nucleus sampling: the share of probability to choose tokens from.]:NUMBER: ' \
+    '(--top-p)--top-p=[Nucleus sampling: the probability mass to choose tokens from.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-output-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
-    '(--max-completion-tokens)--max-completion-tokens=[Limit visible and reasoning tokens together.]:N: ' \
+    '(--max-completion-tokens)--max-completion-tokens=[Limit the number of visible and reasoning tokens together.]:N: ' \
     '(--seed)--seed=[Make the answer repeatable, as far as the model can.]:N: ' \
-    '(--stream --no-stream -S)--stream[Show the answer as it arrives; -S waits for all of it.]' \
+    '(--stream --no-stream -S)--stream[Show the answer as it arrives; -S waits until it is complete.]' \
     '(--stream --no-stream -S)--no-stream[The opposite of --stream.]' \
     '(--stream --no-stream -S)-S[The opposite of --stream.]' \
-    '(--include-usage --no-include-usage)--include-usage[Ask for the token counts of a streamed answer.]' \
+    '(--include-usage --no-include-usage)--include-usage[Request the token counts of a streamed answer.]' \
     '(--include-usage --no-include-usage)--no-include-usage[The opposite of --include-usage.]' \
-    '*--option=[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
-    '*-O+[Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
-    '(--schema-retries)--schema-retries=[Ask again up to this often if the answer does not meet the schema. \[default: 0\]]:N: ' \
+    '*--option=[Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '*-O+[Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
+    '(--schema-retries)--schema-retries=[Ask again up to this many times if the answer does not match the schema. \[default: 0\]]:N: ' \
     '(--hide-reasoning -R --no-hide-reasoning)--hide-reasoning[Do not show reasoning on standard error.]' \
     '(--hide-reasoning -R --no-hide-reasoning)-R[Do not show reasoning on standard error.]' \
     '(--hide-reasoning -R --no-hide-reasoning)--no-hide-reasoning[The opposite of --hide-reasoning.]' \
@@ -367,8 +367,8 @@ _aiml_cmd() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
@@ -378,14 +378,14 @@ _aiml_cmd() {
     '(--dry-run)--dry-run[Print the request as JSON; nothing is sent.]' \
     '(--as)--as=[Print the request as a program; nothing is sent.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
-    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
+    '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
+    '(--retries)--retries=[Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
-    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
+    '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
+    '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
@@ -394,13 +394,13 @@ _aiml_cmd() {
 _aiml_models() {
   _arguments -s -S \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
-    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
-    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
+    '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
@@ -415,16 +415,16 @@ _aiml_models() {
 
 _aiml_usage() {
   _arguments -s -S \
-    '(--by)--by=[Show what this machine spent, by model or day, without asking the server.]:value:(model day)' \
+    '(--by)--by=[Show what this machine spent, by model or day; the server is not contacted.]:value:(model day)' \
     '(--period)--period=[How far back to look; all needs --by. \[default: 7d\]]:value:(24h 7d 30d all)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
-    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
-    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
+    '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
@@ -438,7 +438,7 @@ _aiml_usage() {
 
 _aiml_demo() {
   _arguments -s -S \
-    '(--port)--port=[The port to listen on; 0 takes a free one.]:N: ' \
+    '(--port)--port=[The port to listen on; 0 picks a free one.]:N: ' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '*:word: '
@@ -447,24 +447,24 @@ _aiml_demo() {
 _aiml_templates() {
   _arguments -s -S \
     '(--import)--import=[Import templates of llm, mods, aichat, fabric or GitHub Models (.prompt.yml): a file, or a folder of them.]:PATH:_files' \
-    '(--test)--test[Ask the cases of the template, and check the answers; exit code 10 if one fails.]' \
-    '(--endpoint)--endpoint=[With --test: ask as aiml chat or as aiml respond does. \[default: chat\]]:value:(chat respond)' \
-    '*--model=[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '*-m+[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '(--jobs -j)--jobs=[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
-    '(--jobs -j)-j+[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
-    '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
-    '(--retries)--retries=[Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
+    '(--test)--test[Run the test cases of the template and check the answers; exit code 10 if one fails.]' \
+    '(--endpoint)--endpoint=[With --test: send the cases as aiml chat or as aiml respond. \[default: chat\]]:value:(chat respond)' \
+    '*--model=[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--jobs -j)--jobs=[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--max-cost)--max-cost=[Fail before sending if the estimated cost exceeds this many US dollars; with --each, stop before such a row. Without --max-tokens, only the input counts.]:NUMBER: ' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--retries)--retries=[Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
-    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
+    '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
-    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
+    '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
+    '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '*--template-path=[Folders of templates that are searched after your own.]:FOLDER[\:FOLDER]: ' \
     '(--json)--json[Print JSON instead of text.]' \
@@ -541,12 +541,12 @@ _aiml_config() {
 _aiml_config_show() {
   _arguments -s -S \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
-    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
-    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
+    '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
+    '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
     '(--json)--json[Print JSON instead of text.]' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
@@ -563,7 +563,7 @@ _aiml_config_get() {
 
 _aiml_config_set() {
   _arguments -s -S \
-    '(--profile)--profile=[Change it in this profile; a new one is created.]:NAME:_aiml_stored_profiles' \
+    '(--profile)--profile=[Change it in this profile; a missing profile is created.]:NAME:_aiml_stored_profiles' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:setting:_aiml_settings' \
@@ -572,7 +572,7 @@ _aiml_config_set() {
 
 _aiml_config_unset() {
   _arguments -s -S \
-    '(--profile)--profile=[Change it in this profile; a new one is created.]:NAME:_aiml_stored_profiles' \
+    '(--profile)--profile=[Change it in this profile; a missing profile is created.]:NAME:_aiml_stored_profiles' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:setting:_aiml_settings'
@@ -605,12 +605,12 @@ _aiml_config_key() {
 _aiml_config_check() {
   _arguments -s -S \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
-    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
+    '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
-    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
+    '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
+    '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
@@ -620,10 +620,10 @@ _aiml_config_check() {
 
 _aiml_config_completions() {
   _arguments -s -S \
-    '(--install)--install[Write the file where the shell finds it, and say what to do next.]' \
-    '(--key)--key=[The key that turns the words on the command line into a command: alt-i, ctrl-g, '\''ctrl-x i'\''. It is taken from another function. Without --install: print its script.]:KEY: ' \
-    '(--yes -y)--yes[Replace a file that is not aiml'\''s.]' \
-    '(--yes -y)-y[Replace a file that is not aiml'\''s.]' \
+    '(--install)--install[Write the file where the shell finds it, and print what to do next.]' \
+    '(--key)--key=[The key that turns the words on the command line into a command: alt-i, ctrl-g, '\''ctrl-x i'\''. It loses its present function. Without --install: print the script that binds it.]:KEY: ' \
+    '(--yes -y)--yes[Replace a file that is not from aiml.]' \
+    '(--yes -y)-y[Replace a file that is not from aiml.]' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
     '1:word:(bash zsh fish)' \
@@ -633,24 +633,24 @@ _aiml_config_completions() {
 _aiml_config_templates() {
   _arguments -s -S \
     '(--import)--import=[Import templates of llm, mods, aichat, fabric or GitHub Models (.prompt.yml): a file, or a folder of them.]:PATH:_files' \
-    '(--test)--test[Ask the cases of the template, and check the answers; exit code 10 if one fails.]' \
-    '(--endpoint)--endpoint=[With --test: ask as aiml chat or as aiml respond does. \[default: chat\]]:value:(chat respond)' \
-    '*--model=[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '*-m+[The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '(--jobs -j)--jobs=[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
-    '(--jobs -j)-j+[Ask for this many rows or pieces at the same time. \[default: 4\]]:N: ' \
-    '(--max-cost)--max-cost=[Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.]:NUMBER: ' \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
-    '(--retries)--retries=[Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
+    '(--test)--test[Run the test cases of the template and check the answers; exit code 10 if one fails.]' \
+    '(--endpoint)--endpoint=[With --test: send the cases as aiml chat or as aiml respond. \[default: chat\]]:value:(chat respond)' \
+    '*--model=[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--jobs -j)--jobs=[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--max-cost)--max-cost=[Fail before sending if the estimated cost exceeds this many US dollars; with --each, stop before such a row. Without --max-tokens, only the input counts.]:NUMBER: ' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--retries)--retries=[Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(--timeout)--timeout=[Give up after this many seconds of silence; not a limit for the whole call. \[default: 120\]]:NUMBER: ' \
-    '(--base-url)--base-url=[The address of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
-    '*--header=[Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.]:NAME\:VALUE: ' \
+    '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
+    '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
+    '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
-    '(--record)--record=[Add the exchange to a file for --replay; the key is left out.]:PATH:_files' \
-    '(--replay)--replay=[Answer from a recorded file, without a network.]:PATH:_files' \
+    '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
+    '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '*--template-path=[Folders of templates that are searched after your own.]:FOLDER[\:FOLDER]: ' \
     '(--json)--json[Print JSON instead of text.]' \
@@ -738,8 +738,8 @@ _aiml_history_show() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
@@ -798,7 +798,7 @@ _aiml_tools() {
     (command)
       local -a commands=(
         'list:List the tool files and the MCP servers, without starting any.'
-        'show:Show a tool, and its description for the model.'
+        'show:Show a tool as the model sees it.'
         'check:Start tools, and show which are ready and how long that took.'
         'call:Call a tool without a model, and print its result.'
         'add:Add a command, or (--mcp, --url) an MCP server.'
@@ -825,7 +825,7 @@ _aiml_tools() {
 
 _aiml_tools_list() {
   _arguments -s -S \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
@@ -837,13 +837,13 @@ _aiml_tools_list() {
 
 _aiml_tools_show() {
   _arguments -s -S \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
@@ -853,13 +853,13 @@ _aiml_tools_show() {
 
 _aiml_tools_check() {
   _arguments -s -S \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
@@ -869,13 +869,13 @@ _aiml_tools_check() {
 
 _aiml_tools_call() {
   _arguments -s -S \
-    '(--demo)--demo[Ask the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(--verbose -v --no-verbose)--verbose[Print more on standard error.]' \
-    '(--verbose -v --no-verbose)-v[Print more on standard error.]' \
+    '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
+    '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
     '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
@@ -886,12 +886,12 @@ _aiml_tools_call() {
 _aiml_tools_add() {
   _arguments -s -S \
     '(--description)--description=[What the tool does; the model reads this.]:TEXT: ' \
-    '(--params)--params=[Its parameters: '\''city, days? int'\''. Default: the {names} in it.]:LIST|JSON: ' \
+    '(--params)--params=[The parameters: '\''city, days? int'\''. Default: the {names} in the command.]:LIST|JSON: ' \
     '(--timeout)--timeout=[Stop a call after this many seconds.]:NUMBER: ' \
-    '*--env=[A variable of its environment; '\''${VAR}'\'' is read when it is opened.]:NAME=VALUE: ' \
+    '*--env=[An environment variable for it; '\''${VAR}'\'' is expanded at each start.]:NAME=VALUE: ' \
     '(--mcp)--mcp[The command is an MCP server.]' \
-    '(--url)--url=[The address of an MCP server.]:TEXT: ' \
-    '*--header=[A header for the MCP server; '\''${VAR}'\'' is read at each start.]:'\''NAME\: VALUE'\'': ' \
+    '(--url)--url=[The URL of an MCP server.]:TEXT: ' \
+    '*--header=[A header for the MCP server; '\''${VAR}'\'' is expanded at each start.]:'\''NAME\: VALUE'\'': ' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
@@ -929,73 +929,73 @@ _aiml_tools_remove() {
 
 _aiml_settings() {
   local -a settings=(
-    'model:The model to ask. Repeat -m to ask several models; A,B falls back to B when A is unavailable.'
-    'prompt_cache:Let Claude models keep the system text, the files and the conversation for this time; reading them again costs less.'
-    'max_cost:Refuse to send if the estimate exceeds this many US dollars; with --each, stop before such a row. Add --max-tokens, or only the input counts.'
+    'model:The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable.'
+    'prompt_cache:Let Claude models cache the system text, files and conversation for this time; reading them again costs less.'
+    'max_cost:Fail before sending if the estimated cost exceeds this many US dollars; with --each, stop before such a row. Without --max-tokens, only the input counts.'
     'system:System text\: how the model should behave. @FILE reads it from a file.'
-    'loaders:The command that makes text of files with an extension; {} is the name of the file.'
+    'loaders:The command that converts files with an extension to text; {} is the path of the file.'
     'no_stdin:Do not read standard input.'
-    'stdin_wait:Give up after N seconds without a byte on a pipe that may never end (10); 0 never gives up.'
+    'stdin_wait:Give up after N seconds without input on a pipe that may never end (10); 0 never gives up.'
     'detail:How closely the model looks at images.'
     'template_path:Folders of templates that are searched after your own.'
-    'fit:What to do if all of it is more than the model'\''s context\: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact\: replace them by a summary.'
-    'jobs:Ask for this many rows or pieces at the same time.'
-    'requests_per_minute:Send at most this many requests a minute, at an even pace, with all workers together.'
-    'tokens_per_minute:Use at most this many tokens a minute, of input and output, with all workers together.'
-    'grace:After SIGTERM\: let the rows that are being asked end for N seconds (20); 0 stops at once.'
+    'fit:What to do if the request exceeds the model'\''s context\: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact\: replace them with a summary.'
+    'jobs:Send this many rows or pieces at the same time.'
+    'requests_per_minute:Send at most this many requests per minute, at an even pace, for all workers together.'
+    'tokens_per_minute:Use at most this many input and output tokens per minute, for all workers together.'
+    'grace:After SIGTERM, wait up to N seconds (20) for rows in progress; 0 stops immediately.'
     'effort:How long the model thinks first.'
     'reasoning_summary:Ask for a summary of the reasoning.'
     'temperature:Randomness of the answer. Change this or --top-p, not both.'
-    'top_p:Nucleus sampling\: the share of probability to choose tokens from.'
+    'top_p:Nucleus sampling\: the probability mass to choose tokens from.'
     'max_tokens:Stop the answer after this many tokens.'
-    'max_completion_tokens:Limit visible and reasoning tokens together.'
+    'max_completion_tokens:Limit the number of visible and reasoning tokens together.'
     'seed:Make the answer repeatable, as far as the model can.'
     'n:Generate this many answers; all of them are billed.'
     'logprobs:Return the log probability of each token.'
     'top_logprobs:Return this many alternatives for each token; turns on --logprobs.'
-    'allow:Run the tools that match without asking\: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.'
-    'tools:Functions that the model may call, in the form of either endpoint; nothing runs them.'
+    'allow:Run matching tools without asking\: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.'
+    'tools:Functions that the model may call, in the format of either endpoint; they are not run.'
     'tool_choice:Which function to call\: none, auto, required, a name, or a JSON object.'
     'parallel_tool_calls:Allow several function calls in one answer.'
     'web_search:Let the server search the web. The value is how much context the search may add.'
-    'location:Where the web search is made from\: city, region, country, timezone.'
+    'location:The location of the web search\: city, region, country, timezone.'
     'code_interpreter:Let the server run code.'
     'mcp_server:Let the server use the tools of an MCP server, LABEL=URL. May be repeated.'
-    'schema:JSON Schema that the answer must meet. A file, JSON, or a list such as '\''name, age int'\''.'
-    'schema_retries:Ask again up to this often if the answer does not meet the schema.'
+    'schema:JSON Schema that the answer must match. A file, JSON, or a list such as '\''name, age int'\''.'
+    'schema_retries:Ask again up to this many times if the answer does not match the schema.'
     'json_object:Ask for an answer that is a JSON object.'
-    'response_format:The answer format as the API defines it, in the form of either endpoint.'
-    'stream:Show the answer as it arrives; -S waits for all of it.'
-    'include_usage:Ask for the token counts of a streamed answer.'
-    'store:Keep the response on the server, to continue it later.'
+    'response_format:The response format, as defined by either endpoint of the API.'
+    'stream:Show the answer as it arrives; -S waits until it is complete.'
+    'include_usage:Request the token counts of a streamed answer.'
+    'store:Store the response on the server, to continue it later.'
     'truncation:If the input is too long\: drop its middle (auto) or fail (disabled).'
     'background:Run the request in the background on the server.'
     'include:Return more output data. May be repeated.'
     'prompt_id:Use a prompt template that is stored on the server.'
     'prompt_version:The version of that template.'
     'prompt_var:A variable of that template. May be repeated.'
-    'option:Set any other property of the request; dots nest, and a value that parses as JSON is sent as JSON.'
-    'format:How the answer is written; md is drawn on a terminal, and is plain text elsewhere. csv is for --each.'
-    'save_dir:Save images and files of the answer in a folder.'
-    'auto_continue:Ask up to this often for the rest of an incomplete answer.'
-    'allow_cut:Treat an answer that the token limit ended as a success.'
+    'option:Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.'
+    'format:The output format; md is rendered on a terminal, and plain text elsewhere. csv is for --each.'
+    'save_dir:Save images and files in the answer to a folder.'
+    'auto_continue:Continue an incomplete answer up to this many times.'
+    'allow_cut:Exit with 0 if the answer ends at the token limit.'
     'hide_reasoning:Do not show reasoning on standard error.'
     'usage:Print tokens, cost and speed on standard error.'
     'quiet:Print only errors on standard error.'
-    'verbose:Print more on standard error.'
+    'verbose:Print more details on standard error.'
     'debug:Print requests and responses on standard error, with the key masked.'
     'cache:Use the cached answer to the same request if it is complete and younger than AGE (1d).'
     'no_log:Do not store this call in the history.'
     'color:When to use colour.'
-    'editing:The keys of the line editor in a conversation.'
+    'editing:The key bindings of the line editor in the REPL.'
     'profile:Use the settings of this profile.'
-    'base_url:The address of the API.'
-    'headers:Add a header to every request to the base URL; a VALUE that is empty removes it. May be repeated.'
-    'timeout:Give up after this many seconds of silence; not a limit for the whole call.'
-    'retries:Retry a failed request this often (2; 8 with --each). Once an answer has begun, only rows are retried.'
+    'base_url:The URL of the API.'
+    'headers:Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.'
+    'timeout:Give up after this many seconds without data; the total time is not limited.'
+    'retries:Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried.'
     'ca_bundle:Trust the certificates in this file.'
-    'record:Add the exchange to a file for --replay; the key is left out.'
-    'replay:Answer from a recorded file, without a network.'
+    'record:Append request and response to a file for --replay, without the key.'
+    'replay:Replay the responses in a recorded file; nothing is sent.'
     'key_command:A command that prints the API key.'
   )
   _describe -t settings setting settings
@@ -1048,13 +1048,13 @@ _aiml_at_files() {
   compset -P @ && _files
 }
 
-# Offer the names of one kind, but none that a shell could read as more than a name: others may have written them.
+# Offer the names of one kind, except those with characters that are special in a shell: others may have chosen them.
 _aiml_names() {
   names=(${${names:#*[^A-Za-z0-9._:/@+-]*}:#[^A-Za-z0-9]*})
   compadd "$@" -a names
 }
 
-# Offer models, also behind a comma: those of the embedded server, or those that `aiml models` stored.
+# Offer models, also after a comma: those of the demo server, or those that `aiml models` stored.
 _aiml_stored_models() {
   local folder
   local -a names=(openai/gpt-5-1)
@@ -1100,7 +1100,7 @@ _aiml_stored_profiles() {
   _aiml_names "$@"
 }
 
-# Offer tool files and MCP servers, and files where none of these is meant.
+# Offer tool files and MCP servers, or else files.
 _aiml_stored_tools() {
   local folder line
   local -a names=(

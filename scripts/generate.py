@@ -1,4 +1,4 @@
-"""Generate the files that follow from the options, commands, errors and tests; --check only compares them."""
+"""Generate files from the options, commands, errors and tests; --check only compares them."""
 
 import sys
 from collections.abc import Callable
@@ -36,12 +36,12 @@ OUTPUTS: dict[str, Callable[[], str]] = {
 
 
 def list_stale(root: Path) -> list[str]:
-    """List the files below `root` that are out of date."""
+    """Return the files below `root` that are out of date."""
     return [*_render_stale(root)]
 
 
 def write_stale(root: Path) -> list[str]:
-    """Write the files below `root` that are out of date; list them."""
+    """Write the files below `root` that are out of date, and return their names."""
     stale = _render_stale(root)
     for name, content in stale.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Print how large and how readable the package is, one figure a line, and how each is counted."""
+"""Print figures on the size and readability of the package, one per line, and how each is counted."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ IRREGULAR = {
     "said", "held", "kept", "written", "given", "gone", "shown", "told", "made", "begun", "meant", "chosen", "spoken",
     "heard", "found", "known", "lost", "drawn", "sent", "left",
 }  # fmt: skip
-# Words that end in "ed" and are no participle.
+# Words that end in "ed" but are not participles.
 VERBS = {"bed", "embed", "exceed", "feed", "need", "proceed", "seed", "shed", "speed"}
 Graph = Mapping[str, set[str]]
 
@@ -46,13 +46,13 @@ def read_sources(package: Path) -> list[Source]:
 
 
 def read_imports(package: Path) -> dict[str, set[str]]:
-    """Return for each module of a package the modules of it that it imports, anywhere in its file."""
+    """Return the modules of the package that each of its modules imports, anywhere in its file."""
     sources = {_module_name(source.path, package): source for source in read_sources(package)}
     return {name: (set(_imports(source, sources)) & sources.keys()) - {name} for name, source in sources.items()}
 
 
 def find_cycle(graph: Graph) -> list[str]:
-    """Return the modules of one import cycle, sorted; none if there is no cycle."""
+    """Return the modules of one import cycle, sorted; [] if there is no cycle."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -61,7 +61,7 @@ def find_cycle(graph: Graph) -> list[str]:
 
 
 def measure(package: Path = PACKAGE) -> dict[str, tuple[float, str]]:
-    """Return for each figure its value, and how it is counted."""
+    """Return the value of each figure, and how it is counted."""
     sources = read_sources(package)
     functions = [function for source in sources for function in _functions(source)]
     sizes = sorted(function.lines for function in functions)

@@ -29,7 +29,7 @@ FAINT = 2
 
 def main() -> None:
     """Run the session and write the image."""
-    pyte.graphics.FG_ANSI[FAINT] = "brightblack"  # the emulator knows no faint text
+    pyte.graphics.FG_ANSI[FAINT] = "brightblack"  # the emulator does not support faint text
     with tempfile.TemporaryDirectory() as home:
         for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
             os.environ[name] = home
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def run_session(console: Console) -> None:
-    """Type what a new user would type."""
+    """Type the input of the session."""
     console.wait_until("$")
     console.type_line("aiml chat --demo -m demo/markdown What can you show?")
     console.wait_until(lambda: "aiml models --demo" in console.read_text() and console.read_cursor_line() == "$")

@@ -28,14 +28,14 @@ Attack = tuple[str, str]
 
 
 class Sampler:
-    """Samples of a regular expression; `attacks` are the repetitions in it, each with what comes before."""
+    """Samples of a regular expression; `attacks` are its repetitions, each with the text before it."""
 
     def __init__(self, seed: str) -> None:
         self._luck = random.Random(seed)  # noqa: S311 - no secret
         self.attacks: set[Attack] = set()
 
     def sample(self, parsed: Any, before: str = "") -> str:
-        """Return a text that the expression matches, as far as that is easy to find."""
+        """Return a text that the expression matches, or nearly matches."""
         text = ""
         for operation, argument in parsed:
             text += self._sample_one(str(operation), argument, before + text)
@@ -83,7 +83,7 @@ def _list_characters(items: Any) -> str:
 
 
 def list_lexers(lexer: Any) -> list[Any]:
-    """Return a lexer and those that its rules contain."""
+    """Return a lexer and the lexers that its rules use."""
     found, queue = [], [lexer]
     while queue:
         found.append(queue.pop())
@@ -106,7 +106,7 @@ def _list_closure(action: Any) -> Iterator[Any]:
 
 
 def list_code(lexer: Any, name: str) -> Iterator[tuple[str, str]]:
-    """Yield hostile code, each with a state of the lexer that it is for."""
+    """Yield hostile code, each with the state of the lexer that it attacks."""
     states = {
         rule[0].__self__: state if each is lexer else "root"
         for each in list_lexers(lexer)

@@ -401,8 +401,8 @@ class Options:
         default=10,
     )
     tools: Json | None = option(
-        JSON, "Functions that the model may call, in the format of either endpoint; aiml does not run them.",
-        panel=TOOLS, template=True,
+        JSON, "Functions that the model may call, in the format of either endpoint; they are not run.", panel=TOOLS,
+        template=True,
         chat="tools", responses="tools",
     )
     tool_choice: Json | None = option(
@@ -457,7 +457,7 @@ class Options:
         conflicts=(Conflict("json", "use one of them"), Conflict("each", JSON_LINES), NOT_SIDE_BY_SIDE),
     )
     response_format: Json | None = option(
-        JSON, "The response format of the API, as for either endpoint.", panel=FORMAT, template=True,
+        JSON, "The response format, as defined by either endpoint of the API.", panel=FORMAT, template=True,
         aliases=("--text-format",), chat="response_format", responses="text.format",
     )
     stream: bool | None = option(

@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def list_start_commands(python: str, aiml: str) -> dict[str, list[str]]:
-    """List the commands that need no server."""
+    """Return the commands that need no server."""
     return {"python": [python, "-c", "pass"], "--version": [aiml, "--version"], "--help": [aiml, "--help"]}
 
 
@@ -55,7 +55,7 @@ def measure_answers(running: Bench, python: str, aiml: str, count: int) -> Costs
 
 
 def measure_input(running: Bench, python: str, aiml: str) -> Costs:
-    """Measure what a long input costs that is piped in."""
+    """Measure the cost of a long input on standard input."""
     path = Path(running.env["HOME"]) / "input.txt"
     words = make_text(LONGEST)
     path.write_text((words * (INPUT_BYTES // len(words) + 1))[:INPUT_BYTES])
@@ -67,7 +67,7 @@ def measure_input(running: Bench, python: str, aiml: str) -> Costs:
 
 
 def make_input_rows(costs: Costs) -> Iterator[Row]:
-    """Yield rows that compare what a long input costs."""
+    """Yield rows that compare the cost of a long input."""
     name = f"{INPUT_BYTES // 1_000_000} MB on stdin"
     arrivals = {program: cost.request for program, cost in costs.items()}
     yield make_ratio_row(f"{name}, start to the request's arrival, wall", format_ms, arrivals, limit=2)
@@ -113,7 +113,7 @@ def make_ratio_row(measure: str, format_value: Format, values: Mapping[str, floa
 
 
 def make_figure_row(measure: str, format_value: Format, values: Mapping[str, float], **aim: float) -> Row:
-    """Return a row of plain figures."""
+    """Return a row of absolute figures."""
     return Row(measure, format_value, **values, **aim)
 
 

@@ -1,4 +1,4 @@
-"""Fill a history with made-up conversations, quickly and always in the same way.
+"""Fill a history with generated conversations, quickly and always in the same way.
 
 python scripts/bench/build_history.py history.db --conversations 100000 --text-size 2500
 """
@@ -21,7 +21,7 @@ INTERVAL_S = 600
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NAME_LETTERS = "23456789bcdfghjkmnpqrstvwxyz"
 VOCABULARY_SIZE, PARAGRAPHS, WORDS_PER_PARAGRAPH = 30_000, 2_000, 60
-# What one conversation of so many contains, for searches.
+# Words for searches, and in one of how many conversations each occurs.
 MARKS = {50: "giraffe", 97: "a C++ class", 101: "代码评审很重要", 103: "これは日本語です", 107: "R", 109: "100%"}
 _CONVERSATION = (
     "INSERT INTO conversations (id, name, title, place, system, begun, changed) VALUES (?, ?, ?, 'shell-1', NULL, ?, ?)"
@@ -36,7 +36,7 @@ _USAGE = '{"input_tokens":200,"output_tokens":400,"total_tokens":600,"cached_tok
 def build_history(path: Path, conversations: int, text_size: int, migrations: Sequence[str] = MIGRATIONS) -> None:
     """Create a history of conversations, each a question and an answer of about `text_size` characters together.
 
-    With only the first migrations it is the file of an earlier version.
+    With only the first migrations, the file is that of an earlier version.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))

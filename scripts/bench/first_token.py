@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def make_first_token_rows(python: str, aiml: str) -> Iterator[Row]:
-    """Yield the row of the first token: seconds more than curl takes. Yield none without curl or openssl."""
+    """Yield the row of the first token: the seconds more than curl; nothing without curl or openssl."""
     if not (shutil.which("curl") and shutil.which("openssl")):
         return
     with TemporaryDirectory() as home, serve_far_away(Path(home)) as (url, bundle):
@@ -55,7 +55,7 @@ def make_first_token_rows(python: str, aiml: str) -> Iterator[Row]:
 
 
 def make_curl_command(url: str, bundle: str) -> list[str]:
-    """Return the command that asks the same with curl."""
+    """Return the command that sends the same request with curl."""
     body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": True})
     headers = ["-H", "Content-Type: application/json", "-H", "Authorization: Bearer bench"]
     return ["curl", "-sSN", "--cacert", bundle, *headers, "-d", body, f"{url}/chat/completions"]
@@ -96,7 +96,7 @@ def serve_far_away(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def make_certificate(folder: Path) -> tuple[str, str]:
-    """Create a certificate for 127.0.0.1 that signs itself; return its file and that of its key."""
+    """Create a self-signed certificate for 127.0.0.1; return its file and that of its key."""
     certificate, key = str(folder / "certificate.pem"), str(folder / "key.pem")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
@@ -107,7 +107,7 @@ def make_certificate(folder: Path) -> tuple[str, str]:
 
 
 def accept(listener: socket.socket, handle: object) -> None:
-    """Handle each connection in a thread of its own, until the listener is closed."""
+    """Handle each connection in its own thread, until the listener is closed."""
 
     def run() -> None:
         with suppress(OSError):
@@ -129,7 +129,7 @@ def answer(context: ssl.SSLContext, connection: socket.socket) -> None:
 
 
 def delay_both_ways(client: socket.socket, address: tuple[str, int]) -> None:
-    """Forward the bytes of a connection, each direction 20 ms late."""
+    """Forward the bytes of a connection with a delay of 20 ms in each direction."""
     server = socket.create_connection(address)
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for source, target in ((client, server), (server, client)):
@@ -139,7 +139,7 @@ def delay_both_ways(client: socket.socket, address: tuple[str, int]) -> None:
 
 
 def receive(source: socket.socket, late: SimpleQueue) -> None:
-    """Note each piece with the time at which it is due; the last one is empty."""
+    """Put each piece in the queue with the time at which to send it; the last one is empty."""
     piece = b"."
     while piece:
         try:
@@ -150,7 +150,7 @@ def receive(source: socket.socket, late: SimpleQueue) -> None:
 
 
 def send_late(late: SimpleQueue, target: socket.socket) -> None:
-    """Send each piece when it is due."""
+    """Send each piece at its time."""
     with suppress(OSError):
         while True:
             due, piece = late.get()

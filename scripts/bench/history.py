@@ -62,7 +62,7 @@ def measure(running: Bench, aiml: str, conversations: int, text_size: int) -> It
 
 
 def measure_with_writer(running: Bench, name: str, command: list[str]) -> Iterator[Row]:
-    """Yield what a command costs, and the longest that another process waits for its writes meanwhile."""
+    """Yield the cost of a command, and the longest wait of another process that writes at the same time."""
     with write_meanwhile(running.env) as waits:
         cost = running.run(command)
     yield Row(name, format_ms, cost.wall)
@@ -72,7 +72,7 @@ def measure_with_writer(running: Bench, name: str, command: list[str]) -> Iterat
 
 @contextmanager
 def write_meanwhile(env: dict[str, str]) -> Iterator[list[float]]:
-    """Write exchanges in another process during the block; then fill the list with the seconds of each."""
+    """Write answers in another process during the block; then fill the list with the seconds of each."""
     waits: list[float] = []
     command = [sys.executable, str(HERE / "write_history.py"), "0.1"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

@@ -47,7 +47,7 @@ BLOCKS = {
     "HTML tags that are never closed": ("", "<a <b ", "\n"),
     "a block of HTML": ("<div>\n", "<p>a\n", "\n"),
     "runs of backticks": ("", "`a``b```c ", "\n"),
-    "a heading of blanks": ("# a", " ", "b\n"),
+    "a heading of spaces": ("# a", " ", "b\n"),
     "quotes in quotes": ("", "> ", "a\n"),
     "a list of one item a line": ("", "- an item\n", "\n"),
     "a list of tasks": ("", "- [ ] a\n", "\n"),
@@ -65,7 +65,7 @@ BLOCKS = {
 
 
 class Run(NamedTuple):
-    """What a run cost, in seconds and bytes, and its exit code."""
+    """The cost of a run in seconds and bytes, and its exit code."""
 
     wall: float
     cpu: float
@@ -98,7 +98,7 @@ def start_server(*files: str) -> Iterator[str]:
 
 
 def run(command: Sequence[str], home: Path, stdin: Path = Path(os.devnull), stdout: Path = Path(os.devnull)) -> Run:
-    """Run a command to its end, and return what it cost."""
+    """Run a command to its end, and return its cost."""
     report = home / "report"
     launch = [sys.executable, "-I", "-S", HERE / "spawn.py", report, *command]
     with stdin.open("rb") as source, stdout.open("wb") as target:
@@ -158,14 +158,14 @@ def write_rows(home: Path, count: int) -> Path:
 
 
 def find_body(each: Sequence[str], home: Path) -> bytes:
-    """Return the body of the requests, before a row is put into it."""
+    """Return the body of the requests, without the text of a row."""
     command = [word for word in each if word not in ("--each", "line", "-j", "8")]
     shown = subprocess.run([*command, "--dry-run"], env=make_environment(home), capture_output=True, check=True)
     return json.dumps(json.loads(shown.stdout)["body"], separators=(",", ":")).encode()
 
 
 def write_results(home: Path, out: Path, body: bytes) -> Path:
-    """Write the results of a million rows by the example of the first that a run has written; return their file."""
+    """Write the results of a million rows, modeled on the first result of a run; return their file."""
     with out.open() as lines:
         first = json.loads(lines.readline())
     if first["hash"] != hash_row(body, first["input"]):
@@ -180,14 +180,14 @@ def write_results(home: Path, out: Path, body: bytes) -> Path:
 
 
 def hash_row(body: bytes, row: str) -> str:
-    """Return the hash that the result of a row has."""
+    """Return the hash in the result of a row."""
     digest = blake2b(body, digest_size=12, person=b"chat")
     digest.update(row.encode())
     return digest.hexdigest()
 
 
 def make_tls_rows(aiml: str, home: Path) -> Iterator[Row]:
-    """Yield the rows of many requests at the same time, over TLS; yield none without openssl."""
+    """Yield the rows of many requests at the same time over TLS; nothing without openssl."""
     if not shutil.which("openssl"):
         return
     with start_server(*make_certificate(home)) as url:

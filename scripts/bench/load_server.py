@@ -47,14 +47,14 @@ def make_deltas(kind: str, count: int) -> Iterator[dict]:
 
 @cache
 def make_pieces(kind: str, count: int) -> list[bytes]:
-    """Return a whole answer, one HTTP chunk for each piece."""
+    """Return a complete answer, one HTTP chunk for each piece."""
     events = [make_event(delta) for delta in make_deltas(kind, count)]
     end = make_event({}, "tool_calls" if kind == "tool" else "stop", usage=USAGE)
     return [HEAD, *(make_chunk([event]) for event in events), make_chunk([end, END]), make_chunk([])]
 
 
 async def send_answer(writer: asyncio.StreamWriter, model: str) -> None:
-    """Send the answer that the model's name asks for."""
+    """Send the answer that the name of the model describes."""
     kind, _, number = model.partition("-")
     if kind == "wait":
         await asyncio.sleep(float(number))

@@ -1,4 +1,4 @@
-"""Stream one chat answer with nothing but a socket and the JSON module: the limit for Python."""
+"""Stream one chat answer with only a socket and the JSON module: the limit for Python."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def read_chunks(connection: socket.socket) -> Iterator[bytes]:
 
 
 def unframe(buffer: bytes) -> tuple[list[bytes], int, bool]:
-    """Return the complete chunks of a buffer, where the rest begins, and whether the last chunk is there."""
+    """Return the complete chunks of a buffer, the position of the rest, and whether the last chunk has arrived."""
     pieces, at = [], 0
     while (line_end := buffer.find(b"\r\n", at)) >= 0:
         start = line_end + 2

@@ -1,4 +1,4 @@
-"""Measure what --each costs a row: against a shell loop over the one-shot command, and in memory as rows grow.
+"""Measure the cost of --each per row: compared to a shell loop over aiml chat, and in memory for more rows.
 
     python scripts/bench/rows.py --python .venv-bench/bin/python
 
@@ -22,7 +22,7 @@ LOOP, FEW, MANY = 20, 1_000, 10_000
 
 @contextmanager
 def start_demo(aiml: str, env: dict[str, str]) -> Iterator[str]:
-    """Start the embedded server as a process; yield its URL."""
+    """Start the demo server as a process; yield its URL."""
     with subprocess.Popen([aiml, "demo", "--port", "0"], env=env, stdout=-1, stderr=subprocess.DEVNULL) as server:
         try:
             yield server.stdout.readline().decode().strip()

@@ -1,4 +1,4 @@
-"""Run a command; write when it started and ended, its CPU time and its peak memory into a file.
+"""Run a command; write the times of its start and end, its CPU time and its peak memory to a file.
 
 This is a small process of its own because Linux counts the memory of the parent at the start of a
 child into the peak of the child, so a driver of 20 MB would hide whatever needs less.

@@ -1,4 +1,4 @@
-"""Format measures as a Markdown table, each with its aim."""
+"""Format measurements as a Markdown table, each with its target."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ Format = Callable[[float], str]
 class Row:
     """One measure of the three programs; None if a program has none.
 
-    With a `base` the figures, and the aim, are ratios to it. `limit` is the most that is aimed at, `least` the least.
+    With a `base`, the figures and the target are ratios to it. `limit` is the largest allowed figure, `least` the
+    smallest.
     """
 
     measure: str
@@ -25,19 +26,19 @@ class Row:
     least: float | None = None
 
     def __str__(self) -> str:
-        """Return the row, with a mark that tells whether it meets its aim."""
+        """Return the row, with a mark that shows whether it meets its target."""
         aim = self.format_aim()
         mark = "" if not aim else "✗" if self.misses_aim() else "✓"
         figures = map(self.format_cell, (self.raw, self.httpx))
         return f"| {' | '.join([self.measure, aim, self.format_cell(self.aiml), mark, *figures])} |"
 
     def misses_aim(self) -> bool:
-        """True if aiml misses the aim."""
+        """True if aiml misses the target."""
         ratio = self.aiml / (self.base or 1)
         return (self.limit is not None and ratio > self.limit) or (self.least is not None and ratio < self.least)
 
     def format_aim(self) -> str:
-        """Return the aim, or "" if there is none."""
+        """Return the target, or "" if there is none."""
         sign, aim = ("≤", self.limit) if self.least is None else ("≥", self.least)
         if aim is None:
             return ""
@@ -76,7 +77,7 @@ def format_number(number: float) -> str:
 
 
 def format_table(rows: Iterable[Row]) -> str:
-    """Return the table, and the number of aims that are missed."""
+    """Return the table, and the number of missed targets."""
     rows = list(rows)
     missed = sum(row.misses_aim() for row in rows)
     verdict = f"{missed} over the aim (✗)." if missed else "All within their aims."

@@ -1,4 +1,4 @@
-"""Measure what Markdown on a terminal costs: CPU, bytes and lag, on a pty that is read here.
+"""Measure the cost of Markdown on a terminal: CPU, bytes and lag, on a pty that this script reads.
 
     python scripts/bench/terminal.py --python .venv-bench/bin/python
 
@@ -118,7 +118,7 @@ def run_on_pty(command: Sequence[str], stdin: str = "/dev/null") -> tuple[float,
 
 
 def count_bytes(output: Sequence[tuple[float, bytes]]) -> int:
-    """Count the bytes of the program, before the tty made two of each line end."""
+    """Return the number of bytes that the program wrote, before the tty converted each line end to two bytes."""
     return sum(len(piece.replace(b"\r\n", b"\n")) for _, piece in output)
 
 
@@ -190,7 +190,7 @@ def measure_paced(python: str) -> Iterator[Row]:
 
 
 def measure_naive(python: str) -> float:
-    """Return the CPU seconds of a loop that redraws the whole text for each token."""
+    """Return the CPU seconds of a loop that redraws the complete text for each token."""
     with tempfile.NamedTemporaryFile("w") as file:
         file.write("\0".join(make_tokens(NAIVE_TOKENS)))
         file.flush()

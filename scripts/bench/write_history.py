@@ -1,4 +1,4 @@
-"""Write exchanges into the history until standard input is closed; print the seconds that each took.
+"""Write answers to the history until standard input is closed; print the seconds that each took.
 
 The argument is the pause between them, in seconds.
 """

@@ -61,7 +61,7 @@ _aiml_at_files() {
     done
 }
 
-# Offer the names of one kind, but none that a shell could read as more than a name: others may have written them.
+# Offer the names of one kind, except those with characters that are special in a shell: others may have chosen them.
 _aiml_names() {
     local LC_ALL=C name
     for name; do
@@ -69,7 +69,7 @@ _aiml_names() {
     done
 }
 
-# Offer models, also behind a comma: those of the embedded server, or those that `aiml models` stored.
+# Offer models, also after a comma: those of the demo server, or those that `aiml models` stored.
 _aiml_stored_models() {
     local value=${current#"$before"} folder names=(DEFAULT)
     [[ $value == *,* ]] && before+=${value%,*},
@@ -117,7 +117,7 @@ _aiml_stored_profiles() {
     _aiml_names "${names[@]}"
 }
 
-# Offer tool files and MCP servers, and files where none of these is meant.
+# Offer tool files and MCP servers, or else files.
 _aiml_stored_tools() {
     local folder path line names=()
     for folder in "${XDG_CONFIG_HOME:-$HOME/.config}" "$HOME/Library/Application Support"; do
@@ -183,10 +183,10 @@ KEY = (
 # A key of {NAME} for bash: it turns the words on the line into a shell command. Source this file in ~/.bashrc.
 """
     r"""
-# Alt+I, unless it has a function already; `aiml config completions bash --key KEY` has a line for any other key.
+# Alt+I, unless it has a function already; `aiml config completions bash --key KEY` prints a script for another key.
 _aiml_key='\ei' _aiml_takes_key=
 
-# Put the command that aiml writes on the line; on a failure, the words stay there. Enter runs it, as if it was typed.
+# Replace the line with the command that aiml writes; on a failure, the line does not change. Enter runs the command.
 _aiml_write_command() {
     local words=$READLINE_LINE command status trap
     [[ $words == *[![:space:]]* ]] || return 0
@@ -205,7 +205,7 @@ _aiml_write_command() {
     fi
 }
 
-# Bind the key: one with Alt where Escape is not a key of its own, any other also in the vi mode.
+# Bind the key: with Alt, only where Escape alone has no function; any other key also in the vi mode.
 _aiml_bind_key() {
     local map taken
     for map in emacs vi-insert; do
@@ -225,7 +225,7 @@ unset _aiml_key _aiml_takes_key
 
 
 def render_key() -> str:
-    """Return the script of the key that writes a command."""
+    """Return the script that binds a key to write a command."""
     return KEY
 
 
@@ -233,10 +233,10 @@ def render() -> str:
     """Return the script: tables of commands, flags and values, then the functions that read the line."""
     commands = list(walk(read_commands()))
     flags = _format_function(
-        "_aiml_knows", "the commands below a command, its flags, those that take a value, those that may", "$1"
+        "_aiml_knows", "the subcommands of a command, its flags, those with a value, those with an optional one", "$1"
     )
     values = _format_function("_aiml_values", "the values of a flag of a command", "$1")
-    words = _format_function("_aiml_words", "the words of a command, by how many there are", "$1")
+    words = _format_function("_aiml_words", "the values of an argument of a command", "$1")
     return HEAD + "".join(
         [
             flags.format("".join(map(_format_flags, commands))),
@@ -252,7 +252,7 @@ def render() -> str:
 
 def _format_function(name: str, what: str, subject: str) -> str:
     """Return a function that is one `case`; its cases go to `{}`."""
-    return f"\n# Know {what}.\n{name}() {{{{\n    case {subject} in\n{{}}    esac\n}}}}\n"
+    return f"\n# Look up {what}.\n{name}() {{{{\n    case {subject} in\n{{}}    esac\n}}}}\n"
 
 
 def _format_case(patterns: Iterable[str], action: str, more: str = "") -> str:
@@ -297,7 +297,7 @@ def _format_setting_values() -> Iterator[str]:
 
 
 def _format_action(offer: Offer) -> str:
-    """Return the bash command that offers the values, or ""."""
+    """Return the bash command that completes the values, or ""."""
     if offer.words:
         return "_aiml_offer " + " ".join(map(shlex.quote, offer.words))
     if offer.stored is not StoredNames.NOTHING:

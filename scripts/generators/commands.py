@@ -18,15 +18,15 @@ from aiml_cli.settings.value_types import ValueType
 
 NAME = "aiml"
 SOURCE = "scripts/generate.py; do not edit, run: make generate"
-# A terminal of 80 columns, of which click leaves two free.
+# A terminal of 80 columns, of which click does not use two.
 WIDTH = 78
 DEFAULT_MODEL = ROWS["model"].default
-# Rows whose value is a path, although their value type is text.
+# Rows whose value is a path, although their value type is TEXT.
 PATH_ROWS = {"output", "ca_bundle"}
 
 
 class Files(Enum):
-    """Whether a value is a path."""
+    """Whether the value of a flag is a path."""
 
     NOWHERE = 0
     ALL = 1
@@ -34,7 +34,7 @@ class Files(Enum):
 
 
 class StoredNames(Enum):
-    """The stored names that a value can be; a shell reads them at each key press."""
+    """The kinds of stored names that a value can be; a shell reads the names at each key press."""
 
     NOTHING = ""
     MODELS = "models"
@@ -54,14 +54,14 @@ STORED_ROWS = {
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a shell offers for a value: words, files, or stored names."""
+    """The completions of a value: words, files, or stored names."""
 
     words: tuple[str, ...] = ()
     files: Files = Files.NOWHERE
     stored: StoredNames = StoredNames.NOTHING
 
 
-# The first argument of a command; in a prompt any word may be @path.
+# Completions of the first argument of a command; in a prompt, any word may be @path.
 WORDS = {
     "aiml chat": Offer(files=Files.AFTER_AT),
     "aiml respond": Offer(files=Files.AFTER_AT),
@@ -81,7 +81,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flag: its spellings, those that switch it off, and its value ("" for a switch)."""
+    """A flag: its spellings, those that turn it off, and its value ("" for a switch)."""
 
     spellings: tuple[str, ...]
     opposites: tuple[str, ...]
@@ -93,7 +93,7 @@ class Flag:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Every spelling, the opposites last."""
+        """All spellings, those that turn the flag off last."""
         return self.spellings + self.opposites
 
     def describe_spellings(self) -> Iterator[tuple[str, str]]:
@@ -120,7 +120,7 @@ class Command:
 
     @property
     def offer(self) -> Offer:
-        """What a shell offers for the arguments."""
+        """The completions of the arguments."""
         return WORDS.get(self.name, Offer())
 
     @property
@@ -142,7 +142,7 @@ def walk(top: Command) -> Iterator[Command]:
 
 
 def group_flags(commands: Iterable[Command], describe: Callable[[Offer], str]) -> dict[str, list[str]]:
-    """Group the flags with the same offer: `command --flag` by what a shell does for it."""
+    """Group the flags with the same completions: `command --flag` by what a shell does for it."""
     groups: dict[str, list[str]] = defaultdict(list)
     for command in commands:
         for flag in command.flags:
@@ -192,12 +192,12 @@ def _read_flag(param: Any, context: typer.Context) -> Flag:
 
 
 def _find_row(param: Any, metavar: str) -> Option[Any] | None:
-    """Return the row of a flag; a flag of one command may have the name of a row and other values."""
+    """Return the row of a flag; the flag of a command may have the same name as a row but other values."""
     return next((row for row in ROWS.values() if row.flag in param.opts and row.value_type.metavar == metavar), None)
 
 
 def _read_offer(param: Any, metavar: str) -> Offer:
-    """Return the offer of the row, or of the type if the flag is not in the option table."""
+    """Return the completions of the row, or of the type if the flag is not in the option table."""
     if row := _find_row(param, metavar):
         return make_offer(row)
     words = tuple(word for word in metavar.split("|") if not word.isupper()) if "|" in metavar else ()
@@ -205,7 +205,7 @@ def _read_offer(param: Any, metavar: str) -> Offer:
 
 
 def make_offer(row: Option[Any]) -> Offer:
-    """Return what a shell offers for a row."""
+    """Return the completions of a row's value."""
     return Offer(
         row.value_type.choices, _find_files(row, row.value_type), STORED_ROWS.get(row.name, StoredNames.NOTHING)
     )
@@ -218,12 +218,12 @@ def _find_files(row: Option[Any], value_type: ValueType[Any]) -> Files:
 
 
 def list_demo_models() -> list[str]:
-    """List the model ids of the embedded server."""
+    """Return the model ids of the demo server."""
     return [model.id for model in MODELS]
 
 
 def list_settings() -> list[Option[Any]]:
-    """List the rows that `aiml config set` takes."""
+    """Return the rows that `aiml config set` accepts."""
     return list(persistent_options())
 
 

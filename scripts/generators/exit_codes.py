@@ -24,7 +24,7 @@ def render() -> str:
 
 
 def list_rows() -> list[tuple[int, str, str]]:
-    """List code, name and meaning; the docstring of an exception is its meaning."""
+    """Return code, name and meaning of each error; the meaning is the docstring of the class."""
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
     failures = [cls for cls in classes if issubclass(cls, errors.AimlError) and cls is not errors.AimlError]
     rows = [(cls.exit_code, f"`{cls.name}`", _format_cell(cls.__doc__ or "")) for cls in failures]

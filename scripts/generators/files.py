@@ -1,4 +1,4 @@
-"""Generate docs/development/files.md: every file of the package with its first line, which says its job."""
+"""Generate docs/development/files.md: every file of the package with the first line of its docstring."""
 
 import ast
 from pathlib import Path

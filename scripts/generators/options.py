@@ -65,13 +65,13 @@ def _format_title(row: Option[Any]) -> str:
 def _list_facts(row: Option[Any]) -> Iterator[str]:
     if row.secret:
         stored = "otherwise the key that `aiml config key` stored"
-        yield f"environment: {_format_code(*row.variables)}, the first that is set; {stored}"
+        yield f"environment: the first of {_format_code(*row.variables)} that is set; {stored}"
         return
     yield f"takes: {_describe_value(row.value_type)}"
     if row.default is not None:
         yield f"default: {_format_code(_format_default(row.default))}"
     if row.per_call:
-        yield "for a single call: no environment variable, no config key"
+        yield "only as a flag: no environment variable, no config key"
     else:
         lines = ", one entry a line" if row.value_type.is_merged else ""
         yield f"environment: {_format_code(*row.variables)}{lines}" if row.variables else "no environment variable"
@@ -96,9 +96,9 @@ def _describe_value(value_type: ValueType[Any]) -> str:
 
 
 def _list_body_paths(row: Option[Any]) -> Iterator[str]:
-    """Yield the place of the value in the request body of each endpoint."""
+    """Yield the path of the value in the request body of each endpoint."""
     if row.value_type is PROPERTIES:
-        yield "in the body: each KEY under its own name"
+        yield "in the body: each KEY is a property"
     elif not row.body_paths:
         yield "not a property of the request"
     for endpoint, body_path in row.body_paths.items():

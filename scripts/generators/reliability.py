@@ -20,7 +20,7 @@ This runs all tests below and prints a line for each promise. Each promise is fo
 
 
 class PromiseTest(NamedTuple):
-    """A test and the key of a promise that it is marked with."""
+    """A test, and the key of the promise in its mark."""
 
     key: str
     file: str

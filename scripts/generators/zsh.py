@@ -29,13 +29,13 @@ _aiml_at_files() {
 }
 """
 STORED = """
-# Offer the names of one kind, but none that a shell could read as more than a name: others may have written them.
+# Offer the names of one kind, except those with characters that are special in a shell: others may have chosen them.
 _aiml_names() {
   names=(${${names:#*[^A-Za-z0-9._:/@+-]*}:#[^A-Za-z0-9]*})
   compadd "$@" -a names
 }
 
-# Offer models, also behind a comma: those of the embedded server, or those that `aiml models` stored.
+# Offer models, also after a comma: those of the demo server, or those that `aiml models` stored.
 _aiml_stored_models() {
   local folder
   local -a names=(DEFAULT)
@@ -81,7 +81,7 @@ _aiml_stored_profiles() {
   _aiml_names "$@"
 }
 
-# Offer tool files and MCP servers, and files where none of these is meant.
+# Offer tool files and MCP servers, or else files.
 _aiml_stored_tools() {
   local folder line
   local -a names=(
@@ -111,10 +111,10 @@ KEY = (
 # A key of {NAME} for zsh: it turns the words on the line into a shell command. Source this file in ~/.zshrc.
 """
     r"""
-# Alt+I, unless it has a function already; `aiml config completions zsh --key KEY` has a line for any other key.
+# Alt+I, unless it has a function already; `aiml config completions zsh --key KEY` prints a script for another key.
 _aiml_key='^[i' _aiml_takes_key=
 
-# Put the command that aiml writes on the line; on a failure, the words stay there. Enter runs it, as if it was typed.
+# Replace the line with the command that aiml writes; on a failure, the line does not change. Enter runs the command.
 _aiml_write_command() {
   local expands=
   [[ -o banghist ]] && expands=1
@@ -134,7 +134,7 @@ _aiml_write_command() {
   command rm -f -- $file
 }
 
-# Bind the key: one with Alt where Escape is not a key of its own, any other also in the vi mode.
+# Bind the key: with Alt, only where Escape alone has no function; any other key also in the vi mode.
 _aiml_bind_key() {
   local map
   zle -N aiml-write-command _aiml_write_command
@@ -154,7 +154,7 @@ unset _aiml_key _aiml_takes_key
 
 
 def render_key() -> str:
-    """Return the script of the key that writes a command."""
+    """Return the script that binds a key to write a command."""
     return KEY
 
 
@@ -249,7 +249,7 @@ def _format_call(offer: Offer) -> str:
 
 
 def _format_action(offer: Offer) -> str:
-    """Return the action of a spec; a blank offers nothing."""
+    """Return the action of a spec; a space means no completions."""
     if offer.words:
         words = (re.sub(r"([^\w./-])", r"\\\1", word) for word in offer.words)
         return f"({' '.join(words)})"

@@ -110,7 +110,7 @@ def test_a_stored_key_goes_to_its_host_only(tmp_path: Path, monkeypatch: pytest.
 def test_an_old_key_in_the_keyring_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install("def get_password(*_): return 'old'\ndef set_password(*_): raise OSError", tmp_path, monkeypatch)
     for attempt in (lambda: api_keys.store_key("a.example", SECRET), lambda: api_keys.delete_stored_key("a.example")):
-        with pytest.raises(AuthError, match=r"does not let go of the key for a\.example"):
+        with pytest.raises(AuthError, match=r"could not delete the key for a\.example"):
             attempt()
 
 
@@ -174,10 +174,10 @@ def test_a_damaged_key_file_is_an_error_without_its_text_and_is_not_changed(file
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ("<YOUR_AIMLAPI_KEY>", "AIMLAPI_API_KEY holds a placeholder, not a key"),
-        (" <x> ", "AIMLAPI_API_KEY holds a placeholder, not a key"),
-        ("  ", "AIMLAPI_API_KEY holds blanks, not a key"),
-        ("\n", "AIMLAPI_API_KEY holds blanks, not a key"),
+        ("<YOUR_AIMLAPI_KEY>", "AIMLAPI_API_KEY contains a placeholder, not a key"),
+        (" <x> ", "AIMLAPI_API_KEY contains a placeholder, not a key"),
+        ("  ", "AIMLAPI_API_KEY contains only spaces, not a key"),
+        ("\n", "AIMLAPI_API_KEY contains only spaces, not a key"),
         ("", "there is no key for api.aimlapi.com: AIMLAPI_API_KEY is not set, and none is stored"),
     ],
 )
@@ -194,12 +194,9 @@ def test_a_placeholder_is_not_used_as_a_key(value: str, sentence: str) -> None:
 def test_an_error_names_a_key_of_another_host_or_a_placeholder(file: Path) -> None:
     file.parent.mkdir()
     file.write_text(json.dumps({"api.aimlapi.com": "<KEY>", "a.example": SECRET}))
-    assert (
-        api_keys.explain_missing_key(settled(), HOME)
-        == "what is stored for api.aimlapi.com is a placeholder, not a key"
-    )
+    assert api_keys.explain_missing_key(settled(), HOME) == "the key stored for api.aimlapi.com is a placeholder"
     assert api_keys.explain_missing_key(settled(), ELSEWHERE) == (
-        "the stored key is for a.example, api.aimlapi.com and goes nowhere else: there is none for other.example"
+        "there is no key for other.example; the stored key is only sent to a.example, api.aimlapi.com"
     )
 
 

@@ -126,8 +126,8 @@ def test_a_damaged_config_file_is_an_error_and_is_not_changed(file: Path, damage
     ("text", "sentence", "hint"),
     [
         ("temprature = 1", "unknown setting 'temprature'", "did you mean temperature?"),
-        ("api_key = 'k'", "api_key has no place in the config file", "store the key with: aiml config key"),
-        ("output = 'f'", "output has no place in the config file", "say --output with each call"),
+        ("api_key = 'k'", "api_key cannot be set in the config file", "store the key with: aiml config key"),
+        ("output = 'f'", "output cannot be set in the config file", "pass --output on each call"),
         ("profile = 'a'\n[profiles.a]\nprofile = 'b'", "profile a: a profile cannot set profile", ""),
         ("temperature = 3", "temperature: '3' is not a number from 0 to 2", ""),
     ],
@@ -258,7 +258,7 @@ def test_an_obsolete_setting_can_be_removed(file: Path) -> None:
         ("system", "\udcff", "config set: system: the config file cannot contain"),
         ("profile", "wrok", "config set: profile: there is no profile 'wrok'"),
         ("temprature", "1", "config set: unknown setting 'temprature'"),
-        ("api_key", "k", "config set: api_key has no place in the config file"),
+        ("api_key", "k", "config set: api_key cannot be set in the config file"),
     ],
 )
 def test_an_invalid_setting_is_refused_before_anything_is_written(name: str, text: str, sentence: str) -> None:

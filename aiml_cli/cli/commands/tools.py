@@ -259,7 +259,7 @@ def call(words: Sequence[str], flags: Flags) -> int:
     options = _resolve_options(flags)
     if not words or len(words) > 2:  # noqa: PLR2004 - a name and JSON
         hint = """for example: aiml tools call weather '{"city": "Paris"}'"""
-        raise UsageError("the name of one tool is required, and its arguments as one JSON object", hint)
+        raise UsageError("one tool is required, followed by its arguments as one JSON object", hint)
     arguments = _read_arguments(words[1] if len(words) > 1 else "{}")
     source_name, function = _split_function(words[0], options)
     with _open(source_name, options) as tools:

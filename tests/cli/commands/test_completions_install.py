@@ -105,7 +105,7 @@ def test_what_is_somebody_elses_is_kept_until_yes(home: Path, capfd: pytest.Capt
     path.parent.mkdir(parents=True)
     path.write_text("# mine\n")
     assert main([*INSTALL, "fish"]) == 2
-    assert "is not aiml's" in capfd.readouterr().err
+    assert "is not from aiml" in capfd.readouterr().err
     assert path.read_text() == "# mine\n"
     assert main([*INSTALL, "fish", "-y"]) == 0
     assert path.read_bytes() == (SCRIPTS / "aiml.fish").read_bytes()

@@ -154,8 +154,8 @@ def test_a_key_of_another_server_is_not_sent(server: Loopback, capfd: Capture) -
     assert [request.get_header("Authorization") for request in server.requests] == [None]
     assert capfd.readouterr().err == (
         "aiml: the server answered 401: Authentication Error, No api key passed in.\n"
-        "hint: this server needs a key to list its models; the stored key is for api.aimlapi.com and is sent nowhere "
-        f"else: there is no key for {host_of(server.url)}; store one with: aiml config key --base-url {server.url}\n"
+        f"hint: this server needs a key to list its models; there is no key for {host_of(server.url)}; the stored key is "
+        f"only sent to api.aimlapi.com; store one with: aiml config key --base-url {server.url}\n"
     )
 
 

@@ -195,7 +195,7 @@ def test_damaged_counts_count_as_none(usage: str, server: Loopback, aiml: Aiml, 
 
 def test_the_gateway_is_asked_for_its_own_periods_only(capfd: Capture) -> None:
     assert main(["usage", "--demo", "--period", "all"]) == 2
-    assert "--period 24h, 7d, 30d; or add --by" in capfd.readouterr().err
+    assert "use one of 24h, 7d, 30d, or add --by" in capfd.readouterr().err
 
 
 @pytest.mark.promise("private-files")
