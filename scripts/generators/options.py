@@ -67,7 +67,7 @@ def _list_facts(row: Option[Any]) -> Iterator[str]:
         stored = "otherwise the key that `aiml config key` stored"
         yield f"environment: the first of {_format_code(*row.variables)} that is set; {stored}"
         return
-    yield f"takes: {_describe_value(row.value_type)}"
+    yield f"accepts: {_describe_value(row.value_type)}"
     if row.default is not None:
         yield f"default: {_format_code(_format_default(row.default))}"
     if row.per_call:
