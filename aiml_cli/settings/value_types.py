@@ -293,7 +293,7 @@ def _parse_loader(value: str) -> Mapping[str, list[str]]:
         raise UsageError(f"{extension!r} is not a file extension")
     command = _split_command(rest)
     if not command or not all(isinstance(word, str) and word and "\0" not in word for word in command):
-        raise UsageError(f"the loader of {extension} is not a command (a list of strings)", 'docx = ["pandoc", "{}"]')
+        raise UsageError(f"the loader of {extension} is not a command (an array of strings)", 'docx = ["pandoc", "{}"]')
     if not any(FILE_PLACEHOLDER in word for word in command[1:]):
         raise UsageError(f"the loader of {extension} does not contain {FILE_PLACEHOLDER}, the path of the file")
     if "/" in command[0] and not command[0].startswith(("/", "~/")):

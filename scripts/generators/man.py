@@ -25,7 +25,7 @@ An option can be set in several places; the first of these wins: flag, /set in a
 profile, config file, default. aiml config show prints where each value comes from.
 """
 ENVIRONMENT = {
-    "AIMLAPI_API_KEY, AIML_API_KEY, AIMLAPI_KEY": "The API key; the first that is set is used. There is no flag for it.",
+    "AIMLAPI_API_KEY, AIML_API_KEY, AIMLAPI_KEY": "The API key; the first that is set. There is no flag for it.",
     "AIML_MODEL, AIML_MAX_TOKENS, ...": "Any setting of the config file, with its name in upper case.",
     "AIML_BASE_URL, AIML_API_BASE, AIMLAPI_API_BASE, AIMLAPI_BASE_URL": "The URL of the API.",
     "XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_CACHE_HOME": "The directories for the files below.",

@@ -1,4 +1,4 @@
-"""Save what is typed in the REPL: one JSON string per line, in a file that only this user can read."""
+"""Save the input of the REPL: one JSON string per line, in a file that only this user can read."""
 
 import fcntl
 import json
@@ -25,7 +25,7 @@ class InputHistory(History):
         self._is_saved = is_saved
 
     def load_history_strings(self) -> Iterable[str]:
-        """Yield what was typed, the newest first; damaged lines are skipped."""
+        """Yield the saved input, the newest first; damaged lines are skipped."""
         path = paths.input_history_file()
         for line in reversed(_read_tail(path) if path else []):
             with suppress(ValueError, RecursionError):
