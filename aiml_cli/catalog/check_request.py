@@ -1,4 +1,4 @@
-"""Check a request against the stored catalog: attachments that the model rejects, parameters that it does not know."""
+"""Check a request against the stored catalog: rejected attachments and unknown parameters."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 BAD_REQUEST = 400
-FRESH_SECONDS = 60  # what the server says of its list: cache-control max-age=60 (2026-08-30)
+FRESH_SECONDS = 60  # the server sends its list with cache-control: max-age=60 (2026-08-30)
 QUERY = "include=pricing,modalities,capabilities"
 COMMANDS = {"chat": "aiml chat", "responses": "aiml respond"}
 _NOT_FOUND = 404
@@ -38,7 +38,7 @@ MAX_SUGGESTIONS = 3
 def fetch_models(settings: Settings) -> list[Model]:
     """Return the server's models, or the stored ones if they are fresh or the server cannot be reached.
 
-    With --record and --replay the stored ones are not used: they may differ when the recording is played.
+    With --record and --replay the stored models are not used: they may be different when the recording is replayed.
     """
     stored = None if settings.options.record or settings.options.replay else load_models(_clean_base_url(settings))
     if stored and 0 <= _find_age(stored) < FRESH_SECONDS:
@@ -46,7 +46,7 @@ def fetch_models(settings: Settings) -> list[Model]:
     try:
         return _update(settings, stored).models
     except AimlError as error:
-        if not stored or isinstance(error, UsageError):  # the user should see that the settings are wrong
+        if not stored or isinstance(error, UsageError):  # the user should see an error in the settings
             raise
         if not settings.options.quiet:
             print_err(f"aiml: {' '.join(error.message.split())}; this list is {_format_age(_find_age(stored))} old")
@@ -54,7 +54,7 @@ def fetch_models(settings: Settings) -> list[Model]:
 
 
 def load_stored_models(settings: Settings) -> list[Model] | None:
-    """Return the stored models, however old, None if there are none; never asks the server."""
+    """Return the stored models of any age, or None if there are none; never asks the server."""
     stored = load_models(_clean_base_url(settings))
     return stored.models if stored else None
 
@@ -74,9 +74,9 @@ def _update(settings: Settings, stored: CachedModels | None) -> CachedModels:
 
 
 def _fetch(settings: Settings, stored: CachedModels | None) -> tuple[HttpResponse, bytes]:
-    """Request the list without a key; only if the server wants one, once more with the user's key for it.
+    """Request the list without a key, and once more with the user's key only if the server requires one.
 
-    Raises the error of a list that is not sent without a key if there is none.
+    Raises AuthError if the server requires a key and there is none.
     """
     base_url, options = _clean_base_url(settings), settings.options
     url, headers, send = join_url(base_url, f"/models?{QUERY}"), _build_headers(stored), make_send(options)
@@ -85,7 +85,7 @@ def _fetch(settings: Settings, stored: CachedModels | None) -> tuple[HttpRespons
         refusal = error_from_status(response.status, response.headers, body) if response.status >= BAD_REQUEST else None
         if not isinstance(refusal, AuthError):
             return response, body
-        if options.replay:  # the recording has the second request too, if there was a key
+        if options.replay:  # the recording contains the second request if there was a key
             return _get(send, client, url, headers)
         key = _find_key(settings, base_url, refusal)
         return _get(send, client, url, {**headers, "Authorization": f"Bearer {key.value}"})
@@ -97,7 +97,7 @@ def _get(send: Send, client: "Client", url: str, headers: dict[str, str]) -> tup
 
 
 def _find_key(settings: Settings, base_url: str, refusal: AuthError) -> api_keys.ApiKey:
-    """Return the user's key for the server; raise the refusal if there is none, or if others could read it."""
+    """Return the user's key for the server; raise `refusal` if there is none, or if others could read it."""
     key = api_keys.find_key(settings, base_url)
     if key is None:
         missing, command = api_keys.explain_missing_key(settings, base_url), f"aiml config key --base-url {base_url}"
@@ -114,7 +114,7 @@ def _find_key(settings: Settings, base_url: str, refusal: AuthError) -> api_keys
 def _build_headers(stored: CachedModels | None) -> dict[str, str]:
     """Return headers without a key, because most catalogs are public."""
     etag = stored.etag if stored else ""
-    is_valid = etag.isascii() and etag.isprintable()  # a damaged one would make the request invalid
+    is_valid = etag.isascii() and etag.isprintable()  # a damaged ETag would make the request invalid
     return {"User-Agent": f"aiml/{__version__}"} | ({"If-None-Match": etag} if etag and is_valid else {})
 
 
@@ -124,7 +124,7 @@ def _parse_response(base_url: str, response: HttpResponse, body: bytes, stored: 
         return replace(stored, fetched=time.time())
     if status != 200:  # noqa: PLR2004 - OK
         error = error_from_status(status, headers, body)
-        if isinstance(error, RequestRejected) and status >= BAD_REQUEST:  # the list itself is not found, not a model
+        if isinstance(error, RequestRejected) and status >= BAD_REQUEST:  # the list itself was not found, not a model
             error.hint = "check --base-url"
         raise error
     return CachedModels(base_url, headers.get("etag", ""), time.time(), body, parse_models(body))
@@ -142,13 +142,13 @@ def _format_age(seconds: float) -> str:
 
 
 def improve_hint(error: AimlError, settings: Settings, endpoint: str) -> None:
-    """Replace the error's hint if the stored catalog knows a better one; never asks the server."""
+    """Replace the error's hint if the stored catalog has a better one; never asks the server."""
     if error.hint == CONTEXT_HINT:
         return
     name, missing = settings.options.model or "", error.details.get("missing")
     if missing == "path":
         error.hint = _explain_missing_path(settings.options.base_url or "", endpoint)
-    # Two words may be said of either.
+    # Such a short message may be about a path or a model.
     is_vague = missing == "path" and error.message.casefold().rstrip(".").endswith(": not found")
     if (missing in ("path", "response") and not is_vague) or not _is_about_model(error, name):
         return
@@ -164,7 +164,7 @@ def improve_hint(error: AimlError, settings: Settings, endpoint: str) -> None:
 
 
 def _explain_missing_path(base_url: str, endpoint: str) -> str:
-    """Return what to do about a server that has no such address: few servers offer both endpoints."""
+    """Return a hint for a server without this path: few servers support both endpoints."""
     path = urlsplit(join_url(base_url, get_endpoint(endpoint).path)).path
     other = next(command for name, command in COMMANDS.items() if name != endpoint)
     return f"this server may not support {path}: try {other}, or check --base-url"
@@ -177,13 +177,13 @@ def _is_about_model(error: AimlError, name: str) -> bool:
 
 
 def search_models(models: Iterable[Model], words: Sequence[str]) -> list[Model]:
-    """Return the models whose id, aliases, name or developer contain every word, in any case."""
+    """Return the models whose id, aliases, name or developer contain every word, ignoring case."""
     folded = [word.casefold() for word in words]
     return [model for model in models if all(word in _join_searchable_text(model) for word in folded)]
 
 
 def find_model(models: Sequence[Model], name: str) -> Model | None:
-    """Return the only model with this id or, failing that, with it in another case, or as an alias."""
+    """Return the only model with this id or, failing that, with this id in another case, or with this alias."""
     folded = name.casefold()
     matches = (
         [model for model in models if model.id == name]
@@ -194,7 +194,7 @@ def find_model(models: Sequence[Model], name: str) -> Model | None:
 
 
 def suggest_models(models: Iterable[Model], name: str) -> list[str]:
-    """Return ids similar to a mistyped one; dots, dashes and the vendor's prefix make no difference."""
+    """Return ids similar to a mistyped one; dots, dashes and the vendor's prefix are ignored."""
     ids: dict[str, str] = {}
     for model in models:
         for known in (model.id, *model.aliases):

@@ -103,7 +103,7 @@ def _format_price(price: Price) -> str:
 
 
 def _format_json(models: Sequence[Model]) -> str:
-    """Format the models as the documented JSON, in which no key is ever missing."""
+    """Format the models as the documented JSON; every key is always present."""
     text = json.dumps([_model_to_dict(model) for model in models], ensure_ascii=False, indent=2) + "\n"
     return sanitize(text) if is_terminal(1) else text
 
@@ -134,7 +134,7 @@ def _model_to_dict(model: Model) -> dict[str, Any]:
 
 
 def _format_unit_count(count: float) -> str:
-    """Format the units of a price as 1M or 1K, and a single one as ""."""
+    """Format the units of a price as 1M or 1K, and a single unit as ""."""
     for suffix, size in (("M", MILLION), ("K", THOUSAND)):
         if count % size == 0:
             return f"{count / size:,.0f}{suffix} "

@@ -1,4 +1,4 @@
-"""What a request or an answer costs, by the prices in the catalog."""
+"""Compute the cost of a request or an answer from the prices in the catalog."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -15,14 +15,14 @@ from aiml_cli.settings.resolve import Settings
 MAX_TOKENS = 10**12  # a larger count is an error of the server
 IMAGE_TOKENS = 5000  # of a large image in most models; a few count more
 CHARS_PER_TOKEN = 3
-PIECE_CHARS = 1024 * 1024  # of a long text whose bytes are counted
-EXTRA_BYTES_PER_TOKEN = 2  # of the bytes that characters beyond ASCII have in addition
+PIECE_CHARS = 1024 * 1024  # of a long string whose bytes are counted
+EXTRA_BYTES_PER_TOKEN = 2  # for the additional bytes of characters beyond ASCII
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _USAGE_DETAILS = ("prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details")
 _IMAGE_PARTS = ("image_url", "input_image")
 _LOCAL_TOOLS = ("function", "custom")
 _NOT_INPUT = ("model", "stream", "stream_options", "metadata")
-# The parts and properties whose tokens, or whose price, cannot be known before sending.
+# The parts and properties whose tokens or price are unknown before sending.
 _UNCOUNTED_PARTS = {
     "file": "a document",
     "input_file": "a document",
@@ -39,9 +39,9 @@ _UNCOUNTED_PROPERTIES = {
 
 
 def estimate_cost(prices: Iterable[Price], usage: Usage) -> float | None:
-    """Return the cost of an answer in US dollars, None if a price or a token count is unknown.
+    """Return the cost of an answer in US dollars, or None if a price or a token count is unknown.
 
-    Without a price of their own, cached tokens cost as much as input. Reasoning is part of the output.
+    Without their own price, cached tokens cost as much as input. Reasoning is part of the output.
     """
     prices = tuple(prices)
     input_price, output_price = price_per_million(prices, "input"), price_per_million(prices, "output")
@@ -62,20 +62,20 @@ def estimate_cost(prices: Iterable[Price], usage: Usage) -> float | None:
 
 
 def _has_audio(usage: Usage) -> bool:
-    """True if some tokens are audio, which has prices of its own."""
+    """True if some tokens are audio, which has its own prices."""
     return any(as_number(as_dict(usage.details.get(name)).get("audio_tokens")) for name in _USAGE_DETAILS)
 
 
 class TokenBound(NamedTuple):
-    """The most tokens that a request may use; `output_tokens` is None without a token limit."""
+    """The maximum number of tokens that a request may use; `output_tokens` is None without a token limit."""
 
     input_tokens: int
     output_tokens: int | None
-    uncounted: str = ""  # names a part that cannot be counted
-    write_factor: float = 1.0  # by which input costs more because the server writes its cache
+    uncounted: str = ""  # the name of a part that cannot be counted
+    write_factor: float = 1.0  # the factor on the input price if the server writes its cache
 
     def compute_usd(self, prices: Iterable[Price]) -> float | None:
-        """Return the cost in US dollars, without a token limit that of the input; None if a price is unknown."""
+        """Return the cost in US dollars, without a token limit only of the input; None if a price is unknown."""
         prices = tuple(prices)
         input_price, output_price = price_per_million(prices, "input"), price_per_million(prices, "output")
         if input_price is None or output_price is None:
@@ -115,7 +115,7 @@ def _list_objects(value: Json) -> Iterator[Mapping[str, Json]]:
 
 
 def _count_tokens(value: Json) -> int:
-    """Count the tokens of any JSON; not recursive, because it may be nested deeply."""
+    """Count the tokens of a JSON value; not recursive, because it may be nested deeply."""
     count, pending = 0, [value]
     while pending:
         match pending.pop():
@@ -133,7 +133,7 @@ def _count_tokens(value: Json) -> int:
 
 
 def add_savings(answer: Answer, settings: Settings) -> Answer:
-    """Return the answer with what the cache of the server saved, if the stored catalog has the prices."""
+    """Return the answer with the savings of the server's prompt cache, if the stored catalog has the prices."""
     if answer.completion.usage is None or answer.is_cached:
         return answer
     from aiml_cli.catalog.find_models import load_stored_models
@@ -156,12 +156,12 @@ def add_estimated_cost(answer: Answer, settings: Settings) -> Answer:
 
 
 def _count_bytes(text: str) -> int:
-    """Return the length in UTF-8; a long text is encoded in pieces, to save memory."""
+    """Return the length in UTF-8; a long string is encoded in pieces to save memory."""
     starts = range(0, len(text), PIECE_CHARS)
     return sum(len(text[start : start + PIECE_CHARS].encode("utf-8", "replace")) for start in starts)
 
 
 def estimate_tokens(text: str) -> int:
-    """Return the number of tokens that a text very likely does not exceed."""
+    """Return an upper estimate of the tokens in a string."""
     extra_bytes = 0 if text.isascii() else _count_bytes(text) - len(text)
     return -(-len(text) // CHARS_PER_TOKEN) + -(-extra_bytes // EXTRA_BYTES_PER_TOKEN)

@@ -1,4 +1,4 @@
-"""What each demo model answers, before an endpoint gives the answer its JSON."""
+"""The answers of the demo models, before an endpoint converts them to JSON."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from aiml_cli.demo.parsed_request import DemoRequest, FunctionCall, HostedCall, 
 from aiml_cli.demo.schema_samples import DEMO_NOTE, make_sample
 from aiml_cli.demo.tool_calls import choose_calls, choose_hosted_calls, describe_results
 
-CHARS_PER_TOKEN = 4  # near enough for English; clients must not rely on it
+CHARS_PER_TOKEN = 4  # approximately right for English; clients must not rely on it
 _PAGE = """\
 {demo} A model would answer your prompt; this page shows how an answer looks.
 
@@ -75,7 +75,7 @@ class DemoAnswer:
 
     @property
     def output_tokens(self) -> int:
-        """Return the number of tokens, reasoning included."""
+        """Return the number of tokens, including reasoning."""
         arguments = (call.arguments for call in self.calls)
         return sum(len(split_tokens(part)) for part in (self.reasoning, self.text, self.refusal, *arguments))
 
@@ -91,13 +91,13 @@ def split_tokens(text: str) -> list[str]:
 
 
 def make_answer(request: DemoRequest, choice: int = 0) -> DemoAnswer:
-    """Return the answer of the request's model, cut at `max_tokens`."""
+    """Return the answer of the request's model, cut off at `max_tokens`."""
     answer = _ANSWER_FUNCTIONS.get(request.model, _answer_in_words)(request, choice)
     return answer if request.max_tokens is None else _limit_tokens(answer, request.max_tokens)
 
 
 def _limit_tokens(answer: DemoAnswer, limit: int) -> DemoAnswer:
-    """Cut an answer; like the gateway's limits, this one counts the reasoning first."""
+    """Cut an answer off at a token limit; like the gateway's limits, it counts the reasoning first."""
     if answer.output_tokens <= limit:
         return answer
     left = limit * CHARS_PER_TOKEN
@@ -129,7 +129,7 @@ def _call_tool(request: DemoRequest, choice: int) -> DemoAnswer:
 
 
 def _call_tools(request: DemoRequest, choice: int) -> DemoAnswer:
-    """Call the tools that the prompt names, and answer in words to their results."""
+    """Call the tools that the prompt names, and answer with text to their results."""
     calls, hosted = choose_calls(request), choose_hosted_calls(request)
     asks = any(call.output is None for call in hosted)
     if not calls and not asks:
@@ -147,7 +147,7 @@ def _call_tools(request: DemoRequest, choice: int) -> DemoAnswer:
 
 
 def _answer_results(request: DemoRequest, choice: int) -> DemoAnswer:
-    """Quote what the tools returned; without results answer as demo/echo does."""
+    """Quote the results of the tools; without results answer like demo/echo."""
     if request.schema is not None:
         return _answer_in_words(request, choice)
     if results := describe_results(request):
@@ -223,7 +223,7 @@ def _list_remarks(request: DemoRequest, choice: int) -> list[str]:
 
 
 def _write_page(request: DemoRequest, choice: int) -> str:
-    """Write a page with everything in it that a terminal can do with Markdown."""
+    """Write a page with all the Markdown that a terminal can show."""
     prompt = request.prompt
     return _PAGE.format(
         demo=DEMO_NOTE,
@@ -259,7 +259,7 @@ def _list_frequent_words(text: str, limit: int = 3) -> list[str]:
 
 
 def _guess_language(text: str) -> str:
-    """Guess the language by its script, and in Latin script by the most frequent small words."""
+    """Guess the language from its script, and in Latin script from frequent short words."""
     letters = [letter for letter in text[:_SAMPLE_CHARS] if letter.isalpha()]
     scripts = Counter(unicodedata.name(letter, "UNNAMED").split()[0] for letter in letters)
     if not scripts:

@@ -126,13 +126,13 @@ def _build_meta(exchange: DemoExchange) -> Json:
 def stream_answer(exchange: DemoExchange) -> Iterator[bytes]:
     """Yield the answer as server-sent events; the chunks of several choices alternate."""
     has_usage = bool((exchange.body.get("stream_options") or {}).get("include_usage"))
-    # As OpenAI does: with usage in the last chunk, all others say that they have none.
+    # Like OpenAI: with usage in the last chunk, usage is null in all others.
     head = {**_build_head(exchange, "chat.completion.chunk"), **({"usage": None} if has_usage else {})}
     rounds = zip_longest(*(_stream_choice(exchange, index) for index in range(len(exchange.answers))))
     for choice in (choice for choices in rounds for choice in choices if choice is not None):
         yield format_sse_event({**head, "choices": [choice]})
     if has_usage:
-        # The tracing page of the documentation promises `meta` in the last chunk; no schema has it.
+        # The tracing page of the documentation promises `meta` in the last chunk; no schema contains it.
         yield format_sse_event({**head, "choices": [], "usage": _build_usage(exchange), "meta": _build_meta(exchange)})
     yield b"data: [DONE]\n\n"
 
@@ -159,7 +159,7 @@ def _split_into_deltas(answer: DemoAnswer, call_ids: Sequence[str]) -> Iterator[
 
 
 def build_failure(_exchange: DemoExchange) -> Json:
-    """Return an answer that failed under status 200."""
+    """Return an answer that failed with status 200."""
     return {"error": _FAILURE}
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 from aiml_cli.demo.answers import CHARS_PER_TOKEN, DemoAnswer
 from aiml_cli.demo.parsed_request import DemoRequest, Json
 
-# Invented prices, so that clients have a cost to show; the model list says so. In US dollars for PRICE_UNIT tokens.
+# Invented prices, so that clients have a cost to show; the model list says so. In US dollars per PRICE_UNIT tokens.
 INPUT_PRICE, OUTPUT_PRICE, PRICE_UNIT = 1.0, 4.0, 1_000_000
 CREDITS_PER_USD = 2_000_000  # from the FAQ in the vendor's documentation
 

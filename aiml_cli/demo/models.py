@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from aiml_cli.demo.exchange import INPUT_PRICE, OUTPUT_PRICE, PRICE_UNIT
 from aiml_cli.demo.parsed_request import STATUSES, Json
 
-# The list has one row for each endpoint of a model. The second name is in the vendor's own generator files and in
-# the live list as other clients read it (2026-08, 2026-09).
+# The list has one row for each endpoint of a model. The second name is in the vendor's generator files and in
+# the live list (2026-08, 2026-09).
 ENDPOINTS = ("openai/chat-completions", "openai/responses/submit")
 SECTIONS = ("modalities", "capabilities", "pricing")
 _CAPABILITIES = ("file_input", "parallel_tool_calls", "streaming", "structured_output", "tools", "vision")
@@ -38,39 +38,39 @@ class DemoModel:
 
     @property
     def status(self) -> int | None:
-        """Return the HTTP status that the model refuses requests with, None for a model that answers."""
+        """Return the HTTP status with which the model rejects requests, or None for a model that answers."""
         number = self.id.removeprefix("demo/status-")
         return int(number) if number.isdigit() else None
 
 
 MODELS = (
-    DemoModel("demo/echo", "Echo", "Answers in a line or two: what you said, how long it is, in which language."),
+    DemoModel("demo/echo", "Echo", "Answers in a line or two with your prompt, its length and its language."),
     DemoModel(
         "demo/markdown", "Markdown", "Answers with a page of headings, a list, a table and code, about your prompt."
     ),
     DemoModel(
         "demo/small",
         "Small",
-        "Holds 4,000 tokens and answers with a page, so a conversation is soon too long for it.",
+        "Has a context of 4,000 tokens and answers with a page, so a conversation is soon too long for it.",
         context=4000,
         output_limit=500,
     ),
-    DemoModel("demo/slow", "Slow", "Answers as demo/echo does, with a pause before each token."),
-    DemoModel("demo/tool", "Tool", "Calls the first function given, or get_time; answers in words to its result."),
+    DemoModel("demo/slow", "Slow", "Answers like demo/echo, with a pause before each token."),
+    DemoModel("demo/tool", "Tool", "Calls the first function, or get_time; answers with text to its result."),
     DemoModel(
         "demo/tools", "Tools", "Calls the tools that the prompt names, or the first one, and quotes what they return."
     ),
     DemoModel(
-        "demo/reasoning", "Reasoning", "Thinks first, then answers as demo/echo does.", (*_CAPABILITIES, "reasoning")
+        "demo/reasoning", "Reasoning", "Reasons first, then answers like demo/echo.", (*_CAPABILITIES, "reasoning")
     ),
-    DemoModel("demo/refusal", "Refusal", "Refuses to answer, in the field that a refusal has."),
+    DemoModel("demo/refusal", "Refusal", "Refuses to answer, in the refusal field."),
     DemoModel("demo/cut", "Cut", "Closes the connection in the middle of the answer."),
-    DemoModel("demo/length", "Length", "Ends in the middle, as if the cap on tokens was reached."),
+    DemoModel("demo/length", "Length", "Ends in the middle, as if the token limit was reached."),
     DemoModel("demo/filter", "Filter", "Ends in the middle, as if a content filter had stopped it."),
-    DemoModel("demo/error", "Error", "Fails in the middle of the answer, under status 200."),
+    DemoModel("demo/error", "Error", "Fails in the middle of the answer, with status 200."),
     *(
         DemoModel(
-            f"demo/status-{status}", f"Status {status}", f"Refuses every request with status {status}: {sentence}."
+            f"demo/status-{status}", f"Status {status}", f"Rejects every request with status {status}: {sentence}."
         )
         for status, sentence in STATUSES.items()
     ),
@@ -89,13 +89,13 @@ def list_models(query: Mapping[str, list[str]]) -> Json:
 
 
 def show_model(name: str, query: Mapping[str, list[str]]) -> Json | None:
-    """Return one model by its id or alias, whatever the case of the letters; None if there is none."""
+    """Return one model by its id or alias, ignoring case, or None if there is none."""
     model = find_demo_model(name.lower())
     return {"object": "model", "data": _select_sections(_build_rows(model)[0], query)} if model else None
 
 
 def get_model(name: str) -> Json | None:
-    """Return one model as the OpenAI API does, with all that the list says of it; None if there is none."""
+    """Return one model like the OpenAI API, with everything in the list about it; None if there is none."""
     model = find_demo_model(name)
     if model is None:
         return None
@@ -131,7 +131,7 @@ def _build_info(model: DemoModel) -> Json:
 
 
 def _select_sections(row: Mapping[str, Json], query: Mapping[str, list[str]]) -> Json:
-    """Leave out the sections that the query does not include; unknown ones are ignored."""
+    """Leave out the sections that the query does not include; unknown sections are ignored."""
     included = _split(query.get("include", []))
     everything = "all" in included or "true" in _split(query.get("details", []))
     return {name: value for name, value in row.items() if everything or name not in SECTIONS or name in included}

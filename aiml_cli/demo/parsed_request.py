@@ -1,4 +1,4 @@
-"""A request as the demo parses it, and the errors that it answers with."""
+"""A parsed request to the demo server, and its error responses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 Json = Any
-# The types of a message's parts that carry text, on either endpoint.
+# The types of a message's parts that contain text, on either endpoint.
 _TEXT_PARTS = ("text", "input_text", "output_text")
-# The statuses of the demo/status-… models. The message for 429 mentions nothing but the rate, so that a client
-# retries; the one for 403 mentions credits, as the gateway's does.
+# The statuses of the demo/status-… models. The message for 429 mentions only the rate, so that a client
+# retries; the message for 403 mentions credits, like the gateway's.
 STATUSES: Mapping[int, str] = {
     400: "Body validation error",
     401: "Unauthorized: the key is missing, expired or wrong",
@@ -39,7 +39,7 @@ class DemoTool:
 
 
 class DemoServer(NamedTuple):
-    """A server whose tools the gateway would run; the model knows one of them."""
+    """An MCP server whose tools the gateway would run; the model knows one of them."""
 
     label: str
     tool: str
@@ -47,7 +47,7 @@ class DemoServer(NamedTuple):
 
 
 class DemoResult(NamedTuple):
-    """What a function returned."""
+    """The result of a function call."""
 
     name: str
     output: str
@@ -64,7 +64,7 @@ class DemoApproval(NamedTuple):
 
 
 class ToolHistory(NamedTuple):
-    """The last prompt, and what followed it; `round_count` counts the rounds of calls."""
+    """The last prompt and the items after it; `round_count` is the number of rounds of calls."""
 
     prompt: str = ""
     results: tuple[DemoResult, ...] = ()
@@ -83,7 +83,7 @@ class FunctionCall(NamedTuple):
 
 
 class HostedCall(NamedTuple):
-    """A call on a server that the gateway would run; without an output it waits for approval."""
+    """A call of a server-side tool; without an output it waits for approval."""
 
     label: str
     name: str
@@ -130,21 +130,21 @@ def list_attachments(content: Json) -> tuple[str, ...]:
 
 
 def parse_choice(choice: Json, key: str = "") -> str:
-    """Return the function that must be called, "none", or ""; on the chat endpoint, a key holds the function."""
+    """Return the function that must be called, "none", or ""; on the chat endpoint, the function is under a key."""
     if isinstance(choice, dict):
         return str((choice[key] if key else choice).get("name", ""))
     return "none" if choice == "none" else ""
 
 
 def parse_schema(answer_format: Json, key: str = "") -> Json:
-    """Return the schema, {} for any JSON object or None for text; on the chat endpoint, a key holds the schema."""
+    """Return the schema, {} for any JSON object or None for text; on the chat endpoint, the schema is under a key."""
     if answer_format.get("type") == "json_schema":
         return (answer_format[key] if key else answer_format).get("schema", {})
     return {} if answer_format.get("type") == "json_object" else None
 
 
 def _name_part(part: Mapping[str, Json]) -> str:
-    """Name a part by its file name, format or URL, in the spelling of either endpoint."""
+    """Return the name of a part: its type with its file name, format or URL, on either endpoint."""
     part_type = str(part["type"]).removeprefix("input_").removesuffix("_url")
     inner = part.get(part["type"])
     details = inner if isinstance(inner, dict) else part
@@ -160,7 +160,7 @@ def _shorten_url(value: Json) -> str:
 
 
 class GatewayError(Exception):
-    """An error that the gateway answers a request with."""
+    """An error response of the gateway."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

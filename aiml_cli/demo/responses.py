@@ -18,10 +18,10 @@ from aiml_cli.demo.parsed_request import (
 from aiml_cli.demo.tool_calls import read_tool_history
 
 NamedEvent = tuple[str, dict[str, Json]]
-# The properties that are still empty when the stream of an item begins.
+# The properties that are empty when the stream of an item begins.
 _EMPTY_PROPERTIES: Json = {"message": {"content": []}, "reasoning": {"summary": []}, "function_call": {"arguments": ""}}
 _INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
-# The request properties that the response repeats, with their values if the request leaves them out.
+# The request properties that the response repeats, with their defaults.
 _REPEATED_DEFAULTS: Mapping[str, Json] = {
     "background": False,
     "instructions": None,
@@ -52,7 +52,7 @@ def _list_items(exchange: DemoExchange) -> list[Json]:
         summary = [{"type": "summary_text", "text": answer.reasoning}]
         items.append({"id": f"rs_demo_{unique_id}", "type": "reasoning", "summary": summary, "status": "completed"})
     hosted = [_build_hosted_call(call, f"{unique_id}_{number}") for number, call in enumerate(answer.hosted_calls)]
-    items += [item for item in hosted if item["type"] == "mcp_call"]  # what ran comes before what is said about it
+    items += [item for item in hosted if item["type"] == "mcp_call"]  # calls that ran come before the text about them
     if answer.text or answer.refusal:
         items.append(_build_message(answer, exchange.request, unique_id))
     items += [_build_call(answer, number, unique_id) for number in range(len(answer.calls))]
@@ -70,7 +70,7 @@ def _build_call(answer: DemoAnswer, number: int, unique_id: str) -> Json:
 
 
 def _build_hosted_call(call: HostedCall, unique_id: str) -> Json:
-    """Build a call on a server, or, if it waits for approval, the request for that."""
+    """Build a call of a server-side tool or, if it waits for approval, the approval request."""
     shared = {"server_label": call.label, "name": call.name, "arguments": call.arguments}
     if call.output is None:
         return {"id": f"mcpr_demo_{unique_id}", "type": "mcp_approval_request", **shared}
@@ -132,7 +132,7 @@ def _stream_message(item: Mapping[str, Json], position: Mapping[str, Json]) -> I
 def _stream_tokens(
     event: str, key: str, source: Mapping[str, Json], position: Mapping[str, Json]
 ) -> Iterator[NamedEvent]:
-    """Yield the deltas of `source[key]`, then the whole."""
+    """Yield the deltas of `source[key]`, then the complete text."""
     for token in split_tokens(source[key]):
         yield f"{event}.delta", {**position, "delta": token}
     yield f"{event}.done", {**position, key: source[key]}
@@ -210,14 +210,14 @@ def build_answer(exchange: DemoExchange) -> Json:
         **build_response(exchange, "incomplete" if reason else "completed"),
         "incomplete_details": {"reason": reason} if reason else None,
         "output": _list_items(exchange),
-        # The specification calls it a convenience of the SDK; the sample in the documentation has it filled.
+        # The specification describes it as a convenience of the SDK; the sample in the documentation contains it.
         "output_text": answer.text,
         "usage": _build_usage(exchange),
     }
 
 
 def build_failure(exchange: DemoExchange) -> Json:
-    """Return an answer that failed under status 200."""
+    """Return an answer that failed with status 200."""
     error = {"code": _FAILURE["code"], "message": _FAILURE["message"]}
     return {**build_response(exchange, "failed"), "error": error}
 

@@ -1,4 +1,4 @@
-"""The gateway's routes: what each path and method answers, without a socket."""
+"""The gateway's routes: the response to each path and method, without a socket."""
 
 import hashlib
 import json
@@ -87,7 +87,7 @@ def build_error_response(status: int, message: str, target: str) -> ServerRespon
 
 @dataclass
 class Gateway:
-    """The server's state: stored responses by id, their inputs and conversations, and those that run now."""
+    """The server's state: stored responses by id, their inputs and conversations, and the running ones."""
 
     stored: dict[str, Json] = field(default_factory=dict)
     inputs: dict[str, list[Json]] = field(default_factory=dict)
@@ -127,7 +127,7 @@ class Gateway:
         raise GatewayError(404, f"Cannot {request.method} {request.target}")
 
     def _route_stored(self, request: ServerRequest, path: str) -> Json | None:
-        """Return what a request about a stored response is answered with; None if there is no such route."""
+        """Return the answer to a request about a stored response, or None if there is no such route."""
         response_id, _, what = path.partition("/")
         match request.method, what:
             case "GET" | "HEAD", "":
@@ -176,7 +176,7 @@ class Gateway:
             )
 
     def _add_conversation(self, body: Mapping[str, Json], endpoint: DemoEndpoint, model_id: str) -> Mapping[str, Json]:
-        """Return the body with the stored conversation that it continues, for the one model that reads it.
+        """Return the body with the stored conversation that it continues, for the only model that uses it.
 
         Raise GatewayError for a call without a result.
         """
@@ -201,7 +201,7 @@ class Gateway:
             self.running[done["id"]] = responses.build_response(exchange, "in_progress")
 
     def _load(self, response_id: str) -> Json:
-        """Return a stored response; one that runs in the background is done the second time."""
+        """Return a stored response; a background response is complete the second time."""
         return self.running.pop(response_id, None) or self.stored.get(response_id) or _raise_not_found("Response")
 
     def _list_inputs(self, response_id: str, query: Mapping[str, list[str]]) -> Json:
@@ -217,7 +217,7 @@ class Gateway:
         return {"id": response_id, "object": "response", "deleted": True}
 
     def _cancel(self, response_id: str) -> Json:
-        """Cancel a response that runs in the background, and return it; one that is done stays done."""
+        """Cancel a background response, and return it; a complete response is not changed."""
         response = self.stored.get(response_id) or _raise_not_found("Response")
         if not response["background"]:
             raise GatewayError(
@@ -230,13 +230,13 @@ class Gateway:
 
 
 def _find_model_name(path: str) -> str:
-    """Return the name of the model in the path of one, "" for any other path."""
+    """Return the model name in a path of a model, or "" for any other path."""
     bases = (f"{base}/" for base in _MODEL_LIST_PATHS)
     return next((path.removeprefix(base) for base in bases if path.startswith(base)), "")
 
 
 def _build_page(items: list[Json], query: Mapping[str, list[str]]) -> Json:
-    """Return the items after the one that the query names, as many as it asks for; raise GatewayError."""
+    """Return a page of the items after the one that the query names; raise GatewayError."""
     ids = [item["id"] for item in items]
     after, limit = query.get("after", [""])[0], query.get("limit", [str(PAGE_ITEMS)])[0]
     if not re.fullmatch("[1-9][0-9]?|100", limit):
@@ -261,7 +261,7 @@ def _raise_not_found(what: str) -> Json:
 
 
 def _check_key(request: ServerRequest) -> None:
-    """Raise GatewayError for the one bad key and for anything but a bearer token; a key is not required."""
+    """Raise GatewayError for the key `bad-key` and for anything but a bearer token; a key is not required."""
     header = request.headers.get("authorization")
     if header is not None and (header == "Bearer bad-key" or not re.fullmatch(r"Bearer \S+", header)):
         raise GatewayError(401, STATUSES[401])
@@ -284,7 +284,7 @@ def _reject_constant(word: str) -> Json:
 def _find_model(body: Mapping[str, Json], endpoint: DemoEndpoint) -> models.DemoModel:
     """Return the request's model and validate the body.
 
-    An unknown model is reported first: at the gateway, a body is validated by its model's rules.
+    An unknown model is reported first, because the gateway validates a body with its model's rules.
     """
     name = body.get("model")
     model = models.find_demo_model(name) if isinstance(name, str) else None
@@ -342,7 +342,7 @@ def _build_stream(exchange: DemoExchange, endpoint: DemoEndpoint, headers: Mappi
 
 
 def _report_usage(query: Mapping[str, list[str]], *, detail: bool) -> Json:
-    """Return what the key spent in the query's period; raise GatewayError for an invalid period."""
+    """Return the spending of the key in the query's period; raise GatewayError for an invalid period."""
     end = datetime.now(UTC)
     window = {"start": _format_time(end - _parse_period(query.get("period", [""])[0])), "end": _format_time(end)}
     rows = [{"model": model, "spend": usd, "requests": count} for model, usd, count in _SPENDING]

@@ -9,7 +9,7 @@ DEMO_NOTE = "[demo: no model ran]"
 _COMMAND = f"echo '{DEMO_NOTE}'"
 _REQUIRED_ONLY_DEPTH = 4  # levels; below it only required properties are made,
 _MAX_DEPTH = 16  # and here a schema that refers to itself ends
-_MAX_LENGTH = 1000  # elements or characters, so that a schema cannot fill the memory
+_MAX_LENGTH = 1000  # elements or characters, so that a schema cannot exhaust the memory
 _FORMATS = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T12:00:00Z",
@@ -21,7 +21,7 @@ _FORMATS = {
 
 
 def make_sample(schema: Json, root: Json = None) -> Json:
-    """Return a value that satisfies a schema; `root` is the schema that it is a part of.
+    """Return a value that satisfies a schema, which is a part of the schema `root`.
 
     Raise GatewayError if the schema is invalid.
     """
@@ -42,13 +42,13 @@ def _make_value(schema: Json, root: Json, depth: int) -> Json:
         return schema["enum"][0]
     for keyword in ("anyOf", "oneOf", "allOf"):
         if schema.get(keyword):
-            # The last alternative is usually null: it ends a schema that refers to itself.
+            # The last alternative is usually null, which ends the recursion of a schema that refers to itself.
             return _make_value(schema[keyword][-1 if depth > _REQUIRED_ONLY_DEPTH else 0], root, depth + 1)
     return _make_typed_value(schema, root, depth)
 
 
 def resolve_reference(schema: Json, root: Json) -> dict[str, Json]:
-    """Return the schema that a schema refers to, itself if it refers to none; {} if that is no object."""
+    """Return the schema that a schema refers to, or itself without a reference; {} if that is not an object."""
     for _ in range(_MAX_DEPTH):
         if not isinstance(schema, dict) or "$ref" not in schema:
             break
@@ -99,7 +99,7 @@ def _make_object(schema: Mapping[str, Json], root: Json, depth: int) -> Json:
 
 
 def _make_property(name: str, schema: Json, root: Json, depth: int) -> Json:
-    """Return a value of a property; a shell command is one that does no harm if it is run."""
+    """Return a value of a property; a shell command is a harmless one."""
     value = _make_value(schema, root, depth)
     return _COMMAND if name == "command" and value == DEMO_NOTE else value
 

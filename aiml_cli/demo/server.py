@@ -14,7 +14,7 @@ from aiml_cli.errors import UsageError
 
 HOST = "127.0.0.1"
 MAX_BODY_BYTES = 64 * 1024 * 1024
-_POLL_SECONDS = 0.01  # the longest that stopping the server takes
+_POLL_SECONDS = 0.01  # the longest time that stopping the server takes
 
 
 @contextmanager
@@ -48,14 +48,14 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = HOST, self.socket.getsockname()[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore that a client closed its connection."""
+        """Ignore a connection that the client closed."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # every token is sent at once
+    disable_nagle_algorithm = True  # every token is sent immediately
     path = ""
     server: _Server
 
@@ -99,7 +99,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_document(self, response: ServerResponse) -> None:
-        """Send a whole body, or for a cut response the first half of what the head announces."""
+        """Send the complete body, or for a cut response only the first half of it."""
         body = b"".join(response.frames)
         self.server.stopping.wait(response.pause)
         self._send_head(response, {"Content-Length": str(len(body))} if response.frames else {})
@@ -108,7 +108,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.close_connection |= response.is_cut
 
     def _send_stream(self, response: ServerResponse) -> None:
-        """Send each frame as a chunk; an HTTP/1.0 client gets plain frames and then the end of the connection."""
+        """Send each frame as a chunk; an HTTP/1.0 client gets frames without chunks until the connection closes."""
         is_chunked = self.request_version != "HTTP/1.0"
         self.close_connection |= response.is_cut or not is_chunked
         self._send_head(response, {"Transfer-Encoding": "chunked"} if is_chunked else {})
@@ -122,7 +122,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
     def send_error(self, code: int, message: str | None = None, _explain: str | None = None) -> None:
-        """Answer a malformed request as the gateway does, and close the connection: its next bytes mean nothing."""
+        """Answer a malformed request like the gateway, and close the connection, whose next bytes are meaningless."""
         self.close_connection = True
         self._send(build_error_response(code, message or "Bad request", self.path))
 
@@ -130,7 +130,7 @@ class _Connection(BaseHTTPRequestHandler):
         return "aiml-demo"
 
     def log_message(self, *_: Any) -> None:
-        """Log nothing: stderr belongs to the program that runs the server."""
+        """Log nothing: the program that runs the server uses stderr."""
 
 
 def _parse_size(text: str, base: int) -> int:

@@ -1,4 +1,4 @@
-"""The tool calls of demo/tools: which tools it calls, what they returned, what it answers, and tools to try it with."""
+"""The tool calls of demo/tools: choose the calls, describe their results, and provide sample tools."""
 
 import json
 import re
@@ -48,7 +48,7 @@ Items = Sequence[Mapping[str, Json]]
 
 
 class _Named(NamedTuple):
-    """A tool that the prompt names, and where; `arguments` is the JSON that follows the name, "" if none does."""
+    """A tool that the prompt names, and its position; `arguments` is the JSON after the name, or ""."""
 
     tool: DemoTool
     start: int = 0
@@ -57,7 +57,7 @@ class _Named(NamedTuple):
 
 
 def choose_calls(request: DemoRequest) -> tuple[FunctionCall, ...]:
-    """Return the calls of this round, () when it is time to answer."""
+    """Return the calls of this round, or () when it is time to answer."""
     if request.tool_choice == "none" or not request.tools:
         return ()
     rounds = request.history.round_count
@@ -71,7 +71,7 @@ def choose_calls(request: DemoRequest) -> tuple[FunctionCall, ...]:
 
 
 def choose_hosted_calls(request: DemoRequest) -> tuple[HostedCall, ...]:
-    """Return the calls on servers that the gateway would run: those that wait for approval, and those that ran."""
+    """Return the calls of server-side tools: those that wait for approval, and those that ran."""
     if request.tool_choice == "none":
         return ()
     if request.history.round_count == 0:
@@ -94,7 +94,7 @@ def _run_hosted(call: HostedCall) -> HostedCall:
 
 
 def describe_results(request: DemoRequest) -> str:
-    """Return what was returned so far in words, "" if nothing was."""
+    """Return a sentence for each result so far, or "" if there are none."""
     refused = [approval for approval in request.history.approvals if not approval.approve]
     words = [f"{result.name or 'A tool'} returned “{_shorten(result.output)}”." for result in request.history.results]
     words += [f"{call.label}.{call.name} returned “{call.output}”." for call in choose_hosted_calls(request)]
@@ -108,7 +108,7 @@ def _shorten(text: str) -> str:
 
 
 def _list_named(request: DemoRequest) -> list[_Named]:
-    """Return the tools that the prompt names, in its order; else the one that must be called, or the first one."""
+    """Return the tools in the order in which the prompt names them, else the forced tool, or the first one."""
     tools = [tool for tool in request.tools if tool.name == request.tool_choice] or request.tools
     found = sorted((named for tool in tools for named in _find_tool(tool, request.prompt)), key=lambda one: one.start)
     with_arguments = {named.tool.name for named in found if named.arguments}
@@ -119,7 +119,7 @@ def _list_named(request: DemoRequest) -> list[_Named]:
 
 
 def _find_tool(tool: DemoTool, prompt: str) -> Iterator[_Named]:
-    """Yield where a prompt names a tool: as the request does, or with a dot after the name of its server."""
+    """Yield the places where a prompt names a tool: as in the request, or with a dot after the name of its server."""
     names = (tool.name, tool.name.replace("__", "."))
     for match in _NAME.finditer(prompt):
         if (name := match[0].rstrip(".-")) in names:
@@ -130,7 +130,7 @@ def _find_tool(tool: DemoTool, prompt: str) -> Iterator[_Named]:
 
 
 def _read_json(text: str) -> str:
-    """Return the JSON object at the start of a text as it is written there, also if it is not valid; "" if none is."""
+    """Return the JSON object at the start of a text, even if it is not valid, or "" if there is none."""
     if not text.startswith("{"):
         return ""
     try:
@@ -151,7 +151,7 @@ def _make_call(named: _Named, others: Sequence[_Named], prompt: str) -> Function
 
 
 def _cut_names(found: Sequence[_Named], prompt: str, start: int | None = None) -> str:
-    """Return a prompt without the calls in it; with a start only the part from there to the next call."""
+    """Return a prompt without the calls in it; with `start` only the part from there to the next call."""
     ends = [0, *(named.end for named in found)]
     starts = [*(named.start for named in found), len(prompt)]
     parts = zip(ends, starts, strict=True)
@@ -159,9 +159,9 @@ def _cut_names(found: Sequence[_Named], prompt: str, start: int | None = None) -
 
 
 class _Filler:
-    """Makes the arguments of a call from the schema of the tool and the words of the prompt.
+    """Creates the arguments of a call from the schema of the tool and the words of the prompt.
 
-    `nearby` is what follows the name of the tool; it is preferred.
+    `nearby` is the text after the name of the tool, which is searched first.
     """
 
     def __init__(self, prompt: str, nearby: str, tool: DemoTool) -> None:
@@ -191,7 +191,7 @@ class _Filler:
         return next((choice for choice in choices if str(choice) in self._words), None)
 
     def _find_type(self, schema: Json) -> str:
-        """Return the JSON type of a property; of several, the first that is not null."""
+        """Return the JSON type of a property; of several types, the first that is not null."""
         if schema.get("enum") or "const" in schema:
             return "choice"
         options = schema.get("anyOf") or schema.get("oneOf") or [schema]
@@ -199,14 +199,14 @@ class _Filler:
         return next((str(name) for name in names if name != "null"), "")
 
     def _choose_texts(self, names: Sequence[str]) -> list[str]:
-        """Return a text of the prompt for each of these properties: quoted, else capitalised, else the last word."""
+        """Return text of the prompt for each of these properties: quoted, else capitalized, else the last word."""
         capitalised = [word for word in self._words if word[:1].isupper() and not self._prompt.startswith(word)]
         texts = self._quoted or capitalised[-len(names) :] or self._words[-1:] or [self._prompt]
         filled = [texts[min(index, len(texts) - 1)] for index in range(len(names))]
         return [self._find_path(name) or text for name, text in zip(names, filled, strict=True)]
 
     def _find_path(self, name: str) -> str:
-        """Return the first word that looks like a path, for a property that wants one."""
+        """Return the first word that looks like a path, for a property that is one."""
         if self._quoted or not any(part in name.lower() for part in _PATH_NAMES):
             return ""
         return next((word for word in self._words if "/" in word or "." in word), "")
@@ -226,7 +226,7 @@ class _Filler:
         return make_sample(schema, self._root) if choice is None else choice
 
     def _list_values(self, schema: Json) -> Sequence[Json]:
-        """Return what the prompt has for an array: all numbers, or all quoted texts."""
+        """Return the values in the prompt for an array: all numbers, or all quoted strings."""
         item_type = self._find_type(resolve_reference(schema.get("items") or {}, self._root))
         if item_type in ("integer", "number"):
             return self._numbers
@@ -249,7 +249,7 @@ def _parse(text: str) -> Json:
 
 
 def convert_messages(messages: Items) -> list[Mapping[str, Json]]:
-    """Convert the messages of the chat endpoint to items of the other one, as far as tools are concerned."""
+    """Convert the tool calls and results in chat messages to items of the Responses endpoint."""
     return [item for message in messages for item in _convert_message(message)]
 
 
@@ -263,7 +263,7 @@ def _convert_message(message: Mapping[str, Json]) -> Iterator[Mapping[str, Json]
 
 
 def read_tool_history(items: Items) -> ToolHistory:
-    """Return the last prompt, and what followed it: results, answers to approval requests, rounds of calls."""
+    """Return the last prompt and the results, approvals and rounds of calls after it."""
     start = max((index for index in range(len(items)) if _is_prompt(items, index)), default=-1)
     later = items[start + 1 :]
     names = {item["call_id"]: str(item["name"]) for item in _select(items, "function_call")}
@@ -281,7 +281,7 @@ def _select(items: Iterable[Mapping[str, Json]], item_type: str) -> list[Mapping
 
 
 def _is_prompt(items: Items, index: int) -> bool:
-    """True for a message of the user, unless it holds the images or sounds of a result before it."""
+    """True for a message of the user, unless it contains the images or audio of a result before it."""
     item = items[index]
     if item.get("role") != "user":
         return False

@@ -13,7 +13,7 @@ from aiml_cli.settings.value_types import ValueType
 _CHAT_ROLES = ("user", "assistant", "system", "developer", "tool")
 _TOOL_CHOICES = ("none", "auto", "required")
 _FORMATS = ("text", "json_object", "json_schema")
-_MAX_CHOICES = 128  # the provider's limit; without one, a request could make the demo fill the memory
+_MAX_CHOICES = 128  # the provider's limit; without one, a request could exhaust the memory
 _MAX_TOOLS = 128
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # The types of a message's parts, each with its required properties.
@@ -46,7 +46,7 @@ _ITEMS: Mapping[str, Mapping[str, str]] = {
     "mcp_approval_response": {"approval_request_id": "string", "approve": "boolean"},
     "mcp_call": {"arguments": "string", "id": "string", "name": "string", "server_label": "string"},
 }
-# The tools that the server runs, each with its required properties; no model has all of them.
+# The server-side tools, each with its required properties; no model has all of them.
 _HOSTED_TOOLS: Mapping[str, Mapping[str, str]] = {
     "web_search_preview": {},
     "web_search_preview_2025_03_11": {},
@@ -64,7 +64,7 @@ _JSON_TYPES = {type(None): "null", bool: "boolean", int: "number", float: "numbe
 Issues = list[str]
 MISSING: Final = object()  # the value of an absent property, because None is a value
 TITLE = "Body validation error"
-# The paths where null means absent: each specification says so, and the option table has no column for it.
+# The paths where null means absent, according to the specifications; the option table has no column for it.
 _NULLABLE = {
     "chat": {"n", "logprobs", "top_logprobs"},
     "responses": {
@@ -85,7 +85,7 @@ _TYPES: Mapping[str, tuple[str, ...]] = {
 
 
 def check_chat_body(body: Mapping[str, Json]) -> Issues:
-    """Check the structure of a chat request whose types agree with the option table."""
+    """Check the structure of a chat request whose types were checked with the option table."""
     issues = _check_length("messages", body.get("messages", MISSING), 1)
     issues = issues or _check_each("messages", body["messages"], _check_message)
     if "stream_options" in body:
@@ -121,7 +121,7 @@ def _check_message(path: str, message: Json) -> Issues:
 
 
 def _check_assistant_message(path: str, message: Mapping[str, Json]) -> Issues:
-    """Check a message of the model, which needs no content next to tool calls."""
+    """Check a message of the model, which needs no content beside tool calls."""
     content, calls = message.get("content"), message.get("tool_calls", [])
     issues = [] if content is None else _check_content(f"{path}.content", content, _CHAT_PARTS)
     path += ".tool_calls"
@@ -185,7 +185,7 @@ def _check_response_format(value: Json) -> Issues:
 
 
 def check_responses_body(body: Mapping[str, Json]) -> Issues:
-    """Check the structure of a Responses request whose types agree with the option table."""
+    """Check the structure of a Responses request whose types were checked with the option table."""
     issues = _check_input(body.get("input", MISSING))
     if "tools" in body:
         tools = body["tools"]
@@ -250,7 +250,7 @@ def json_type(value: Json) -> str:
 
 
 def check_type(path: str, value: Json, *expected: str) -> Issues:
-    """Report a value that is missing or has none of the expected types."""
+    """Return an issue for a value that is missing or has none of the expected types."""
     if value is MISSING:
         return [f"{path}: Required"]
     if json_type(value) in expected:
@@ -259,7 +259,7 @@ def check_type(path: str, value: Json, *expected: str) -> Issues:
 
 
 def check_range(path: str, value: float, minimum: float | None, maximum: float | None) -> Issues:
-    """Report a number that is out of range."""
+    """Return an issue for a number that is out of range."""
     if minimum is not None and value < minimum:
         return [f"{path}: Number must be greater than or equal to {minimum}"]
     if maximum is not None and value > maximum:
@@ -268,7 +268,7 @@ def check_range(path: str, value: float, minimum: float | None, maximum: float |
 
 
 def check_choice(path: str, value: Json, *words: str) -> Issues:
-    """Report anything but one of these words."""
+    """Return an issue for any value but one of these words."""
     if value is MISSING:
         return [f"{path}: Required"]
     if value in words:
@@ -279,7 +279,7 @@ def check_choice(path: str, value: Json, *words: str) -> Issues:
 
 
 def _check_properties(path: str, value: Json, required: Mapping[str, str]) -> Issues:
-    """Report a value that is not an object or lacks properties; `required` maps their names to their types."""
+    """Return issues for a value that is not an object or lacks properties; `required` maps names to types."""
     return check_type(path, value, "object") or [
         issue
         for name, expected in required.items()
@@ -301,8 +301,8 @@ _STRUCTURE_CHECKS = {"chat": check_chat_body, "responses": check_responses_body}
 
 
 def check_body(body: Mapping[str, Json], endpoint: str) -> None:
-    """Raise GatewayError naming every property that is wrong; unknown properties are ignored."""
-    # The structure checks rely on the types that the table has checked.
+    """Raise GatewayError with every invalid property; unknown properties are ignored."""
+    # The structure checks rely on types that were checked with the table.
     if issues := _check_by_table(body, endpoint) or _STRUCTURE_CHECKS[endpoint](body):
         raise GatewayError(400, "\n".join([TITLE, *dict.fromkeys(issues)]))
 
@@ -354,7 +354,7 @@ def _check_number(path: str, value: float, value_type: ValueType[Json]) -> Issue
     if issues := check_range(path, value, *value_type.limits):
         return issues
     try:
-        # 2.0 is a whole number in JSON.
+        # 2.0 is an integer in JSON.
         value_type.parse(str(int(value) if isinstance(value, float) and value.is_integer() else value))
     except ValueError:
         return [f"{path}: Expected integer, received float"]

@@ -1,1 +1,1 @@
-"""The next message: words, standard input and files, read and put together."""
+"""Compose the next message from the typed words, standard input and files."""

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from aiml_cli.prompt.loaders import Loaders
     from aiml_cli.prompt.message_parts import Attachment, CheckText, FitInputs
 
-# A placeholder is `{name}` in one line, without braces in it; `{{name}}` is the text `{name}`. Which names there are is
-# up to the caller: columns, variables or stdin.
+# A placeholder is `{name}` on one line, without inner braces; `{{name}}` is the literal text `{name}`. The caller
+# defines the names: columns, variables or stdin.
 _BRACES = r"\{\{([^{}\n]+)\}\}|\{([^{}\n]+)\}"
 _CODE_BEFORE = r"\b(?:import|export|const|let|var)(?:[ \t]+type|[ \t]+\w+,)?[ \t]*$"
 _CODE_REACH = 64
 
 
 class Prompt(NamedTuple):
-    """The parts of a message, with its texts joined, and the attachments among them."""
+    """The parts of a message, with adjacent texts joined, and the attachments among them."""
 
     parts: tuple[Part, ...]
     attachments: "tuple[Attachment, ...]" = ()
@@ -44,17 +44,17 @@ def compose_prompt(
     stdin_wait_s: float | None = None,
     loaders: "Loaders | None" = None,
 ) -> Prompt:
-    """Compose the prompt: files and texts first, then standard input, the instruction last.
+    """Compose the prompt: files first, then standard input, the instruction last.
 
-    Without words, standard input is the prompt; beside them, it is waited for `stdin_wait_s` seconds (0: without a
-    limit). `notify` prints a notice. `fetch` returns the bytes and the media type of a URL; `loaders` make texts of
-    files. `check_text` sees each text that was not typed; `fit_inputs` returns what is sent of them.
+    Without words, standard input is the prompt; with words, wait up to `stdin_wait_s` seconds for it (0: without a
+    limit). `notify` prints a notice. `fetch` returns the bytes and the media type of a URL; `loaders` convert files to
+    text. `check_text` is called with each text that was not typed; `fit_inputs` returns the parts of them to send.
     Raise UsageError if the prompt is empty or something in it cannot be sent.
     """
     text, names = extract_mentions(words, notify)
     if unsent := _list_file_words(words, files):
         notify(f"{', '.join(unsent)} {'is a file; send it' if len(unsent) == 1 else 'are files; send them'} with -f")
-    # Bytes of the command line that are not UTF-8 are decoded like those of a file.
+    # Command-line bytes that are not UTF-8 are decoded like those of a file.
     typed, notice = decode_any_text(os.fsencode(text), "the prompt")
     if notice:
         notify(notice)
@@ -83,9 +83,9 @@ def compose_prompt(
 
 
 def _list_file_words(words: Sequence[str], files: Sequence[str]) -> list[str]:
-    """Return the words that are names of files and are sent as words, as a shell makes them of `*.py`.
+    """Return the words that are names of files but are sent as text, such as those that a shell expands from `*.py`.
 
-    A single one in a sentence may be meant as a word, unless other files are sent.
+    A single name in a sentence may be meant as a word, unless other files are sent.
     """
     paths = [word for word in words if type(word) is str and {".", "/"} & {*word} and word not in files]
     names = [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 - pathlib raises for a long text
@@ -93,11 +93,11 @@ def _list_file_words(words: Sequence[str], files: Sequence[str]) -> list[str]:
 
 
 def replace_placeholders(text: str, replace: Callable[[str, str], str | None], *, keeps_escapes: bool = False) -> str:
-    """Replace each `{name}` by what `replace` returns, unless that is None, and `{{x}}` by `{x}`, in one pass.
+    """Replace each `{name}` by the result of `replace`, unless that is None, and `{{x}}` by `{x}`, in one pass.
 
-    `replace` gets what is inside of the braces, and the end of what is before them.
+    `replace` receives the text inside the braces, and the end of the text before them.
 
-    In `import {name} from`, `export`, `const`, `let` and `var` the braces are code, and stay.
+    In `import {name} from`, `export`, `const`, `let` and `var` the braces are code and are kept.
     """
 
     def substitute(match: "re.Match[str]") -> str:
@@ -111,14 +111,14 @@ def replace_placeholders(text: str, replace: Callable[[str, str], str | None], *
 
 
 def escape_placeholders(text: str, name: str = "") -> str:
-    """Escape a text so that `replace_placeholders` restores it; with a name, only that one and its escaped form."""
+    """Escape text so that `replace_placeholders` restores it; with a name, escape only that placeholder."""
     if name:
         return text.replace(f"{{{name}}}", f"{{{{{name}}}}}")
     return re.sub(r"\{([^{}\n]+)\}", r"{{\1}}", text)
 
 
 def _split_at_stdin(text: str) -> list[str]:
-    """Return what is between the places of standard input; all other braces stay as they are."""
+    """Split text at the placeholders for standard input; all other braces are kept."""
     segments, position = [""], 0
     for match in re.finditer(_BRACES, text):
         if match[0] not in (stdin.PLACEHOLDER, f"{{{stdin.PLACEHOLDER}}}"):
@@ -134,9 +134,9 @@ def _split_at_stdin(text: str) -> list[str]:
 
 
 def extract_mentions(words: Sequence[str], notify: "Notify | None" = None) -> tuple[str, list[str]]:
-    """Split the words into the text, in which a mention loses its @, and the names of the mentioned files.
+    """Return the words as text, in which mentions lose their @, and the names of the mentioned files.
 
-    `notify` prints a notice on what only may be a path and names no file. Raise UsageError for what is clearly one.
+    `notify` prints a notice about a possible path without a file. Raise UsageError for a clear path without a file.
     """
     if not any("@" in word or type(word) is not str for word in words):
         return " ".join(words), []

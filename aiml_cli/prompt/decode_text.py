@@ -1,4 +1,4 @@
-"""Decode bytes to text, Unicode or else cp1252; recognize images, PDFs, sounds and other binary data."""
+"""Decode bytes to text, Unicode or else cp1252; recognize images, PDFs, audio and other binary data."""
 
 import io
 from codecs import BOM_UTF8, getincrementaldecoder
@@ -7,7 +7,7 @@ from itertools import chain
 
 from aiml_cli.errors import UsageError
 
-# What files begin with that are neither text nor anything that can be attached.
+# The first bytes of files that are neither text nor can be attached.
 BINARY_MAGIC = {
     **dict.fromkeys((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"), "a zip archive or an office document"),
     b"\x1f\x8b": "compressed with gzip",
@@ -56,19 +56,19 @@ BINARY_MAGIC = {
     b"PACK\0": "a git pack",
     b"DIRC\0": "a git index",
 }
-# Characters of a text in an old encoding; other control characters mean that it is none.
+# Control characters that text in an old encoding may have; any other means binary data.
 TEXT_CONTROLS = b"\a\b\t\n\v\f\r\x1a\x1b"
 CONTROLS = bytes(code for code in range(32) if code not in TEXT_CONTROLS) + b"\x7f"
-SAMPLE_BYTES = 8192  # enough to tell text from binary data, where its start says nothing
-PDF_REACH = 1024  # readers accept so many bytes before the header
+SAMPLE_BYTES = 8192  # enough to distinguish text from binary data
+PDF_REACH = 1024  # PDF readers accept this many bytes before the header
 # The start of an OpenPGP packet that is not armored: an encrypted session key, a signature, a key, encrypted data.
 GPG_TAGS = b"\x84\x85\x8c\x8d\x88\x89\x90\x94\x95\x98\x99\x9c\x9d\xa3\xa8\xc1\xc2\xc3\xc4\xc5\xc6\xc8\xc9\xd2"
 MEBIBYTE = 1024 * 1024
-MAX_INPUT_BYTES = 64 * MEBIBYTE  # of all inputs together; a request takes several times as much memory
-MAX_ATTACHMENT_BYTES = 32 * MEBIBYTE  # of one image, PDF or sound
+MAX_INPUT_BYTES = 64 * MEBIBYTE  # of all inputs together; a request needs several times as much memory
+MAX_ATTACHMENT_BYTES = 32 * MEBIBYTE  # of one image, PDF or audio file
 PIECE_BYTES = MEBIBYTE
 HEAD_BYTES = 16  # enough to detect a type
-# The longer marks first: the mark of UTF-16 begins that of UTF-32.
+# The longer marks first: the mark of UTF-32 begins with that of UTF-16.
 BYTE_ORDER_MARKS = {
     b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16",
 }  # fmt: skip
@@ -80,7 +80,7 @@ SUPPORTED_TYPES_HINT = "supported: text, PNG, JPEG, GIF, WEBP, PDF, WAV, MP3, FL
 
 
 def decode_text(data: bytes, name: str, charset: str = "") -> tuple[str, str]:
-    """Return the text, and a notice or ""; raise UsageError if the data is not text. `charset` is the server's."""
+    """Return the text, and a notice or ""; raise UsageError if the data is not text. `charset` is from the server."""
     if kind := describe_binary(data):
         raise UsageError(f"{name} is {kind}, not text", SUPPORTED_TYPES_HINT)
     if encoding := find_wide_encoding(data):
@@ -89,7 +89,7 @@ def decode_text(data: bytes, name: str, charset: str = "") -> tuple[str, str]:
 
 
 def describe_binary(data: bytes) -> str:
-    """Return what kind of binary data this is, "" if it is text."""
+    """Return the kind of binary data, or "" if it is text."""
     if data.startswith(tuple(BYTE_ORDER_MARKS)):
         return ""
     if kind := detect_type(data) or _find_magic(data):
@@ -99,14 +99,14 @@ def describe_binary(data: bytes) -> str:
 
 
 def _find_magic(data: bytes) -> str:
-    """Return the kind that the first bytes tell; a text may begin with those that are letters."""
+    """Return the kind of data by its first bytes; if these are letters, it may also be text."""
     magic = next((magic for magic in BINARY_MAGIC if data.startswith(magic)), b"")
     is_word = magic.isascii() and not _count_controls(magic)
     return "" if is_word and _is_utf8(data) and not _count_controls(data) else BINARY_MAGIC.get(magic, "")
 
 
 def describe_start(head: bytes) -> str:
-    """Return what kind of binary data begins with these bytes, "" if it may be text; they may end anywhere."""
+    """Return the kind of binary data that begins with these bytes, or "" if it may be text."""
     cut = next((cut for cut in range(min(4, len(head))) if _is_utf8(head[: len(head) - cut])), 0)
     return describe_binary(head[: len(head) - cut] if cut else head[: len(head) // 4 * 4] or head)
 
@@ -120,7 +120,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _has_binary_controls(data: bytes) -> bool:
-    """True for a zero byte, and in what is not valid UTF-8 for any other control character that texts do not have."""
+    """True for a zero byte and, if the data is not UTF-8, for other control characters that text does not contain."""
     return b"\0" in data or (not _is_utf8(data) and _count_controls(data) > 0)
 
 
@@ -129,7 +129,7 @@ def _count_controls(data: bytes) -> int:
 
 
 def _name_binary(data: bytes) -> str:
-    """Return the kind of binary data that no single prefix tells."""
+    """Return the kind of binary data that has no single prefix."""
     if data[4:8] == b"ftyp":
         return "a video or a HEIC image"
     if data[257:262] == b"ustar":
@@ -142,7 +142,7 @@ def _name_binary(data: bytes) -> str:
 def find_wide_encoding(data: bytes) -> str:
     """Return the encoding of UTF-16 or UTF-32 text, with a byte order mark or without; "" for anything else.
 
-    Without a mark, it is one if the text has no control characters and ASCII characters among the others.
+    Without a mark, the decoded text must contain ASCII characters and no control characters.
     """
     if mark := next((mark for mark in BYTE_ORDER_MARKS if data.startswith(mark)), b""):
         is_short = BYTE_ORDER_MARKS[mark] == "utf-32" and not _is_wide(data, "utf-32", 4)
@@ -159,7 +159,7 @@ def _is_wide(data: bytes, encoding: str, width: int) -> bool:
         return False
     try:
         text = data[: SAMPLE_BYTES - 2 * width].decode(encoding) if len(data) > SAMPLE_BYTES else data.decode(encoding)
-    except UnicodeDecodeError as error:  # the sample may end inside of a pair
+    except UnicodeDecodeError as error:  # the sample may end inside a surrogate pair
         if len(data) <= SAMPLE_BYTES or error.reason != "unexpected end of data":
             return False
         text = data[: error.start].decode(encoding)
@@ -168,8 +168,8 @@ def _is_wide(data: bytes, encoding: str, width: int) -> bool:
 
 
 def _is_assigned(text: str) -> bool:
-    """True if all characters are in use: binary data has others soon."""
-    from unicodedata import category  # few texts are so encoded
+    """True if all characters are assigned; binary data soon has others."""
+    from unicodedata import category  # few texts have this encoding
 
     return all(category(char) not in ("Cn", "Co", "Cs") for char in text)
 
@@ -181,7 +181,7 @@ def _count_ascii(data: bytes, encoding: str, width: int) -> int:
 
 
 def decode_any_text(data: bytes, name: str, charset: str = "") -> tuple[str, str]:
-    """Return the text, whatever the data begins with, and a notice or ""."""
+    """Decode data of any kind; return the text, and a notice or ""."""
     for encoding in filter(None, ("utf-8-sig", charset)):
         try:
             return data.decode(encoding), ""
@@ -199,7 +199,7 @@ def _decode_wide(data: bytes, name: str, encoding: str) -> str:
 
 
 def _decode_pieces(pieces: Iterator[bytes]) -> str | bytes:
-    """Return the text of UTF-8 without zero bytes; of anything else the bytes."""
+    """Return UTF-8 without zero bytes as text, and anything else as bytes."""
     text, decoder = "", getincrementaldecoder("utf-8")()
     for piece in chain(pieces, [b""]):
         pending = decoder.getstate()[0]
@@ -214,7 +214,7 @@ def _decode_pieces(pieces: Iterator[bytes]) -> str | bytes:
 
 
 def _join_pieces(pieces: Iterable[bytes]) -> bytes:
-    buffer = io.BytesIO()  # returns its memory without a copy; joining a list would take twice as much
+    buffer = io.BytesIO()  # returns its memory without a copy; joining a list would need twice as much
     buffer.writelines(pieces)
     return buffer.getvalue()
 
@@ -230,7 +230,7 @@ class SizeLimit:
         return _join_pieces(self._read_pieces(name, read_piece))
 
     def read_text(self, name: str, read_piece: Callable[[int], bytes]) -> str | bytes:
-        """Read to the end; return a long text of UTF-8 as text, and all else as bytes. Raise UsageError as `read` does.
+        """Read to the end; return long UTF-8 as text, and anything else as bytes. Raise UsageError as `read` does.
 
         A long text is decoded while it is read: its bytes and its characters are never in memory together.
         """
@@ -276,13 +276,13 @@ def format_size(count: int) -> str:
 
 
 def detect_type(data: bytes) -> str:
-    """Return the media type of an image, a PDF or a sound, "" for anything else."""
+    """Return the media type of an image, a PDF or audio, or "" for anything else."""
     head = data[:HEAD_BYTES]
     return _detect_image(head) or ("application/pdf" if _is_pdf(data) else "") or _detect_audio(head)
 
 
 def _is_pdf(data: bytes) -> bool:
-    """True if the header is at the start, or after blanks or binary data; a text may quote it after words."""
+    """True if the header is at the start, or after white space or binary data; text may quote it after words."""
     start = data.find(b"%PDF-", 0, PDF_REACH)
     before = data[:start].removeprefix(b"\xef\xbb\xbf") if start > 0 else b""
     is_text = before.strip().isascii() and not _count_controls(before) and before.strip()
@@ -292,7 +292,7 @@ def _is_pdf(data: bytes) -> bool:
 def _detect_image(head: bytes) -> str:
     if media_type := next((media_type for magic, media_type in IMAGE_MAGIC.items() if head.startswith(magic)), ""):
         return media_type
-    # A text may begin with these letters; in an image, the sizes after them contain a zero byte.
+    # Text may begin with these letters; in an image, the sizes after them contain a zero byte.
     if head.startswith(GIF_MAGIC) and b"\0" in head[6:13]:
         return "image/gif"
     return "image/webp" if _riff_type(head) == b"WEBP" else ""

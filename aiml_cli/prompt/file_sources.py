@@ -1,4 +1,4 @@
-"""Read the bytes that a name stands for: a file, the texts of a folder, the files of a glob, or a URL."""
+"""Read the content of a named source: a file, the text files of a folder, the files of a glob, or a URL."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 Content = TypeVar("Content")
 Fetch = Callable[[str], tuple[bytes, str]]
 Notify = Callable[[str], None]
-RAW = "raw:"  # before a URL: what is there is sent as it is
+RAW = "raw:"  # before a URL: the content is sent without conversion
 SCHEMES = ("http://", "https://", f"{RAW}http://", f"{RAW}https://")
 IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 GLOB_CHARS = "*?["
 MAX_FILES = 1000
-MAX_SCANNED = 200_000  # entries of folders; a pattern such as /**/x has no end otherwise
+MAX_SCANNED = 200_000  # entries of folders; otherwise a pattern such as /**/x would run endlessly
 MAX_FOLDER_BYTES = 10_000_000
 IGNORED = "ignored by Git"
 
 
 class FileContent(NamedTuple):
-    """The bytes of a file or a URL; `charset` is what the server says of them.
+    """The bytes of a file or a URL; `charset` is from the server.
 
-    If it is decoded already, `text` is all of it, and `data` is empty.
+    If they are decoded already, `text` is the complete text, and `data` is empty.
     """
 
     name: str
@@ -49,7 +49,7 @@ class FileContent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileFinder:
-    """Finds the files that names stand for, each file once, however often it is named.
+    """Finds the files for names; a file that is named several times is found once.
 
     `fetch` returns the bytes and the media type of a URL, `notify` prints a notice.
     """
@@ -61,7 +61,7 @@ class FileFinder:
     _found: set[str] = field(default_factory=set)
 
     def find(self, name: str) -> Iterator[FileContent]:
-        """Yield the files that a name stands for; raise UsageError if there are none or they cannot be read or sent."""
+        """Yield the files for a name; raise UsageError if there are none or they cannot be read or sent."""
         path = find_path(name)
         if is_url(name) and not (path and name.lower().startswith(RAW)):
             if self._is_new(name):
@@ -110,7 +110,7 @@ class FileFinder:
         return FileContent(name, data)
 
     def _fetch_file(self, name: str) -> FileContent:
-        """Return what is at a URL; a page becomes Markdown unless the name begins with `raw:`."""
+        """Return the content of a URL; a page becomes Markdown unless the name begins with `raw:`."""
         url = name[len(RAW) :] if name.lower().startswith(RAW) else name
         data, media_type = self.fetch(url)
         self.size_limit.count(url, len(data))
@@ -139,7 +139,7 @@ class FileFinder:
     def _read_folder(self, name: str, folder: Path) -> Iterator[FileContent]:
         """Yield the text files of a folder, sorted; raise UsageError if there are none or too many.
 
-        Links are left out: they may lead to files outside that nobody meant to send.
+        Links are left out: they may lead to files outside the folder.
         """
         listing = list_folder(name, folder)
         left, sent, counts = MAX_FOLDER_BYTES, 0, {"read by loaders": 0, "not text": 0, "sent already": 0}
@@ -175,7 +175,7 @@ def _count_files(count: int) -> str:
 
 
 def _subtract(left: int, data: bytes, folder: str) -> int:
-    """Return how many bytes of a folder may still be sent; raise UsageError if these are too many."""
+    """Return how many bytes of a folder may still be sent; raise UsageError if `data` is too long."""
     if len(data) > left:
         raise UsageError(
             f"{folder}: more than {format_size(MAX_FOLDER_BYTES)} of text are in this folder",
@@ -195,7 +195,7 @@ def is_image_url(name: str) -> bool:
 
 
 def find_path(name: str) -> Path | None:
-    """Return the path that a name means, None if nothing is there."""
+    """Return the path for a name, or None if nothing exists there."""
     try:
         path = Path(name).expanduser()
         return path if path.exists() else None
@@ -219,7 +219,7 @@ def _read_source(name: str, read: Callable[[str, Callable[[int], bytes]], Conten
 def _expand_glob(name: str, notify: Notify) -> list[str]:
     """Return the files that match, sorted, each once; raise UsageError if there are none or too many.
 
-    Links are followed only to files of the folder that the pattern names: others may be files that nobody meant.
+    Links are followed only to files in the folder that the pattern names.
     """
     if not set(name) & set(GLOB_CHARS):
         return [name]
@@ -241,9 +241,9 @@ def _expand_glob(name: str, notify: Notify) -> list[str]:
 
 
 def _match_parts(name: str, folder: str, parts: Sequence[str], ignored: set[str]) -> Iterator[str]:
-    """Yield the files that the parts of a pattern match; raise UsageError if the pattern goes through too many.
+    """Yield the files that the parts of a pattern match; raise UsageError if too many entries are scanned.
 
-    From `**` on, what Git ignores is left out and added to `ignored`.
+    From `**` on, files that Git ignores are left out and added to `ignored`.
     """
     is_ignored = _make_filter(folder, parts, ignored)
     todo = [(folder, tuple(parts))]
@@ -264,9 +264,9 @@ def _match_parts(name: str, folder: str, parts: Sequence[str], ignored: set[str]
 
 
 def _make_filter(start: str, parts: Sequence[str], ignored: set[str]) -> "Callable[[str, Entry, Sequence[str]], bool]":
-    """Return a function that says whether Git ignores an entry of a folder, and adds it to `ignored` then.
+    """Return a function that returns True if Git ignores an entry of a folder, and adds the entry to `ignored`.
 
-    Before `**`, and where a part of the pattern begins with a dot, the user has named it.
+    An entry is not ignored before `**`, or if its part of the pattern begins with a dot: the user has named it.
     """
     if "**" not in parts:
         return lambda _folder, _entry, _rest: False
@@ -287,7 +287,7 @@ def _make_filter(start: str, parts: Sequence[str], ignored: set[str]) -> "Callab
 
 
 def _enter(entry: "Entry", parts: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return what of a pattern is left inside an entry that matches; `**` goes into folders, but not into links."""
+    """Return the remaining parts of a pattern inside an entry; `**` descends into folders, but not into links."""
     if parts[0] == "**":
         return [parts] if entry.is_dir(follow_symlinks=False) else []
     return [parts[1:]] if len(parts) > 1 else []
@@ -302,7 +302,7 @@ def _may_match(entry: "Entry", parts: Sequence[str]) -> bool:
 
 
 def _scan(folder: str) -> "list[os.DirEntry[str]]":
-    """Return the entries of a folder; one that cannot be read has none, as in a shell."""
+    """Return the entries of a folder; a folder that cannot be read has none, as in a shell."""
     try:
         with os.scandir(folder or ".") as entries:
             return list(entries)
@@ -329,7 +329,7 @@ def _leave_out_links(folder: str, paths: Iterable[str]) -> tuple[list[str], int]
 
 
 class FolderListing(NamedTuple):
-    """The sorted visible files of a folder, and the numbers of names that are left out."""
+    """The sorted visible files of a folder, and the number of names that are left out."""
 
     paths: Sequence[Path]
     hidden: int
@@ -338,7 +338,7 @@ class FolderListing(NamedTuple):
 
 
 def list_folder(name: str, folder: Path) -> FolderListing:
-    """Return the files of a folder without hidden ones, links, and what Git ignores; raise UsageError if too many."""
+    """Return the files of a folder except hidden, linked and Git-ignored ones; raise UsageError for too many."""
     from aiml_cli.prompt.gitignore import IgnoreRules  # few prompts have a folder
 
     rules = IgnoreRules(str(folder))

@@ -1,4 +1,4 @@
-"""Find keys and passwords in a text that is about to be sent."""
+"""Find keys and passwords in text that is about to be sent."""
 
 import re
 import string
@@ -20,14 +20,14 @@ from aiml_cli.prompt.secret_rules import (
 MAX_FINDINGS = 20
 MIN_WORD_LENGTH, MIN_KEY_LENGTH = 8, 16
 MAX_NAME_LENGTH = 64
-# A long text is searched for markers in pieces; they overlap by more than there may be between a marker and what it
-# needs.
+# Long text is searched for markers in pieces, which overlap by more than the distance between a marker and the
+# characters that it needs.
 PIECE_CHARS, OVERLAP_CHARS, MAX_WORDS = 64 * 1024, 2048, 10_000
-# A token is a part of a word of so many of these characters.
+# A token is a part of a word with at least this many of these characters.
 MIN_TOKEN_LENGTH = 16
 _ALNUM = string.ascii_letters + string.digits
 _TOKEN_CHARS = f"{_ALNUM}_.~+/=%$:,@-"
-# Without one of these in a text, nothing is assigned to a name in it.
+# Text without one of these contains no assignment.
 _SIGNS = dict.fromkeys(("=", ":", ">", "--", "ENV", "setx", "setenv"), "")
 # The words in names of secrets, and how the value is assigned after them.
 NAME_WORDS = ("pass", "pwd", "psk", "secret", "token", "key", "credential", "pat")
@@ -82,16 +82,16 @@ def _compile_assignment(word: str) -> "re.Pattern[str]":
 
 
 def find_secrets(name: str, text: str, known: Sequence[str] = ()) -> list[SecretFinding]:
-    """Return at most 20 likely secrets in a text, one for each line; `known` are the user's own keys.
+    """Return at most 20 likely secrets in a text, at most one per line; `known` are the user's own keys.
 
-    Placeholders, names of variables and texts about keys do not count. What is certain is preferred to guesses.
+    Placeholders, names of variables and text about keys do not count. Certain secrets are preferred to guesses.
     """
     certain, guesses = dict[int, str](), dict[int, str]()
     line, counted = 1, 0
     for position, kind, is_certain in _find_all(text, known):
         findings = certain if is_certain else guesses
         if len(findings) < MAX_FINDINGS:
-            # The positions of a rule ascend: counted from the one before, the time stays linear.
+            # The positions of a rule ascend, so counting lines from the previous one takes linear time.
             line, counted = (line, counted) if position >= counted else (1, 0)
             line, counted = line + text.count("\n", counted, position), position
             findings.setdefault(line, kind)
@@ -115,9 +115,9 @@ def _find_all(text: str, known: Sequence[str]) -> Iterator[tuple[int, str, bool]
 
 
 def list_present(text: str) -> set[str]:
-    """Return the markers of rules and the words in names of secrets that are in a text, and perhaps some more.
+    """Return the markers of rules and the words in names of secrets that are in a text; false positives are possible.
 
-    In a long text, each marker is searched only where it can be a part of a secret: there are 250 of them.
+    In a long text, each of the 250 markers is searched only where it can be a part of a secret.
     """
     markers = {place: list_markers(place) for place in Place}
     if len(text) <= PIECE_CHARS:
@@ -142,7 +142,7 @@ def _list_name_words() -> dict[str, str]:
 
 
 def _search(markers: Mapping[str, str], text: str, found: Container[str] = ()) -> set[str]:
-    """Return more of the markers in a text; a character is searched much faster than a word, so those come first."""
+    """Return more of the markers in a text; needed characters are searched first, much faster than words."""
     wanted = {marker: marker + needs for marker, needs in markers.items() if marker not in found}
     absent = {char for char in set().union(*wanted.values()) if char not in text}
     return {marker for marker, chars in wanted.items() if absent.isdisjoint(chars) and marker in text}
@@ -160,7 +160,7 @@ def _list_long_words(data: bytes) -> Iterator[bytes]:
 
 @cache
 def _make_table() -> bytes:
-    """Return a table for `translate` that makes `a` of the characters of tokens, and blanks of all others."""
+    """Return a table for `translate` that maps characters of tokens to `a`, and all others to spaces."""
     return bytes(ord("a" if chr(byte) in _TOKEN_CHARS else " ") for byte in range(256))
 
 
@@ -179,7 +179,7 @@ def find_assignments(word: str, text: str) -> Iterator[tuple[int, str, bool]]:
 
 
 def _rate_assignment(name: str, match: "re.Match[str]", context: str, *, is_flag: bool) -> bool | None:
-    """Judge a name and its value; without quotes, it counts as a setting only where settings are made."""
+    """Judge a name and its value; without quotes, they count only where settings are written."""
     before = context.strip().rstrip("\"'\\ \t")
     if match["space"] and not is_flag and before not in _SPACE_PREFIXES:
         return None
@@ -205,7 +205,7 @@ def _is_code(value: str) -> bool:
 
 
 def _is_chosen(name: str, value: str, *, is_word_enough: bool) -> bool:
-    """True if somebody may have chosen this password; it has a digit where a word might mean something else."""
+    """True if this may be a chosen password; it must have a digit where a word could mean something else."""
     is_password = bool(re.search("pass|pwd|psk|secret", name, re.IGNORECASE))
     has_digit = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
     minimum = MIN_PASSWORD_LENGTH if is_password and has_digit else MIN_WORD_LENGTH

@@ -1,4 +1,4 @@
-"""Tell which files below a folder Git ignores: by .gitignore files and .git/info/exclude, for files not yet tracked."""
+"""Find the files below a folder that Git ignores, by .gitignore files and .git/info/exclude."""
 
 import codecs
 import os
@@ -12,7 +12,7 @@ from aiml_cli.system.atomic_write import read_bounded
 
 IGNORE_FILE = ".gitignore"
 MAX_BYTES = 1024 * 1024  # of a file of rules
-# What pathspec makes of `*`, of `/**/`, and of what is looked for in every folder.
+# The regular expressions of pathspec for `*`, `/**/`, and a pattern for every folder.
 _STAR, _DEEP, _ANYWHERE = "[^/]*", "(?:/.+)?/", "^(?:.+/)?"
 
 
@@ -24,10 +24,10 @@ class IgnoreRule(NamedTuple):
 
 
 class IgnoreRules:
-    """The rules that hold below a folder.
+    """The rules that apply below a folder.
 
-    In a repository they begin at its root, elsewhere at the folder itself. Rules of a deeper folder win over those of
-    one above it, and later lines over earlier ones.
+    In a repository they begin at its root, elsewhere at the folder itself. Rules of a deeper folder take
+    precedence over those of a folder above it, and later lines over earlier ones.
     """
 
     def __init__(self, folder: str) -> None:
@@ -38,7 +38,7 @@ class IgnoreRules:
         self._rules: dict[str, Sequence[IgnoreRule]] = {}
 
     def is_ignored(self, path: str, *, is_dir: bool) -> bool:
-        """True if the rules match a path, relative to the folder; whether they match a folder above it is not asked."""
+        """True if the rules match a path, relative to the folder; folders above it are not checked."""
         full = os.path.join(self._folder, path)  # noqa: PTH118 - of each file of a large folder
         parent = os.path.dirname(full)  # noqa: PTH120 - as above
         while parent.startswith(self._root):
@@ -56,7 +56,7 @@ class IgnoreRules:
 
 
 def _match(rules: Sequence[IgnoreRule], path: str, is_dir: bool) -> bool | None:
-    """Return what the last rule that matches says; None if there is none."""
+    """Return the result of the last rule that matches, or None if none does."""
     if not rules:
         return None
     name = os.fsencode(f"{path}/" if is_dir else path).decode("latin-1")
@@ -103,13 +103,13 @@ def _read_rules(path: Path) -> Sequence[IgnoreRule]:
 
 
 def _parse_rule(line: str) -> IgnoreRule | None:
-    """Return the rule of a line; None for a comment, and for what is no pattern, which Git skips too."""
+    """Return the rule of a line; None for a comment and for an invalid pattern, which Git skips too."""
     import warnings  # few prompts have a folder, as with pathspec
 
     from pathspec import GitIgnoreSpec
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the regular expression for a pattern such as [[]
+        warnings.simplefilter("ignore")  # about the regular expression for a pattern such as [[]
         try:
             pattern = next(iter(GitIgnoreSpec.from_lines([line]).patterns))
             if pattern.include is None or pattern.regex is None:
@@ -120,9 +120,9 @@ def _parse_rule(line: str) -> IgnoreRule | None:
 
 
 def _make_exact(regex: str) -> str:
-    """Return a regular expression that matches a whole path, and not what is below it, in linear time.
+    """Return a regular expression that matches the path itself but not files below it, in linear time.
 
-    That of pathspec may match any part of a path if it has no anchor.
+    The expression of pathspec may match any part of a path if it has no anchor.
     """
     is_open = not regex.endswith(("$)", "(?P<ps_d>/)"))
     start = "" if regex.startswith("^") else ".*"
@@ -130,9 +130,9 @@ def _make_exact(regex: str) -> str:
 
 
 def _make_linear(regex: str) -> str:
-    """Return a regular expression that does not look again for what is between two `**`, or two `*`, once it is found.
+    """Return a regular expression that does not backtrack into the text between two `**`, or two `*`.
 
-    The first place where it matches is as good as any other, because the next wildcard takes the rest.
+    The first match is as good as any other, because the next wildcard matches the remaining text.
     """
     head, *parts = (_make_stars_linear(part) for part in regex.split(_DEEP))
     if not parts:

@@ -1,4 +1,4 @@
-"""Convert a page to Markdown, in a child process: a hostile page can take its time and memory, and no more."""
+"""Convert a page to Markdown in a child process, which limits the time and memory that a hostile page can use."""
 
 import re
 import sys
@@ -6,13 +6,13 @@ from typing import Any
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 UNKNOWN_TYPES = ("", "application/octet-stream", "application/xml", "text/xml")
-_REACH = 1024  # bytes in which a page says that it is one, and which encoding it has
+_REACH = 1024  # bytes that are searched for the start of HTML and its encoding
 _START = re.compile(
     rb"(?:<\?xml[^>]{0,200}>\s{0,20})?(?:<!--.{0,400}?-->\s{0,20})?<(?:!doctype\s{1,20}html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _META = re.compile(rb"""(?:charset|encoding)\s{0,20}=\s{0,20}["']?\s{0,20}([A-Za-z0-9_:.-]{1,40})""")
-# What browsers read for these names, and codecs of Python that are no encodings of pages.
+# The encodings that browsers use for these names, and Python codecs that are not encodings of pages.
 _BROWSER_NAMES = {
     "iso-8859-1": "cp1252",
     "latin-1": "cp1252",
@@ -28,14 +28,14 @@ MAX_TEXT_BYTES = 10 * 1024 * 1024
 SECONDS = 20.0
 MAX_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 MAX_DEPTH = 250
-MIN_MAIN_SHARE = 0.2  # of the page's text; a smaller <main> is not what the page is about
+MIN_MAIN_SHARE = 0.2  # of the page's text; a smaller <main> is not the main content
 _REMOVED = (
     "title", "script", "style", "noscript", "template", "svg", "math > annotation", "iframe", "object", "canvas", "nav",
     "footer", "button", "select", "input", "textarea", "[role=navigation]", "[role=banner]", "[role=contentinfo]",
     "[role=search]", "[hidden]", "[aria-hidden=true]",
 )  # fmt: skip
 _MARKS = {"¶", "#", "§", "🔗", ""}  # the text of a link from a heading to itself
-# The elements that each of these ends if it is open, unless one of the borders is inside of it.
+# The open elements that each of these ends, unless one of the borders is inside them.
 _ENDS = {
     "li": {"li"}, "dt": {"dt", "dd"}, "dd": {"dt", "dd"}, "option": {"option"}, "tr": {"tr", "td", "th"},
     "td": {"td", "th"}, "th": {"td", "th"}, "tbody": {"tr", "td", "th", "thead", "tbody"},
@@ -48,7 +48,7 @@ _BLOCKS = frozenset({
 
 
 def is_html(data: bytes, media_type: str) -> bool:
-    """True if a response is a page: the server says so, or says nothing, and it begins like one."""
+    """True if a response is a page: by its media type or, without one, by its first bytes."""
     from aiml_cli.prompt.decode_text import detect_type  # not in the child process, which may not find the package
 
     plain = media_type.partition(";")[0].strip().lower()
@@ -58,7 +58,7 @@ def is_html(data: bytes, media_type: str) -> bool:
 
 
 def convert_html(data: bytes, url: str, charset: str) -> bytes:
-    """Return the page as Markdown in UTF-8; raise UsageError if that is not possible in bounded time and memory."""
+    """Return the page as Markdown in UTF-8; raise UsageError if that exceeds the limits of time and memory."""
     from subprocess import PIPE
 
     from aiml_cli.errors import UsageError  # as above
@@ -76,9 +76,9 @@ def convert_html(data: bytes, url: str, charset: str) -> bytes:
         raise fail(f"Python {error.reason}") from None
     output = collect_output(group, data, seconds=SECONDS, limit=MAX_TEXT_BYTES)
     if output.has_timed_out:
-        raise fail(f"that takes longer than {SECONDS:g} s")
+        raise fail(f"the conversion takes longer than {SECONDS:g} s")
     if output.has_flooded or output.size > MAX_TEXT_BYTES:
-        raise fail(f"it would be more than {MAX_TEXT_BYTES >> 20} MiB")
+        raise fail(f"the result would be more than {MAX_TEXT_BYTES >> 20} MiB")
     if output.exit_code:
         lines = output.err.decode("utf-8", "replace").strip().splitlines()
         raise fail(lines[-1] if lines else explain_failure(output, SECONDS))
@@ -88,7 +88,7 @@ def convert_html(data: bytes, url: str, charset: str) -> bytes:
 
 
 def decode_html(data: bytes, charset: str) -> str:
-    """Return the text of a page: by its byte order mark, what the server says, what it says itself, or a guess."""
+    """Decode a page by its byte order mark, the server's charset, its own declaration, or a guess."""
     for mark, name in (
         (b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
     ):  # fmt: skip
@@ -105,7 +105,7 @@ def decode_html(data: bytes, charset: str) -> str:
 
 
 def _find_encoding(name: str) -> str:
-    """Return the encoding that Python knows by a name, "" for none that pages have."""
+    """Return Python's name of an encoding, or "" for an unknown one or one that pages do not use."""
     import codecs
 
     plain = name.strip().lower()
@@ -124,7 +124,7 @@ def to_markdown(html: str, url: str) -> str:
     from markdownify import MarkdownConverter
 
     class Page(BeautifulSoup):
-        """A page whose elements end where HTML says so, also without an end tag."""
+        """A page whose elements end where HTML requires it, even without an end tag."""
 
         def handle_starttag(self, name: str, *args: Any, **more: Any) -> Any:
             if ended := _list_ended(name, self.tagStack):
@@ -136,7 +136,7 @@ def to_markdown(html: str, url: str) -> str:
             return super().handle_starttag(name, *args, **more)
 
     class Converter(MarkdownConverter):
-        """Markdown as a model reads it: only a | in a table is escaped, and fences of code are long enough."""
+        """Writes Markdown for a model: only a | in a table is escaped, and code fences are long enough."""
 
         def convert_pre(self, element: Any, text: str, parent_tags: Any) -> str:  # noqa: ARG002 - of the library
             code = element.get_text().strip("\n")
@@ -152,7 +152,7 @@ def to_markdown(html: str, url: str) -> str:
     page = Page(html, "html.parser")
     title = page.title.get_text(" ", strip=True) if page.title else ""
     for comment in page.find_all(string=lambda text: isinstance(text, PreformattedString)):
-        comment.extract()  # also a doctype, and what begins with <?
+        comment.extract()  # also a doctype, and anything that begins with <?
     content = _select_content(page, url)
     converter = Converter(heading_style="atx", bullets="-", escape_asterisks=False, escape_underscores=False)
     text = converter.convert_soup(content)
@@ -161,7 +161,7 @@ def to_markdown(html: str, url: str) -> str:
 
 
 def _list_ended(name: str, stack: Any) -> list[str]:
-    """Return the names of the open elements that a new one ends, the innermost first."""
+    """Return the names of the open elements that a new element ends, the innermost first."""
     ends: set[str] = _ENDS.get(name, set())
     found = list[str]()
     for tag in reversed(stack) if ends else ():
@@ -175,7 +175,7 @@ def _list_ended(name: str, stack: Any) -> list[str]:
 
 
 def _select_content(page: Any, url: str) -> Any:
-    """Remove what is no content, make addresses absolute, and return the main part, if the page has one."""
+    """Remove everything but content, make URLs absolute, and return the main part if the page has one."""
     base = page.find("base", href=True)
     for tag in page.select(", ".join(_REMOVED)):
         tag.decompose()
@@ -188,7 +188,7 @@ def _select_content(page: Any, url: str) -> Any:
 
 
 def _fix_links(page: Any, base: str) -> None:
-    """Make addresses absolute; keep only the text of links that lead nowhere else, and of images inside the page."""
+    """Make URLs absolute; keep only the text of links within the page, and of embedded images."""
     for link in page.find_all("a"):
         href = (link.get("href") or "").strip()
         is_inside = not href or href.startswith("#") or href.lower().startswith(("javascript:", "data:"))
@@ -208,7 +208,7 @@ def _fix_links(page: Any, base: str) -> None:
 
 
 def _join(base: str, address: str) -> str:
-    """Return the whole address, without white space, which would end a link of Markdown."""
+    """Return the absolute URL without white space, which would end a Markdown link."""
     from contextlib import suppress
     from urllib.parse import urljoin
 
@@ -222,7 +222,7 @@ def _escape_bars(text: str) -> str:
 
 
 def _find_language(element: Any) -> str:
-    """Return the language of a code block, as the classes of highlighters tell it."""
+    """Return the language of a code block, from the classes that highlighters use."""
     tags = [element, *element.find_all("code", limit=1), *(element.parents if element.parent else ())][:4]
     names = " ".join(name for tag in tags for name in tag.get("class") or ())
     languages = re.findall(r"\b(?:language|lang|highlight|brush|sourceCode)[-:]([A-Za-z0-9+#]{1,20})", names)

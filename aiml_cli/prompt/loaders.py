@@ -1,4 +1,4 @@
-"""Make text of files by commands of the user, chosen by the extension: [loaders] in the config file."""
+"""Convert files to text with the user's commands, by extension: [loaders] in the config file."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,30 +11,30 @@ from aiml_cli.settings.value_types import FILE_PLACEHOLDER
 from aiml_cli.system.child_process import ProcessGroup, ProgramFailed, collect_output, explain_failure, find_program
 
 SECONDS = 30.0
-MAX_TEXT_BYTES = 16 * 1024 * 1024  # a program that writes more is ended
-ROOT = "/"  # where a command starts: it reads nothing from the current directory
+MAX_TEXT_BYTES = 16 * 1024 * 1024  # a program that writes more is stopped
+ROOT = "/"  # the working directory of a command, so that it reads nothing from the current one
 HINT = "aiml config get loaders shows the command"
 
 
 class Loaders(NamedTuple):
-    """The commands by extension, in lower case, and a function that builds their environment, without the API key."""
+    """The commands by lower-case extension, and a function that builds their environment without the API key."""
 
     commands: Mapping[str, Sequence[str]]
     build_environment: Callable[[], Mapping[str, str]]
 
     def find_extension(self, name: str) -> str:
-        """Return the longest extension of a file name that has a command, "" if there is none."""
+        """Return the longest extension of a file name that has a command, or "" if there is none."""
         base = name.rpartition("/")[2].lower()
         ends = (base[index + 1 :] for index, char in enumerate(base) if char == "." and index)
         return next((end for end in ends if end in self.commands), "")
 
     def load(self, name: str, path: Path) -> bytes:
-        """Return the text of a file, as UTF-8; raise UsageError if its command fails or writes anything else."""
+        """Return the text of a file as UTF-8; raise UsageError if its command fails or writes anything else."""
         program, *words = self.commands[self.find_extension(name)]
         found = find_program(program)
         if found is None:
-            raise UsageError(f"{name}: its loader {program} is not a program that can be run", HINT)
-        full = os.path.abspath(path)  # noqa: PTH100 - a link keeps its own name, and so its extension
+            raise UsageError(f"{name}: its loader {program} is not an executable program", HINT)
+        full = os.path.abspath(path)  # noqa: PTH100 - keeps the name of a link, and so its extension
         data = self._run(name, [found, *(word.replace(FILE_PLACEHOLDER, full) for word in words)], program)
         try:
             text = data.decode("utf-8")

@@ -23,14 +23,14 @@ EXTENSIONS = (
     "swift tar tex tgz tif tiff toml ts tsv tsx txt vtt vue wav webp xls xlsx xml xz yaml yml zip zsh"
 )
 PATH_STARTS = ("/", "./", "../", "~/")
-# A mention starts a line, or follows white space, an opening bracket or a quote. Doubling its @ makes it text.
+# A mention starts a line, or follows white space, an opening bracket or a quote. `@@` is a literal @.
 OPENERS = "([<\"'\u2018\u201c\u201e\u00ab\uff08\u300c\u300e\u300a\u3010"
 _BEFORE = rf"(?:(?<!\S)|(?<=[{re.escape(OPENERS)}]))"
 _MENTION = re.compile(
     _BEFORE + r"""@(?:(@)|"((?:\\.|[^"\\\n])+)"|\u201c([^\u201d\n]+)\u201d|'([^'\n]+)'|((?:\\.|[^\s\\]){1,4096}))"""
 )
 _START = re.compile(_BEFORE + r"@(?=\S)")
-# The quotes around a whole mention, by the one that opens it.
+# The quotes around a mention, by the opening quote.
 _CLOSING = {'"': '"', "'": "'", "\u2018": "\u2019", "\u201c": "\u201d", "\u201e": "\u201c", "\u00ab": "\u00bb"}
 _PLAIN = re.compile(r"(?:\\.|[^\s\\]){1,4096}")
 _ESCAPE = re.compile(r"\\(.)")
@@ -41,8 +41,8 @@ _NAME_CHARS = frozenset("/\\-_*#%&@")  # punctuation that may end a name
 _CODE_CHARS = frozenset("(){}[]<>=$;@\"'`|")
 
 
-# Marks the @ of a file that each row names, as in `@{path}`, where the user typed it. It is random, so that no template
-# and no row can contain it, and it begins with a character that is in no name.
+# Marks a typed @ before a file that each row names, as in `@{path}`. It is random, so that no template and no row can
+# contain it, and it begins with a character that no name contains.
 ROW_FILE_MARK = f"\x02{os.urandom(16).hex()}"
 _BRACED = r"\{[^{}\n]+\}"
 _ROW_FILE_NAME = (
@@ -54,32 +54,32 @@ _MARKED_FILE = re.compile(rf"{ROW_FILE_MARK}({_ROW_FILE_NAME})")
 
 
 class LiteralText(str):
-    """Text in which no mentions are looked for: that was done, or nobody typed it. `files` are those that it named."""
+    """Text that is not searched for mentions: it was searched already or not typed. `files` are its mentions."""
 
     __slots__ = ("files",)
     files: tuple[str, ...]
 
     def __new__(cls, text: str, files: Sequence[str] = ()) -> Self:
-        """Return the text with the names of its files."""
+        """Create the text with the names of its files."""
         literal = super().__new__(cls, text)
         literal.files = tuple(files)
         return literal
 
 
 class Kind(Enum):
-    """What an @ at the start of a word is."""
+    """The meaning of an @ at the start of a word."""
 
     FILE = 1  # a mention of something that exists, or of a URL
-    MISSING = 2  # it looks like a path, but nothing is there
+    MISSING = 2  # looks like a path, but nothing exists there
     DOUBTFUL = 3  # the same in brackets or quotes, where it may be code
-    ESCAPE = 4  # `@@`, for an @ that is text
+    ESCAPE = 4  # `@@`, for a literal @
 
 
 _UNKNOWN = (Kind.MISSING, Kind.DOUBTFUL)
 
 
 class Mention(NamedTuple):
-    """A mention in a text: where it starts and ends, and the name that stays in the text without the @."""
+    """A mention in a text: its start and end, and the name that remains in the text without the @."""
 
     start: int
     end: int
@@ -88,7 +88,7 @@ class Mention(NamedTuple):
 
 
 class ParsedWords(NamedTuple):
-    """The text of words, the names of the files that it mentions, and the mentions that name no file."""
+    """The text, the names of the files that it mentions, and the mentions without a file."""
 
     text: str
     names: list[str]
@@ -96,10 +96,10 @@ class ParsedWords(NamedTuple):
 
 
 def parse_mentions(words: Sequence[str]) -> ParsedWords:
-    """Separate mentions from words; raise UsageError for a mention that is clearly a path, but of no file.
+    """Separate mentions from words; raise UsageError for a mention that is clearly a path but not a file.
 
-    In the text a mention loses its @, and `@@x` becomes `@x`. Mentions alone leave no text. A whole word may be a
-    mention with spaces: the shell has removed its quotes.
+    In the text a mention loses its @, and `@@x` becomes `@x`. Mentions alone leave no text. A complete word may
+    be a mention with spaces: the shell has removed its quotes.
     """
     parsed = [(word, list(find_mentions(word))) for word in words]
     for word, found in parsed:
@@ -121,22 +121,22 @@ def parse_mentions(words: Sequence[str]) -> ParsedWords:
 
 
 def mark_row_files(words: Sequence[str]) -> list[str]:
-    """Mark each @ before a placeholder; a doubled one, too, which is text. Braces may hold several words."""
+    """Mark each @ before a placeholder, also in `@@`, which is literal. Braces may contain several words."""
     return _ROW_FILE.sub(ROW_FILE_MARK, "\0".join(words)).split("\0")
 
 
 def split_at_row_files(text: str) -> list[str]:
-    """Return the pieces of a text that was marked: every other one is the name of a file, perhaps in quotes."""
+    """Split marked text; every other piece is the name of a file, possibly in quotes."""
     return _MARKED_FILE.split(text.replace(f"{ROW_FILE_MARK}@", "@"))
 
 
 def describe_missing(missing: Sequence[str]) -> str:
-    """Return the notice on mentions that name no file."""
+    """Return the notice about mentions without a file."""
     return f"no such file, so it is sent as text: {', '.join(f'@{name}' for name in missing)}"
 
 
 def find_mentions(text: str) -> Iterator[Mention]:
-    """Yield what is a mention, looks like one, or is an escaped @; nothing in a LiteralText."""
+    """Yield mentions, possible mentions and escaped @; nothing in a LiteralText."""
     if isinstance(text, LiteralText) or "@" not in text:
         return
     if _is_name(text):
@@ -151,7 +151,7 @@ def find_mentions(text: str) -> Iterator[Mention]:
 
 
 def _to_mention(match: "re.Match[str]") -> Mention | None:
-    """Return what an @ is; None for text. In brackets and quotes it may be code, such as '@/lib/x.ts'."""
+    """Return the mention of an @, or None for text. In brackets and quotes it may be code, such as '@/lib/x.ts'."""
     text, start, (escape, double, curly, single, plain) = match.string, match.start(), match.groups()
     if escape:
         return Mention(start, match.end(), "@", Kind.ESCAPE) if _needs_escape(text, start) else None
@@ -167,7 +167,7 @@ def _to_mention(match: "re.Match[str]") -> Mention | None:
 
 
 def _find_in_quotes(text: str, start: int) -> Mention | None:
-    """Return the mention of a file whose @ is inside of the quotes, as in "@my file.txt"."""
+    """Return the mention of a file whose @ is inside the quotes, as in "@my file.txt"."""
     closing = _CLOSING.get(text[start - 1 : start], "")
     end = text.find(closing, start, start + MAX_NAME_LENGTH) if closing else -1
     name = text[start + 1 : end]
@@ -175,7 +175,7 @@ def _find_in_quotes(text: str, start: int) -> Mention | None:
 
 
 def _find_with_spaces(text: str, start: int, end: int) -> Mention | None:
-    """Return a mention whose name goes on after a space, as nobody quoted it: of a file, or of what looks like one."""
+    """Return an unquoted mention with spaces in its name, of a file or a possible path."""
     line = text[start + 1 : start + MAX_NAME_LENGTH].partition("\n")[0]
     words = line.split(" ", MAX_SPACES + 1)[: MAX_SPACES + 1]
     for count in range(2, len(words) + 1):
@@ -194,7 +194,7 @@ def _follows_opener(text: str, start: int) -> bool:
 
 
 def _needs_escape(text: str, start: int) -> bool:
-    """True if an @, doubled or not, would be a mention; in brackets and quotes only one of a file or a clear path."""
+    """True if @ or @@ would be a mention; in brackets and quotes only before a file or a clear path."""
     if not _follows_opener(text, start):
         return True
     rest = text[start : start + MAX_ESCAPED_LENGTH].lstrip("@")
@@ -215,7 +215,7 @@ def escape_name(name: str) -> str:
 
 
 def join_typed(words: Sequence[str]) -> str:
-    """Return one typed text with the meaning of these words."""
+    """Join words to one string that is parsed to the same words and mentions."""
     return " ".join(map(_to_typed, words))
 
 
@@ -226,12 +226,12 @@ def _to_typed(word: str) -> str:
 
 
 def _is_name(word: str) -> bool:
-    """True if a whole word is a mention of a path, whatever characters are in it."""
+    """True if a complete word is a mention of a path, with any characters."""
     return word.startswith("@") and word[1:2] not in ("", "@") and find_path(word[1:]) is not None
 
 
 def _is_missing_name(word: str) -> bool:
-    """True if a word was a path in quotes, which the shell has removed, and nothing is there."""
+    """True if a word was a quoted path, without the quotes that the shell has removed, and nothing exists there."""
     is_typed = not isinstance(word, LiteralText)
     return is_typed and word.startswith("@") and " " in word and is_clearly_path(word[1:])
 
@@ -248,9 +248,9 @@ def _replace(text: str, mentions: Sequence[Mention], *, keeps_names: bool = True
 
 
 def _find_end(raw: str) -> tuple[str, int]:
-    """Return the name in a run of characters without white space, and how many of them it takes.
+    """Return the name at the start of characters without white space, and its length there.
 
-    Punctuation after a name does not belong to it, unless there is a file whose name has it.
+    Punctuation after a name does not belong to it, unless a file with that name exists.
     """
     if raw.lower().startswith(SCHEMES):
         length = len(_strip_punctuation(raw))
@@ -264,7 +264,7 @@ def _find_end(raw: str) -> tuple[str, int]:
 
 
 def _strip_punctuation(raw: str) -> str:
-    """Remove punctuation from the end, and of ASCII brackets those that nothing in the text opens."""
+    """Remove punctuation from the end, and ASCII brackets that are not opened in the text."""
     for _ in range(MAX_CANDIDATES):
         if not raw or not _is_punctuation(raw[-1]) or raw.count(raw[-1]) == raw.count(_OPENING.get(raw[-1], "")):
             break
@@ -286,7 +286,7 @@ def _unescape(raw: str) -> str:
 
 
 def _exists(name: str) -> bool:
-    """True if the name is a URL, or a path or a pattern that something matches."""
+    """True if the name is a URL, an existing path, or a pattern with matches."""
     if name.lower().startswith(SCHEMES):
         return name.lower() not in SCHEMES
     if not name or len(name) > MAX_NAME_LENGTH:
@@ -301,7 +301,7 @@ def _exists(name: str) -> bool:
 
 
 def is_clearly_path(name: str) -> bool:
-    """True if a name can hardly be anything but a path."""
+    """True if a name is almost certainly a path."""
     extension = _EXTENSION.search(name)
     has_extension = bool(extension and extension[1].lower() in EXTENSIONS.split())
     return has_extension or (name.startswith(PATH_STARTS) and name not in PATH_STARTS)

@@ -33,7 +33,7 @@ class Attachment(NamedTuple):
 
 
 def make_part(name: str, data: bytes, media_type: str, detail: str | None) -> tuple[Part, Attachment]:
-    """Return the part for an image, a PDF or a sound; raise UsageError if it is too large to attach."""
+    """Return the part for an image, a PDF or audio; raise UsageError if it is too large to attach."""
     if len(data) > MAX_ATTACHMENT_BYTES:
         raise UsageError(
             f"{name}: {format_size(len(data))}; at most {format_size(MAX_ATTACHMENT_BYTES)} can be attached",
@@ -50,7 +50,7 @@ def make_part(name: str, data: bytes, media_type: str, detail: str | None) -> tu
 
 
 def _make_file_name(name: str) -> str:
-    """Return the last part of a path or URL; the extension tells a server the type."""
+    """Return the last part of a path or URL; servers read the type from its extension."""
     last = _replace_unsafe(name.partition("?")[0].rstrip("/").rpartition("/")[2]) or "document"
     return last if last.lower().endswith(".pdf") else f"{last}.pdf"
 
@@ -61,9 +61,9 @@ def _replace_unsafe(name: str) -> str:
 
 
 def wrap_in_tag(tag: str, text: str, name: str = "") -> tuple[str, str, str]:
-    """Enclose a text in a tag, which is lengthened until the text does not contain its end.
+    """Enclose text in a tag, which is lengthened until the text does not contain its end tag.
 
-    The three parts are joined later, to copy a large text only once.
+    The three parts are joined later, so that a large text is copied only once.
     """
     while f"</{tag}>" in text:
         tag += "_"
@@ -79,7 +79,7 @@ class InputText(NamedTuple):
 
 
 class PromptParts(NamedTuple):
-    """The parts of a message: the inputs, which can be shortened, and all other texts, which cannot."""
+    """The parts of a message: the inputs, which can be shortened, and the other texts, which cannot."""
 
     inputs: Sequence[InputText]
     other_texts: Sequence[str]
@@ -87,7 +87,7 @@ class PromptParts(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Texts that will be joined, or a part that is not text; `inputs` are the indexes of texts that were not typed."""
+    """Texts that will be joined, or a part that is not text; `inputs` are indexes of texts that were not typed."""
 
     texts: tuple[str, ...]
     part: Part | None = None
@@ -97,7 +97,7 @@ class _Piece(NamedTuple):
 
 
 class _StdinContent(NamedTuple):
-    """Standard input: its text, or the bytes and the media type of what is not text."""
+    """Standard input: its text, or the bytes and the media type of data that is not text."""
 
     text: str
     data: bytes = b""
@@ -105,9 +105,9 @@ class _StdinContent(NamedTuple):
 
 
 class PartReader(NamedTuple):
-    """Reads names and bytes; `detail` is how closely the model looks at images, `check_text` sees each text.
+    """Reads names and bytes; `detail` is the detail of images, `check_text` is called with each text.
 
-    `patience` is for standard input beside a prompt.
+    `patience` limits the wait for standard input if there is also a prompt.
     """
 
     finder: FileFinder
@@ -130,7 +130,7 @@ class PartReader(NamedTuple):
         return _Piece(wrap_in_tag("file", self._decode(content), content.name), name=content.name, inputs=(1,))
 
     def read_stdin(self, *, is_named: bool) -> _StdinContent:
-        """Read standard input to its end; if it is named, wait for it as long as it takes."""
+        """Read standard input to its end; if it is named, wait without a limit."""
         data = stdin.read_stdin_text(self.notify, self.size_limit, patience=None if is_named else self.patience)
         if isinstance(data, str):
             return _StdinContent(self._decode(FileContent(stdin.NAME, b"", text=data)))
@@ -166,9 +166,9 @@ def read_parts(
 ) -> tuple[tuple[Part, ...], tuple[Attachment, ...]]:
     """Return the parts of a message, with adjacent texts joined, and the attachments among them.
 
-    Files and texts come first, then standard input, the typed words last. Standard input is between the `segments` of
-    the words if there are several. `fit_inputs` returns what is sent of the
-    texts that were not typed.
+    Files come first, then standard input, the typed words last. Standard input is between the `segments` of
+    the words if there are several. `fit_inputs` returns the parts to send
+    of the texts that were not typed.
     """
     typed = "".join(segments)
     is_named = typed.strip() in ("", "-") or "-" in files
@@ -190,7 +190,7 @@ def read_parts(
 
 
 def _make_instruction(segments: Sequence[str], piped: _StdinContent | None, reader: PartReader) -> list[_Piece]:
-    """Combine the words and standard input, which precedes them, replaces its placeholder, or is the whole prompt."""
+    """Combine the words and standard input, which precedes them, replaces its placeholder, or is the prompt."""
     if len(segments) > 1:
         if piped and piped.media_type:
             raise UsageError(
@@ -212,7 +212,7 @@ def _make_instruction(segments: Sequence[str], piped: _StdinContent | None, read
 
 
 def _fit_pieces(pieces: Sequence[_Piece], fit_inputs: FitInputs) -> list[_Piece]:
-    """Replace each input by what is sent of it."""
+    """Replace each input by the part of it that is sent."""
     inputs = [InputText(piece.name, piece.texts[index]) for piece in pieces for index in piece.inputs]
     others = [text for piece in pieces for index, text in enumerate(piece.texts) if index not in piece.inputs]
     image_count = sum(piece.part is not None for piece in pieces)
@@ -226,7 +226,7 @@ def _fit_pieces(pieces: Sequence[_Piece], fit_inputs: FitInputs) -> list[_Piece]
 
 
 def _join_texts(pieces: Sequence[_Piece]) -> tuple[Part, ...]:
-    """Join adjacent texts, each group at once, and leave out blank ones."""
+    """Join adjacent texts, and leave out blank ones."""
     parts: list[Part] = []
     texts: list[str] = []
     for piece in [*pieces, None]:

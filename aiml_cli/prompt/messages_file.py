@@ -23,7 +23,7 @@ def read_messages_file(
     """
     if path.lstrip().startswith(("{", "[")):
         raise UsageError(
-            "--messages takes the name of a file, not JSON", "write the JSON to a file; ./NAME if that is its name"
+            "--messages needs the name of a file, not JSON", "write the JSON to a file; ./NAME if that is its name"
         )
     name = "standard input" if path == "-" else path
     data = stdin.read_stdin(notify) if path == "-" else read_input_file(path)
@@ -57,12 +57,12 @@ def _parse_json(data: bytes, name: str) -> Any:
         raise UsageError(f"--messages {name}: not JSON: {error.msg}, {where}", HINT) from None
     except UnicodeDecodeError:
         raise UsageError(f"--messages {name}: not JSON: it is not UTF-8 text", HINT) from None
-    except (ValueError, RecursionError):  # a number of thousands of digits, or too deep nesting
+    except (ValueError, RecursionError):  # a number with thousands of digits, or nested too deeply
         raise UsageError(f"--messages {name}: not JSON: nested too deeply, or a number is too long", HINT) from None
 
 
 def _extract_items(value: Any, name: str, notify: Callable[[str], None]) -> Any:
-    """Return the list in an object, and notify of other keys, which are ignored."""
+    """Return the list in an object, and print a notice about other keys, which are ignored."""
     key = next((key for key in LIST_KEYS if isinstance(value, dict) and key in value), None)
     if key is None:
         return value

@@ -1,4 +1,4 @@
-"""The forms of keys and passwords, and what makes a value of such a form a secret."""
+"""The formats of keys and passwords, and the checks that decide whether a match is a secret."""
 
 import re
 from base64 import b64decode
@@ -9,24 +9,24 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 MIN_PASSWORD_LENGTH, MIN_RANDOM_RUN, MIN_DIFFERENT_CHARS = 6, 8, 6
-SHORT_PASSWORD = 4  # in a place where nothing but a password can be
+SHORT_PASSWORD = 4  # where only a password is possible
 
-# Returns whether a match is certainly a secret, None if it is none.
+# Returns True for a certain secret, False for a guess, None if the match is not a secret.
 _Judge = Callable[["re.Match[str]"], bool | None]
 
 
 class Place(Enum):
-    """Where the marker of a rule is: anywhere in a text, closely before a long word, or in that word."""
+    """Where the marker of a rule is: anywhere in a text, just before a long word, or in that word."""
 
     ANYWHERE, BEFORE_WORD, IN_WORD = range(3)
 
 
 class Rule(NamedTuple):
-    """A form of secret. Each match begins with one of the markers: a text that has none of them is not searched.
+    """A format of secrets. Each match begins with one of the markers; text without any of them is not searched.
 
-    The rest of the expression is behind the marker. Every repetition is bounded, and no two that can match the same
-    characters are adjacent: the search takes time in proportion to the text, whatever is in it. `needs` are characters
-    that are near the marker in each match: they must be somewhere in the text, too.
+    `rest` is the expression after the marker. Every repetition is bounded, and no two that can match the same
+    characters are adjacent, so the search takes linear time for any text. `needs` are characters that are near the
+    marker in each match; they must be in the text, too.
     """
 
     kind: str
@@ -38,7 +38,7 @@ class Rule(NamedTuple):
     needs: str = ""
 
 
-# What is never a secret: references to variables, and code that gets the value from somewhere.
+# Never a secret: references to variables, and code that reads the value from somewhere.
 _REFERENCE = re.compile(
     r"^[$#&@~%/.]|\$\{|\{\{|%\(|\w[(\[]|^[<(\[{*]|[>)\]}]$|\s|\.{3}|…|\*{3}|^%s$|"
     r"environ|getenv|process\.env|secrets?\.|vault|://",
@@ -50,7 +50,7 @@ _EXAMPLE = re.compile(
     re.IGNORECASE,
 )
 SEQUENCE = re.compile(r"12345678|abcdefgh", re.IGNORECASE)
-# The passwords of containers and of documentation.
+# The default passwords of containers and documentation.
 DEFAULT_PASSWORD = re.compile(
     r"pass|passw(?:or)?d|pwd?|secret|root|admin|guest|user(?:name)?|postgres|mysql|redis|rabbitmq|mongo|token|key|example|"
     r"test|dev|local|docker|foo|bar|baz|toor|minio(?:admin)?|changeme|x-oauth-basic|required|optional|string|hidden|"
@@ -61,7 +61,7 @@ _WORD = re.compile(r"[A-Za-z]?[a-z]*\d{0,4}|[A-Z]{1,12}\d{0,4}|\d+")
 
 
 def is_random(value: str) -> bool:
-    """True if a part of the value mixes letters and digits, or upper and lower case, as no word does."""
+    """True if a part of the value mixes letters and digits, or upper and lower case, unlike a word."""
     runs = re.split(r"[^A-Za-z0-9]+", value)
     is_mixed = any(len(run) >= MIN_RANDOM_RUN and not _WORD.fullmatch(run) for run in runs)
     return is_mixed and len(set(value)) >= MIN_DIFFERENT_CHARS
@@ -85,7 +85,7 @@ def _judge_password(match: "re.Match[str]") -> bool | None:
 
 
 def _rate_password(raw: str, user: str) -> bool | None:
-    """Rate what stands where only a password can be: a plain word is a guess, a default or a reference is none."""
+    """Rate a value where only a password is possible: a word is a guess, a default or a reference is not a secret."""
     value = unquote(raw).strip("\"'")
     if len(value) < SHORT_PASSWORD or DEFAULT_PASSWORD.fullmatch(value) or value.lower() == unquote(user).lower():
         return None
@@ -113,7 +113,7 @@ def _decode_base64(text: str) -> str:
 
 
 def _judge_pgpass(match: "re.Match[str]") -> bool | None:
-    """Judge a line of .pgpass: before the port is the name of a host, and nothing else."""
+    """Judge a line of .pgpass: only the name of a host is before the port."""
     host = match.string[max(0, match.start() - 255) : match.start()].rpartition("\n")[2]
     return _judge_password(match) if re.fullmatch(r"(?:[^\s:\\]|\\:){1,255}", host) else None
 
@@ -133,13 +133,13 @@ _BASIC = r"[A-Za-z0-9+/]{8,2000}={0,2}"
 def _token(
     kind: str, prefixes: str, rest: str = _REST, *, is_certain: bool = True, place: Place = Place.IN_WORD
 ) -> Rule:
-    """Return the rule for tokens that look random, behind a prefix; prefixes are separated by blanks."""
+    """Return the rule for random-looking tokens after a prefix; prefixes are separated by spaces."""
     return Rule(kind, tuple(prefixes.split(" ")), rest, _judge_token, is_certain, place)
 
 
-# The first rule that matches in a line names the kind.
+# The first rule that matches in a line determines the kind.
 RULES = (
-    # Private keys. A text about keys quotes only the first or last line; a real key has characters between them.
+    # Private keys. Text about keys quotes only the first or last line; a real key has characters between them.
     Rule(
         "a private key",
         ("-----BEGIN ", "---- BEGIN SSH2 "),
@@ -225,7 +225,7 @@ RULES = (
     _token("a Databricks token", "dapi", r"[0-9a-f]{32}(?:-\d)?\b"),
     _token("an OpenShift token", "sha256~"),
     _token("a Tailscale key", "tskey-"),
-    # Keeping secrets, building, watching
+    # Secret stores, build tools, monitoring
     _token("a Vault token", "hvs. hvb. hvr."),
     _token("a Terraform token", ".atlasv1.", r"(?<=[A-Za-z0-9]{14}\.atlasv1\.)(?P<value>[\w-]{40,100})"),
     _token("a Doppler token", "dp.pt. dp.st. dp.ct. dp.sa. dp.scim. dp.audit.", r"[\w.-]{30,100}"),
@@ -236,7 +236,7 @@ RULES = (
     _token("a New Relic key", "NRAK- NRII- NRJS- NRRA- NRIQ-"),
     _token("a Dynatrace token", "dt0c01. dt0s01. dt0s02.", r"[A-Z0-9]{20,30}\.[A-Z0-9]{50,70}"),
     _token("a Honeycomb key", "hcaik_ hcbik_ hcamk_"),
-    # Messages, mail, shops, money
+    # Messaging, e-mail, shops, payment
     _token("a Slack token", "xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xoxc- xoxd- xoxe.xox xapp-", r"[\w.%-]{20,300}"),
     _token("a Slack webhook", "hooks.slack.com/", r"(?:services|workflows|triggers)/[\w/-]{20,200}"),
     _token("a Discord webhook", "/api/webhooks/", r"(?<=\.com/api/webhooks/)\d{15,22}/(?P<value>[\w-]{40,100})"),
@@ -265,7 +265,7 @@ RULES = (
     _token("a Mapbox token", "sk.eyJ", r"[\w.-]{40,300}"),
     _token("a Contentful token", "CFPAT-"),
     _token("a JSON Web Token", "eyJ", r"[\w-]{10,600}+\.eyJ[\w-]{10,2000}+(?:\.[\w-]{0,700})?"),
-    # Files of programs, URLs, headers and commands
+    # Configuration files, URLs, headers and commands
     Rule(
         "a password in a URL",
         ("://",),
@@ -334,7 +334,7 @@ RULES = (
 
 @cache
 def list_markers(place: Place) -> dict[str, str]:
-    """Return the markers in one kind of place, each with the characters that its rule needs."""
+    """Return the markers of one place, each with the characters that its rule needs."""
     return {marker: rule.needs for rule in RULES if rule.place is place for marker in rule.markers}
 
 
@@ -347,20 +347,20 @@ def apply_rules(text: str, present: Container[str]) -> Iterator[tuple[int, str, 
 
 
 def apply_rule(rule: Rule, marker: str, text: str) -> Iterator[tuple[int, str, bool]]:
-    """Yield the position, the kind and the certainty of each secret of one form."""
+    """Yield the position, the kind and the certainty of each secret of one format."""
     for match in _compile(rule, marker).finditer(text):
         if (is_certain := rule.judge(match)) is not None:
             yield _find_value(match), rule.kind, is_certain and rule.is_certain
 
 
 def _find_value(match: "re.Match[str]") -> int:
-    """Return the position of the value if it may be on another line than its name, else that of the match."""
+    """Return the position of the value if it may be on another line than its name, else the position of the match."""
     return match.start("value") if "machine" in match[0][:8] else match.start()
 
 
 @cache
 def _compile(rule: Rule, marker: str) -> "re.Pattern[str]":
-    # The literal comes first, which the engine searches fast; only then is what precedes it looked at.
+    # The literal comes first, because the engine searches it fast; the text before it is checked only then.
     prefix = re.escape(marker)
     # Letters that are not ASCII are no part of a token: they may stand right before it, as in Chinese.
     flags = re.NOFLAG if rule.place is Place.ANYWHERE else re.ASCII

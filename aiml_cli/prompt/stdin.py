@@ -18,12 +18,12 @@ CHECK_SECONDS = 1.0
 
 
 class Patience(NamedTuple):
-    """How long to wait for the first byte of a pipe that may never end; 0 is without a limit, None the default."""
+    """How long to wait for the first byte of a pipe that may never end; 0 means no limit, None the default."""
 
     seconds: float | None = None
 
     def limit(self, *, known: bool) -> float:
-        """Return the seconds to wait if only what has started us can write, or if that is not known."""
+        """Return the seconds to wait if only the parent process can write, or if that is unknown."""
         if self.seconds is None:
             return 10.0 if known else 60.0
         return self.seconds or float("inf")
@@ -43,7 +43,7 @@ def read_stdin(
 ) -> bytes:
     """Read to the end, with a notice if nothing arrives for two seconds; raise UsageError if it is too large.
 
-    With `patience`, raise UsageError if nothing arrives in time and nobody but what has started us can write.
+    With `patience`, raise UsageError if nothing arrives in time and only the parent process can write.
     """
     return _read((size_limit or SizeLimit()).read, notify, patience)
 
@@ -51,7 +51,7 @@ def read_stdin(
 def read_stdin_text(
     notify: Callable[[str], None], size_limit: SizeLimit, *, patience: Patience | None = None
 ) -> str | bytes:
-    """Read as `read_stdin` does; return a long text of UTF-8 as text, and all else as bytes."""
+    """Read like `read_stdin`; return long UTF-8 as text, and anything else as bytes."""
     return _read(size_limit.read_text, notify, patience)
 
 
@@ -70,19 +70,19 @@ def _read(
 
 
 def has_input(seconds: float) -> bool:
-    """True if there is something to read, or the end, within some seconds."""
+    """True if there is data or the end of the input within some seconds."""
     return bool(select.select([0], [], [], seconds)[0])
 
 
 def _wait_for_input(patience: Patience) -> None:
-    """Wait while another program can write; a pipe that is held open by what has started us may never end."""
-    from aiml_cli.system.pipe_writers import Writers, find_writers  # most input is there at once
+    """Wait while another program can write; a pipe that only the parent process keeps open may never end."""
+    from aiml_cli.system.pipe_writers import Writers, find_writers  # most input is available immediately
 
     waited, is_over = NOTICE_AFTER_SECONDS, False
     while not is_over:
         writers = find_writers()
         is_over = writers is not Writers.OTHERS and waited >= patience.limit(known=writers is Writers.ANCESTORS)
-        # The last writer may have written, and ended, just before it was looked for.
+        # The last writer may have written and ended just before the check.
         if has_input(0 if is_over else CHECK_SECONDS):
             return
         waited = 0.0 if writers is Writers.OTHERS else waited + CHECK_SECONDS * (not is_over)
@@ -96,5 +96,5 @@ def _read_piece(limit: int) -> bytes:
     while True:
         try:
             return os.read(0, limit)
-        except BlockingIOError:  # somebody made the pipe non-blocking
+        except BlockingIOError:  # another process made the pipe non-blocking
             select.select([0], [], [])

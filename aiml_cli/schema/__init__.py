@@ -1,1 +1,1 @@
-"""The JSON Schema of an answer: how it is given, sent and checked."""
+"""The JSON Schema of an answer: load it, send it, and check the answer."""

@@ -1,4 +1,4 @@
-"""The form that an answer must have: how the request asks for it, and the checks of the answer."""
+"""The format that an answer must have: request it, and check the answer."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ from aiml_cli.settings.resolve import Settings, Source
 JSON_ONLY = "Answer with JSON only: no other words, and no code fence."
 Check = Callable[[Any], str]
 FENCE = "```"
-MAX_DIGITS = 4300  # more take Python quadratic time to read
+MAX_DIGITS = 4300  # Python parses longer numbers in quadratic time
 BOM = "\ufeff"
 MAX_MESSAGE_CHARS = 300
 DATA_KEYWORDS = ("enum", "const", "default", "examples")
@@ -23,7 +23,7 @@ TYPE_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "a boo
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """The form that an answer must have; each check returns what is wrong with a value, or "".
+    """The format that an answer must have; each check returns the problem of a value, or "".
 
     If the model does not support schemas (`is_native` False), the schema is sent in the system text.
     """
@@ -43,7 +43,7 @@ class ResponseSpec:
         return replace(options, system=f"{options.system}\n\n{instruction}" if options.system else instruction)
 
     def find_error(self, text: str) -> str:
-        """Return what is wrong with an answer in one sentence, "" if it is valid."""
+        """Return the problem of an answer in one sentence, or "" if it is valid."""
         try:
             value = parse_answer_json(text)
         except ValueError as error:
@@ -68,7 +68,7 @@ def build_response_spec(settings: Settings, *, native: bool) -> ResponseSpec:
 
 
 def _wrap_in_array(loaded: LoadedSchema) -> LoadedSchema:
-    """Ask for an array of the described objects, inside an object because servers require one."""
+    """Return the schema of an array of these objects, inside an object because servers require one."""
     items = {"type": "array", "items": loaded.schema}
     return replace(loaded, schema=load.build_strict_object({"items": items}))
 
@@ -97,7 +97,7 @@ def _check_items(value: Any) -> str:
 
 
 def make_checker(schema: dict[str, Any]) -> Check:
-    """Return a function that returns what is wrong with a value, or ""; raise UsageError for an invalid schema."""
+    """Return a function that returns the problem of a value, or ""; raise UsageError for an invalid schema."""
     # jsonschema takes 100 ms; most requests have no schema.
     from jsonschema import Draft202012Validator, SchemaError, exceptions, validators
     from referencing.exceptions import Unresolvable
@@ -132,7 +132,7 @@ def make_checker(schema: dict[str, Any]) -> Check:
 
 
 def _find_references(schema: Any) -> Iterator[dict[str, Any]]:
-    """Yield every reference in a schema, except in subschemas with an `$id`: those have a base URL of their own."""
+    """Yield every reference in a schema, except in subschemas with an `$id`, which have their own base URL."""
     if isinstance(schema, list):
         for part in schema:
             yield from _find_references(part)
@@ -156,7 +156,7 @@ def parse_answer_json(text: str) -> Any:
 
 
 def _strip_fence(text: str) -> str:
-    """Return what is in the code fence, if the text is one; linear, unlike a pattern with two repetitions."""
+    """Return the content of the code fence if the text is one; linear, unlike a pattern with two repetitions."""
     first, newline, rest = text.strip().partition("\n")
     if newline and first.startswith(FENCE) and "`" not in first[len(FENCE) :] and rest.endswith(FENCE):
         return rest.removesuffix(FENCE)

@@ -12,7 +12,7 @@ from aiml_cli.settings.value_types import MAX_JSON_BYTES, SCHEMA, is_json_text, 
 from aiml_cli.system.atomic_write import read_bounded
 
 DEFAULT_NAME = "answer"
-# Keywords that strict servers reject, or whose subschemas cannot be judged on their own.
+# Keywords that strict servers reject, or whose subschemas cannot be checked separately.
 NON_STRICT_KEYWORDS = frozenset({
     "allOf", "oneOf", "not", "if", "then", "else", "patternProperties", "propertyNames", "dependentRequired",
     "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", "prefixItems", "contains",
@@ -28,7 +28,7 @@ _CHOICES = re.compile(r"[^\s|?]+(?:\s*\|\s*[^\s|?]+)+")  # good|bad
 
 @dataclass(frozen=True, slots=True)
 class LoadedSchema:
-    """A schema; `strict` if servers can enforce it, `is_shorthand` if it was given in the short form."""
+    """A schema; `strict` if servers can enforce it, `is_shorthand` if it was written in the short form."""
 
     schema: dict[str, Any]
     name: str = DEFAULT_NAME
@@ -39,7 +39,7 @@ class LoadedSchema:
 def load_schema(value: str, *, is_typed: bool = True) -> LoadedSchema:
     """Load a schema; raise UsageError if it is invalid.
 
-    A value that was not typed names a file only if it begins with @, /, ~ or a dot, or ends with .json.
+    A value that was not typed is a file name only if it begins with @, /, ~ or a dot, or ends with .json.
     """
     text, path = _read_text(value.strip(), is_typed=is_typed)
     if not text.startswith("{"):
@@ -64,7 +64,7 @@ def _read_text(value: str, *, is_typed: bool) -> tuple[str, str]:
 
 
 def _is_file_name(value: str, *, is_typed: bool) -> bool:
-    """True for a path, and for what was typed if it is neither JSON nor the short form but the name of a file."""
+    """True for a path, and for a typed value that is neither JSON nor the short form but the name of a file."""
     if names_file(SCHEMA, value):
         return True
     if not is_typed or is_json_text(value) or is_shorthand(value):
@@ -151,7 +151,7 @@ def parse_shorthand(text: str) -> Schema:
 
 
 def parse_parameters(text: str, source: str) -> Schema:
-    """Return the schema of a function's parameters; `unit?` may be missing, and a text without fields has none.
+    """Return the schema of a function's parameters; `unit?` may be missing, and an empty string has no fields.
 
     Raises UsageError, which begins with `source`, for a malformed field.
     """
@@ -161,7 +161,7 @@ def parse_parameters(text: str, source: str) -> Schema:
 
 
 def is_shorthand(text: str) -> bool:
-    """True if a text is a schema in the short form."""
+    """True if a string is a schema in the short form."""
     try:
         parse_shorthand(text)
     except UsageError:
@@ -219,7 +219,7 @@ def _parse_type(text: str) -> Schema | None:
 
 
 def _parse_choices(words: list[str]) -> Schema:
-    """Return the schema of one of these words, or of one of these whole numbers."""
+    """Return the schema of one of these words, or of one of these integers."""
     if all(re.fullmatch(r"-?[0-9]{1,15}", word) for word in words):
         return {"type": "integer", "enum": list(dict.fromkeys(map(int, words)))}
     return {"type": "string", "enum": list(dict.fromkeys(words))}
@@ -227,5 +227,5 @@ def _parse_choices(words: list[str]) -> Schema:
 
 def _make_hint(name: str, type_name: str) -> str:
     if not _NAME.fullmatch(name):
-        return "a name has letters, digits, _ and -; a field is NAME TYPE, as in 'age int'"
+        return "a name consists of letters, digits, _ and -; a field is NAME TYPE, as in 'age int'"
     return f"{type_name!r} is not a type: use {', '.join(TYPES)}, words such as good|bad, or list of one of these"

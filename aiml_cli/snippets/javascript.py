@@ -1,4 +1,4 @@
-"""Write a request as a JavaScript program for Node, Deno and Bun; pure."""
+"""Write a request as a JavaScript program for Node, Deno and Bun, without reading or writing files."""
 
 import json
 import re
@@ -39,7 +39,7 @@ _JAVASCRIPT_JSON = """\
   if (data.error) process.exitCode = 1;
 """
 
-# Node's fetch ends a body without an error where the connection is cut: only the last event shows a whole answer.
+# Node's fetch reports no error if the connection breaks: only the last event shows that an answer is complete.
 _JAVASCRIPT_STREAM = AtTemplate("""\
   let rest = "";
   for await (const text of response.body.pipeThrough(new TextDecoderStream())) {
@@ -104,7 +104,7 @@ _JAVASCRIPT_RESPONSES = {
 
 
 def write_javascript(request: SnippetRequest) -> str:
-    """Write a program that needs nothing but a runtime; Node 20.16 or later if it reads files."""
+    """Write a program without dependencies; it needs Node 20.16 or later if it reads files."""
     events = _JAVASCRIPT_RESPONSES if request.is_responses else _JAVASCRIPT_CHAT
     is_literal = _is_literal(request.body)
     variable = request.key_variable

@@ -1,4 +1,4 @@
-"""Write a request as a Python program; pure."""
+"""Write a request as a Python program, without reading or writing files."""
 
 from typing import Any
 

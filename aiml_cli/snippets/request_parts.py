@@ -1,4 +1,4 @@
-"""The parts of a request that a program in another language shows, and the request as a shell command."""
+"""The parts of a request for a program in any language, and the request as a shell command."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from string import Template
 from typing import Any
 from urllib.parse import urlsplit
 
-MIN_FILE_LENGTH = 1024  # characters of base64; a shorter text stays in the program
+MIN_FILE_LENGTH = 1024  # characters of base64; a shorter string stays in the program
 MAX_ARGUMENT_BYTES = 100_000  # Linux allows 128 KiB
 
 
 @dataclass(frozen=True, slots=True)
 class FileBody:
-    """A text that the program makes from a file: `head`, then the file's bytes as base64."""
+    """A string that the program builds from a file: `head`, then the file's bytes as base64."""
 
     head: str
     path: str
@@ -23,7 +23,7 @@ class FileBody:
 
 @dataclass(frozen=True, slots=True)
 class SnippetRequest:
-    """A request to write as a program; a text of the body that comes from a file is a FileBody.
+    """A request to write as a program; a string in the body that comes from a file is a FileBody.
 
     `headers` are those of the user; the key and the content type are added.
     """
@@ -42,12 +42,12 @@ class SnippetRequest:
 
     @property
     def has_files(self) -> bool:
-        """True if a text in the body comes from a file."""
+        """True if a string in the body comes from a file."""
         return bool(mark_files(self.body)[2])
 
 
 def replace_file_contents(value: Any, sources: Mapping[str, str]) -> Any:
-    """Return the value with a FileBody for each long base64 text whose file is known; `sources` maps base64 to path."""
+    """Return the value with a FileBody for each long base64 string from a known file; `sources` maps base64 to path."""
     match value:
         case {}:
             return {name: replace_file_contents(item, sources) for name, item in value.items()}
@@ -61,7 +61,7 @@ def replace_file_contents(value: Any, sources: Mapping[str, str]) -> Any:
 
 
 def mark_files(body: dict[str, Any]) -> tuple[Any, str, list[FileBody]]:
-    """Return the body with a number between two marks for each file's bytes, the mark (unique in it), and the files."""
+    """Return the body with a number between two marks for each file's bytes, the unique mark, and the files."""
     mark, text = "_FILE_", as_json(body)
     while mark in text:
         mark += "_"
@@ -95,7 +95,7 @@ def _escape(char: str) -> str:
 
 
 class AtTemplate(Template):
-    """A template of `@name`: in the languages written here `$` has a meaning of its own."""
+    """A template with `@name`, because `$` has a meaning in the generated languages."""
 
     delimiter = "@"
 
@@ -129,7 +129,7 @@ def write_httpie(request: SnippetRequest) -> str:
     lines = [
         f"http --check-status --body{stream} {quote(request.method)} {quote(request.url)}",
         *([f'Authorization:"Bearer ${request.key_variable}"'] if request.key_variable else []),
-        # A space after the colon: `:=` and `:@` would be something else.
+        # A space after the colon, because `:=` and `:@` have another meaning.
         *(quote(f"{name}: {value}") for name, value in request.headers.items()),
         f"Content-Type:application/json {_write_document(request)}",
     ]
@@ -145,7 +145,7 @@ def _write_json(request: SnippetRequest) -> str:
 
 
 def _write_document(request: SnippetRequest) -> str:
-    """Write the body as a here-document; no line of JSON can be the word that ends it."""
+    """Write the body as a here-document; no line of JSON can be its end mark."""
     if request.has_files:
         return f"<<JSON\n{_write_expanding_json(request)}\nJSON\n"
     return f"<<'JSON'\n{_write_json(request)}\nJSON\n"

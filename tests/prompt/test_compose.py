@@ -128,7 +128,7 @@ def test_an_empty_stdin_adds_nothing(piped: Piped) -> None:
     told: list[str] = []
     piped(b"")
     prompt = compose_prompt(["why?"], (), use_stdin=True, notify=told.append, fetch=nowhere)
-    assert (prompt.parts, told) == (("why?",), ["nothing came on standard input; only the prompt is sent"])
+    assert (prompt.parts, told) == (("why?",), ["standard input was empty; only the prompt is sent"])
 
 
 @pytest.mark.parametrize("words", [(), ("",), ("  ", "\n")])

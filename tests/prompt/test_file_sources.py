@@ -45,7 +45,7 @@ def test_a_folder_gives_its_texts_in_order_and_names_what_is_left_out(name: str,
 
 def test_a_folder_without_texts_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
-    with pytest.raises(UsageError, match="src: no text files"):
+    with pytest.raises(UsageError, match="src: this folder contains no text files"):
         found("src")
 
 

@@ -104,8 +104,8 @@ def test_folders_and_patterns_use_loaders_too(
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (["no-such-program", "{}"], ["a.docx", "no-such-program", "is not a program that can be run"]),
-        (["/no/such/program", "{}"], ["/no/such/program", "is not a program"]),
+        (["no-such-program", "{}"], ["a.docx", "no-such-program", "is not an executable program"]),
+        (["/no/such/program", "{}"], ["/no/such/program", "is not an executable program"]),
         (["sh", "-c", "echo first >&2; echo last words >&2; exit 3", "{}"], ["exit code 3: last words"]),
         (["sh", "-c", "kill -9 $$", "{}"], ["SIGKILL"]),
         (["printf", "\\377\\376\\377", "{}"], ["did not write UTF-8 text"]),

@@ -87,7 +87,7 @@ def test_a_code_fence_around_the_json_is_ignored(text: str) -> None:
         ("", "line 1, column 1"),
         ("Here: {}", "line 1, column 1"),
         ('{"a": 1,\n}', "line 2, column 1"),
-        ("NaN", "NaN is no JSON"),
+        ("NaN", "NaN is not valid JSON"),
         ("[" * 100_000, "nested too deeply"),
     ],
 )
