@@ -16,7 +16,7 @@ FLAGS = [
     ("--python", "did you mean --as python?"),
     ("--jsonl", "--format jsonl"),
     ("--high", "--effort high"),
-    ("--cid", "here it is --resume"),
+    ("--cid", "use --resume"),
     ("--outptu", "did you mean --output?"),
     ("--effrt", "did you mean --effort?"),
     ("--store", "--store belongs to aiml respond"),
@@ -28,7 +28,7 @@ COMMANDS = [
     ("temp", "did you mean aiml templates?"),
     ("mdoels", "did you mean aiml models?"),
     ("key", "did you mean aiml config key?"),
-    ("logs", "here it is aiml history"),
+    ("logs", "use aiml history"),
 ]
 
 

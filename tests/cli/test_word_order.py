@@ -30,15 +30,15 @@ BETWEEN = [
     "why -u -- is it",
 ]
 DOUBTFUL = [
-    ("explain rm -rf", "-rf may be words, or -r with the value f"),
-    ("explain tar -xvf", "-xvf may be words"),
+    ("explain rm -rf", "-rf is ambiguous: part of the text, or -r with the value f"),
+    ("explain tar -xvf", "-xvf is ambiguous"),
     ("explain curl -s -o", "-s needs a value, and -o looks like a flag"),
     ("explain curl -s --output", "-s needs a value, and --output looks like a flag"),
     ("explain grep -n", "-n needs a value"),
-    ("explain ls -la", "there is no flag -l of aiml"),
-    ("explain git commit --amend", "there is no flag --amend of aiml"),
-    ("explain git commit --amend please", "there is no flag --amend of aiml"),
-    ("explain java -model", "there is no flag -model of aiml"),
+    ("explain ls -la", "aiml chat has no flag -l"),
+    ("explain git commit --amend", "aiml chat has no flag --amend"),
+    ("explain git commit --amend please", "aiml chat has no flag --amend"),
+    ("explain java -model", "aiml chat has no flag -model"),
 ]
 
 
