@@ -244,7 +244,7 @@ def _copy_first(request: ChatRequest) -> ChatRequest:
 
 
 def _find_part_ends(request: ChatRequest, room: Room | None) -> list[int]:
-    """Return where the parts of the older turns end; it is one part if all fits or the context is unknown."""
+    """Return where the parts of the older turns end; there is one part if all turns fit or the context is unknown."""
     previous = _require_older(request)
     messages, limit = previous.messages[: previous.last_start], room.context * 3 // 4 if room else 0
     if room is None or estimate_tokens(format_turns(messages)) + INSTRUCTION_TOKENS <= room.context:

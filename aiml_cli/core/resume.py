@@ -114,7 +114,7 @@ def _build_previous_turns(
 def _select_sent(live: Sequence[StoredMessage]) -> tuple[list[StoredMessage], list[StoredMessage]]:
     """Return the last summary, with instructions that it does not replace, and the messages that follow it.
 
-    Without a summary all messages follow.
+    Without a summary, these are all messages.
     """
     summary = next((message for message in reversed(live) if is_summary(message) and message.role == "assistant"), None)
     until = reader.get_summary_until(summary.facts) if summary else None

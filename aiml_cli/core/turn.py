@@ -258,7 +258,7 @@ def _send_once(context: TurnContext) -> None:
 
 
 def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer) -> Answer:
-    """Return the answer, with an error if its content is not what was requested."""
+    """Check the content of an answer, and return the answer with an error if the check fails."""
     options, error, completion = request.options, answer.error, answer.completion
     has_ended = completion.status not in ("queued", "in_progress")
     is_cut = isinstance(error, IncompleteAnswer) and "stopped_by" not in error.details

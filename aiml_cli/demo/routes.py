@@ -230,7 +230,7 @@ class Gateway:
 
 
 def _find_model_name(path: str) -> str:
-    """Return the model name in a path of a model, or "" for any other path."""
+    """Return the model name in a path such as `/v1/models/NAME`, or "" for any other path."""
     bases = (f"{base}/" for base in _MODEL_LIST_PATHS)
     return next((path.removeprefix(base) for base in bases if path.startswith(base)), "")
 

@@ -75,6 +75,8 @@ _NULLABLE = {
 _TYPES: Mapping[str, tuple[str, ...]] = {
     value_types.SWITCH.name: ("boolean",),
     value_types.TEXT.name: ("string",),
+    value_types.MODELS.name: ("string",),
+    value_types.SCHEMA.name: ("string",),
     value_types.JSON.name: ("object", "array"),
     value_types.JSON_OR_WORD.name: ("string", "object"),
     value_types.VARIABLES.name: ("object",),

@@ -1,4 +1,4 @@
-"""Write a request as a JavaScript program for Node, Deno and Bun, without reading or writing files."""
+"""Write a request as a JavaScript program for Node, Deno and Bun."""
 
 import json
 import re

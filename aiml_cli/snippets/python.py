@@ -1,4 +1,4 @@
-"""Write a request as a Python program, without reading or writing files."""
+"""Write a request as a Python program."""
 
 from typing import Any
 

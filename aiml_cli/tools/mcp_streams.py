@@ -1,4 +1,4 @@
-"""Connect to an MCP server through pipes or HTTP, as streams for the SDK with limits."""
+"""Connect to an MCP server through pipes or HTTP, and limit the size and rate of its messages."""
 
 import asyncio
 import json

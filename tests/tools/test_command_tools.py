@@ -391,7 +391,7 @@ def test_a_saved_tool_is_private_and_reads_back() -> None:
     assert (loaded.run, loaded.timeout_s, loaded.env) == (("echo", "{word}", 'q"\n'), 5.0, {"A": "${HOME}"})
     assert (loaded.description, loaded.parameters) == (table["description"], table["params"])
     assert tool_files.list_tool_files() == ["mine"]
-    with pytest.raises(UsageError, match="there is a tool 'mine' already"):
+    with pytest.raises(UsageError, match="a tool 'mine' already exists"):
         tool_files.save_tool_file("mine", {"run": ["false"]}, lambda _: False)
     tool_files.save_tool_file("mine", {"run": ["false"], "description": ""}, lambda _: True)
     assert tool_files.load_tool_file("mine").run == ("false",)

@@ -120,8 +120,8 @@ def start_on_terminal(*arguments: str) -> Any:
 def test_a_server_asks_the_user_field_by_field() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask", "{}")
     answers = [
-        ("text: ", "x"), ("at least 2 is needed", None), ("text: ", "Ann"), ("an empty line is: 7", None),
-        ("a whole number: ", "-1"), ("at least 0 is needed", None), ("a whole number: ", ""), ("yes or no: ", "y"),
+        ("text: ", "x"), ("the minimum is 2", None), ("text: ", "Ann"), ("an empty line is: 7", None),
+        ("a whole number: ", "-1"), ("the minimum is 0", None), ("a whole number: ", ""), ("yes or no: ", "y"),
         ("2. green", None), ("of the list: ", "2"), ("commas: ", "1,c"), ("text: ", ""),
     ]  # fmt: skip
     for question, answer in answers:
