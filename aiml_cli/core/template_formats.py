@@ -105,7 +105,7 @@ def parse_template_file(path: Path) -> Iterator[ImportedTemplate]:
         case str(prompt):
             yield _convert_llm(path.stem, {"prompt": prompt})
         case _:
-            raise UsageError(f"{path}: there is no template in it")
+            raise UsageError(f"{path} contains no templates")
 
 
 def _read_text(path: Path) -> str:

@@ -33,7 +33,7 @@ def test_the_answer_replaces_the_file_that_was_sent(endpoint: str, server: Loopb
     result = aiml(endpoint, "fix", "it", "--in-place", "f.txt", "-y")
     assert (result.returncode, result.stdout, file.read_bytes(), beside(file)) == (0, b"", NEW, [])
     difference = "--- f.txt\n+++ f.txt (the answer)\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n"
-    assert result.stderr.decode() == f"{difference}aiml: f.txt is replaced\n"
+    assert result.stderr.decode() == f"{difference}aiml: replaced f.txt\n"
     body = server.requests[0].json
     sent = body["messages"][0]["content"] if endpoint == "chat" else body["input"]
     assert f'<file name="f.txt">\none\ntwo\n</file>\n\n{ASKED}' in str(sent).replace("\\n", "\n")

@@ -115,7 +115,7 @@ def test_the_text_of_a_file_is_saved_and_not_its_name(aiml: Aiml) -> None:
 
 def test_one_that_is_there_is_replaced_only_with_a_yes(aiml: Aiml) -> None:
     assert aiml("chat", "--save", "t", "one").returncode == 0
-    assert "there is a template 't' already" in refused(aiml("chat", "--save", "t", "two"))
+    assert "a template 't' already exists" in refused(aiml("chat", "--save", "t", "two"))
     assert said(aiml("chat", "-t", "t", "--dry-run")) == "one"
     assert aiml("chat", "--save", "t", "-y", "two").returncode == 0
     assert said(aiml("chat", "-t", "t", "--dry-run")) == "two"
@@ -209,7 +209,7 @@ def test_a_secret_in_a_value_is_held_back(aiml: Aiml, server: Loopback) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "nothing was said for {one}, {two} of the template t\nhint: pass it with -P one=… -P two=…"),
+        ((), "no value for {one}, {two} of the template t\nhint: pass it with -P one=… -P two=…"),
         (("-P", "one=1"), "for {two} of"),
         (("-P", "one=1", "-P", "two=2", "-P", "onn=1"), "no variable 'onn'\nhint: did you mean one?"),
         (("-P", "one=1", "-P", "words=2"), "--param words: write it after the command"),
@@ -231,16 +231,16 @@ def test_values_without_a_template_are_told(aiml: Aiml) -> None:
     [
         ('prompt = "a\nb"', "t.toml, line 1, column "),
         ("prompt = 1", "prompt is not a string"),
-        ('promt = "x"', "has no 'promt'\nhint: did you mean prompt?"),
+        ('promt = "x"', "cannot have 'promt'\nhint: did you mean prompt?"),
         ('model = "x"', "did you mean model in the table [settings]?"),
         ('[settings]\nmodle = "x"', "unknown setting 'modle'\nhint: did you mean model?"),
-        ('[settings]\napi_key = "x"', "api_key has no place in a template"),
-        ('[settings]\nkey_command = "touch ran"', "key_command has no place in a template"),
-        ('[settings]\noutput = "x"', "output has no place in a template"),
+        ('[settings]\napi_key = "x"', "api_key cannot be set in a template"),
+        ('[settings]\nkey_command = "touch ran"', "key_command cannot be set in a template"),
+        ('[settings]\noutput = "x"', "output cannot be set in a template"),
         ("[settings]\ntemperature = 9", "t.toml: temperature: '9' is not a number from 0 to 2"),
         ('[settings]\nsystem = "{words}"', "{words} belongs in the prompt, not in system"),
-        ('[settings]\nsystem = "{a}"\n[defaults]\na = "@/etc/hosts"', "would begin with @"),
-        ('[defaults]\n"a b" = 1', "'a b' is not a variable"),
+        ('[settings]\nsystem = "{a}"\n[defaults]\na = "@/etc/hosts"', "must not begin with @"),
+        ('[defaults]\n"a b" = 1', "'a b' is not a valid variable name"),
     ],
 )
 def test_what_is_not_in_order_is_named(text: str, words: str, aiml: Aiml, server: Loopback) -> None:

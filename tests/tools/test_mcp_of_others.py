@@ -122,7 +122,7 @@ def test_a_server_asks_the_user_field_by_field() -> None:
     answers = [
         ("text: ", "x"), ("the minimum is 2", None), ("text: ", "Ann"), ("an empty line is: 7", None),
         ("a whole number: ", "-1"), ("the minimum is 0", None), ("a whole number: ", ""), ("yes or no: ", "y"),
-        ("2. green", None), ("of the list: ", "2"), ("commas: ", "1,c"), ("text: ", ""),
+        ("2. green", None), ("from the list: ", "2"), ("commas: ", "1,c"), ("text: ", ""),
     ]  # fmt: skip
     for question, answer in answers:
         child.expect_exact(question)
