@@ -240,7 +240,7 @@ def test_values_without_a_template_are_told(aiml: Aiml) -> None:
         ("[settings]\ntemperature = 9", "t.toml: temperature: '9' is not a number from 0 to 2"),
         ('[settings]\nsystem = "{words}"', "{words} belongs in the prompt, not in system"),
         ('[settings]\nsystem = "{a}"\n[defaults]\na = "@/etc/hosts"', "must not begin with @"),
-        ('[defaults]\n"a b" = 1', "'a b' is not a valid variable name"),
+        ('[defaults]\n"a b" = 1', "the variable 'a b' cannot have a default"),
     ],
 )
 def test_what_is_not_in_order_is_named(text: str, words: str, aiml: Aiml, server: Loopback) -> None:
