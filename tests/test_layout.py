@@ -5,9 +5,7 @@ from support.paths import ROOT
 
 LIMITS = {
     "top": 19,
-    # 200 before Markdown was parsed here, 245 before `aiml cmd`, the answer cache and loaders, 262 before files of rows,
-    # samples, estimates, CSV, the pace of a run and the early connection.
-    "files": 269,
+    "files": 240,
     "small files": 15,
     "import cycle": 0,
     "participles": 20,

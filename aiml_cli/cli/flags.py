@@ -77,7 +77,7 @@ TYPER_SETTINGS: dict[str, Any] = {
 def with_options(
     rows: Iterable[Option[Any]], words_help: str
 ) -> Callable[[Callable[[Words, Flags], Any]], Callable[..., Any]]:
-    """Give a command an argument for words, and a flag for each row.
+    """Add an argument for words to a command, and a flag for each row.
 
     The command is called with the words and with only the flags that were typed. `words_help` is "" for a command
     without words.

@@ -1,16 +1,17 @@
-"""Continue a conversation of the history: find it, and decide how its turns are sent again."""
+"""Continue a conversation or an incomplete answer: find it, and decide how its turns are sent again."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from aiml_cli.api.answer import can_continue
 from aiml_cli.api.messages import Conversation, HistoryMode, RawMessage
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.history_journal import session_name
 from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK, PreviousTurns, find_turn_starts
 from aiml_cli.core.send_with_retries import TurnContext
-from aiml_cli.errors import RequestRejected, UsageError
+from aiml_cli.errors import IncompleteAnswer, RequestRejected, UsageError
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings, Source
 from aiml_cli.settings.urls import host_of
@@ -195,3 +196,38 @@ def _use_last_model(settings: Settings, messages: Sequence[StoredMessage]) -> Se
     if not model or is_typed or model.startswith("demo/") != bool(settings.options.demo):
         return settings
     return replace(settings, options=replace(settings.options, model=model))
+
+
+def send_and_continue(context: TurnContext) -> None:
+    """Send a request, then ask for a continuation as often as allowed; raise the error of the last request."""
+    limit, reservation = context.request.options.auto_continue or 0, context.reservation
+    error = _send(context)
+    for count in range(1, limit + 1):
+        completion = context.sender.completion()
+        if not can_continue(completion):
+            break
+        body = context.build_body(ask_to_continue(context.conversation, completion.first.text), HistoryMode.FULL)
+        if context.budget and reservation:
+            from aiml_cli.core.budget import reserve_next  # few users set a limit
+
+            reservation = reserve_next(context.budget, reservation, context.sender.segment(), body)
+            if reservation is None:
+                break
+        reason = error.message if error else completion.incomplete_reason
+        context.request.notify(f"{reason}; asking for the rest ({count} of {limit})")
+        context.sender.continue_answer()
+        error = _send(context, body)
+    if error:
+        raise error
+
+
+def _send(context: TurnContext, body: Mapping[str, Any] | None = None) -> IncompleteAnswer | None:
+    """Send one request; return how its answer was cut off, if it was."""
+    try:
+        if body is None:
+            send_with_history(context)
+        else:
+            context.send(body)
+    except IncompleteAnswer as error:
+        return error
+    return None

@@ -246,9 +246,9 @@ def _send_once(context: TurnContext) -> None:
 
         schema_retry.send_until_valid(context)
     elif request.options.auto_continue:
-        from aiml_cli.core import auto_continue
+        from aiml_cli.core import resume
 
-        auto_continue.send_and_continue(context)
+        resume.send_and_continue(context)
     elif request.previous_turns:
         from aiml_cli.core import resume
 

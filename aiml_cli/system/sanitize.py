@@ -92,7 +92,7 @@ class Sanitizer:
         return self._last == self._base and bool(self._base.strip())
 
     def _hold_joiner(self, joiner: str) -> str:
-        """Hold a joiner back if it is valid here: after an emoji or a letter that joins."""
+        """Keep a joiner for later if it is valid here: after an emoji or a letter that joins."""
         in_emoji = joiner == "\u200d" and _pattern(_EMOJI).match(self._base)
         if self._last in ("", *_JOINERS) or not (in_emoji or _is_joining(self._last)):
             return self._escape_char(joiner)

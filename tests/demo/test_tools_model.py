@@ -242,7 +242,7 @@ def test_a_conversation_goes_on_from_the_items_or_from_the_stored_response(demo:
         before = [{"role": "user", "content": "weather in Paris and add 1 and 2"}, *first["output"]]
         incomplete, whole = [*before, *outputs[:1]], [*before, *outputs]
     assert demo.respond(MODEL, incomplete, tools=tools, **more).status == 400
-    assert "weather returned “fine”. add returned “fine”." in said(demo.respond(MODEL, succeeded, tools=tools, **more))
+    assert "weather returned “fine”. add returned “fine”." in said(demo.respond(MODEL, whole, tools=tools, **more))
 
 
 def test_the_stream_of_several_calls_agrees_with_its_last_response(demo: DemoClient) -> None:

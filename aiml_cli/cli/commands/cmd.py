@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.core import shell_command, turn
 from aiml_cli.core.chat_request import ChatRequest
 from aiml_cli.core.shell_command import Proposal, ShellRequests
@@ -15,6 +14,7 @@ from aiml_cli.errors import STOP_ERRORS, AimlError, AnswerMismatch, UsageError
 from aiml_cli.output.choose_renderer import choose_output, has_color
 from aiml_cli.output.plain_text import NullRenderer
 from aiml_cli.settings.resolve import Flags, Settings
+from aiml_cli.store.history import edits
 from aiml_cli.system.questions import Note, ask_answer, ask_line, can_read_terminal
 from aiml_cli.system.stdio import print_err, print_out
 from aiml_cli.system.terminal import hide_keys, is_terminal
@@ -168,7 +168,7 @@ class _Dialog:
     def _run_turn(self, request: ChatRequest, *, is_shown: bool = False) -> TurnResult:
         """Run a turn; if it succeeds, the next request continues it."""
         if request.previous_turns:
-            conversation_lock.acquire_again(request.previous_turns.id)
+            edits.acquire_again(request.previous_turns.id)
         output = choose_output(request.options, os.environ)
         with hide_keys():
             result = turn.run_turn(request, output if is_shown else replace(output, stdout=NullRenderer()))

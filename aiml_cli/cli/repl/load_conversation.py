@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 
 from aiml_cli.api.messages import RawMessage
-from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.session import LOADED_SOURCE, Session
 from aiml_cli.cli.repl.turns import Turn, TurnCost, join_turns
 from aiml_cli.core import browse_history
@@ -25,7 +24,7 @@ def load_conversation(session: Session, words: str | None, *, fork: bool = False
     With `fork`, load a copy. Raises UsageError if there is none, if another process is writing it, or if it is not
     complete in the history.
     """
-    with conversation_lock.open_history() as history:
+    with edits.open_history() as history:
         conversation = find_conversations.find_conversation(history, words) if words else _find_last(session, history)
         writer.recover_interrupted(history)
         conversation = _copy(history, conversation) if fork else conversation
@@ -33,7 +32,7 @@ def load_conversation(session: Session, words: str | None, *, fork: bool = False
         if any(message.facts.get("cut") for message in messages):
             reason = "one of its messages was too large to be stored completely"
             raise UsageError(f"{conversation.name} cannot be continued: {reason}")
-        if not conversation_lock.ensure_held(conversation.id):
+        if not edits.ensure_held(conversation.id):
             writer.acquire_conversation(history, conversation.id)  # raises with the reason
     if conversation.id != session.conversation_id:
         session.reset()

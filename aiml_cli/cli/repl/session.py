@@ -10,7 +10,6 @@ from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.messages import Conversation
 from aiml_cli.api.model_list import Model
 from aiml_cli.catalog import pricing
-from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.session_tools import SessionTools
 from aiml_cli.cli.repl.turns import (
     Turn,
@@ -45,6 +44,7 @@ from aiml_cli.settings.options import REPL
 from aiml_cli.settings.resolve import Flags, RawValue, Settings, Source, check_conflicts, resolve
 from aiml_cli.settings.urls import host_of
 from aiml_cli.store.config_file import read_sources
+from aiml_cli.store.history import edits
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import print_err, print_out
@@ -319,13 +319,13 @@ class Session:
 
     def _send(self, request: ChatRequest) -> turn.TurnResult:
         """Send a request, show its answer and record its cost; the conversation stays locked."""
-        conversation_lock.acquire_again(self.conversation_id)
+        edits.acquire_again(self.conversation_id)
         print_out("\n")
         try:
             with collect_keys(is_answer=True):
                 result = turn.run_turn(request, choose_output(request.options, os.environ))
         finally:
-            conversation_lock.ensure_held(self.conversation_id)
+            edits.ensure_held(self.conversation_id)
         self._add_cost(result)
         return result
 
@@ -340,12 +340,12 @@ class Session:
         self.system = result.request.system
         if result.row:
             self.conversation_id = result.row.conversation
-            conversation_lock.ensure_held(self.conversation_id)
+            edits.ensure_held(self.conversation_id)
         return [*earlier, summary]
 
     def reset(self) -> None:
         """Begin a new conversation with the same settings."""
-        conversation_lock.release(self.conversation_id)
+        edits.release(self.conversation_id)
         self.turns, self.costs = [], []
         self.conversation_id = self.root_response_id = self.system = self.unanswered = None
         self.has_warned = False
@@ -386,11 +386,11 @@ class Session:
         self.system = result.request.system
         if result.row:
             self.conversation_id = result.row.conversation
-            conversation_lock.ensure_held(self.conversation_id)
+            edits.ensure_held(self.conversation_id)
         if replaced:
             last_id = replaced[-1].answer_id
             after_id = max((each.answer_id for each in earlier if each.answer_id < last_id), default=0)
-            conversation_lock.undo_in_history(self.conversation_id, after_id, last_id)
+            edits.undo_in_history(self.conversation_id, after_id, last_id)
 
     def _report_ending(self, result: turn.TurnResult) -> None:
         completion, error = result.answer.completion, result.answer.error

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from aiml_cli.api.message_conversion import get_role_and_text
 from aiml_cli.api.messages import RawMessage
-from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import parse_count, slash, split_words, unquote
 from aiml_cli.cli.repl.turns import Turn
@@ -19,7 +18,7 @@ from aiml_cli.output.code_blocks import describe_blocks, find_blocks, format_cou
 from aiml_cli.output.output_file import OutputFile, is_stdout
 from aiml_cli.prompt.decode_text import describe_binary, detect_type, format_size
 from aiml_cli.prompt.file_sources import SCHEMES, FileContent, find_path
-from aiml_cli.store.history import find_conversations, reader
+from aiml_cli.store.history import edits, find_conversations, reader
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED
 from aiml_cli.system.questions import confirm
 from aiml_cli.system.stdio import print_err, print_out
@@ -219,7 +218,7 @@ def build_transcript(session: Session) -> Transcript:
     if not session.turns:
         raise UsageError("this conversation is empty")
     if session.conversation_id is not None:
-        with conversation_lock.open_history() as history:
+        with edits.open_history() as history:
             messages = live_messages(reader.read_messages(history, session.conversation_id))
             return Transcript(find_conversations.get_by_id(history, session.conversation_id), messages)
     now, title = time.time(), " ".join(session.turns[0].prompt.split())

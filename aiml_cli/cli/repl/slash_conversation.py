@@ -1,7 +1,7 @@
 """Slash commands that begin, change, name or leave a conversation, from /new to /undo."""
 
 from aiml_cli.api.messages import Conversation
-from aiml_cli.cli.repl import conversation_lock, load_conversation
+from aiml_cli.cli.repl import load_conversation
 from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import parse_count, slash, unquote
 from aiml_cli.cli.repl.slash_content import build_transcript
@@ -56,7 +56,7 @@ def exit(session: Session, _words: str) -> None:  # noqa: A001 - named after wha
 
     `aiml chat -i -c` continues it in this terminal.
     """
-    conversation_lock.release(session.conversation_id)
+    edits.release(session.conversation_id)
     session.is_over = True
 
 
@@ -73,9 +73,9 @@ def fork(session: Session, words: str) -> None:
     if session.conversation_id is None:
         session.warn_not_saved()
         return
-    with conversation_lock.open_history() as history:
+    with edits.open_history() as history:
         copy, new_ids = edits.copy_conversation(history, session.conversation_id, words)
-    conversation_lock.release(session.conversation_id)
+    edits.release(session.conversation_id)
     session.conversation_id = copy.id
     session.turns = [turn._replace(answer_id=new_ids.get(turn.answer_id, 0)) for turn in session.turns]
     print_err(f"aiml: continuing in the copy {copy.name}")
@@ -131,7 +131,7 @@ def save(session: Session, words: str) -> None:
     if session.conversation_id is None:
         session.warn_not_saved()
         return
-    with conversation_lock.open_history() as history:
+    with edits.open_history() as history:
         if words:
             edits.rename_conversation(history, session.conversation_id, words)
         name = find_conversations.get_by_id(history, session.conversation_id).name
@@ -167,7 +167,7 @@ def undo(session: Session, words: str) -> None:
     prompt = " ".join(first.prompt.split())
     session.turns, session.unanswered = session.turns[: total - count], None
     after_id = max((turn.answer_id for turn in session.turns), default=0)
-    conversation_lock.undo_in_history(session.conversation_id, after_id)
+    edits.undo_in_history(session.conversation_id, after_id)
     more = "…" if len(prompt) > MAX_PROMPT_SHOWN else ""
     if first.replaced_turns:
         print_err("aiml: the summary is undone; the turns before it are sent again")

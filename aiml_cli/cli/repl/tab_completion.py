@@ -9,7 +9,6 @@ from typing import NamedTuple
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from aiml_cli.cli.repl.conversation_lock import open_history
 from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import find_command, list_commands
 from aiml_cli.errors import AimlError
@@ -17,6 +16,7 @@ from aiml_cli.prompt.decode_text import format_size
 from aiml_cli.prompt.mentions import OPENERS, escape_name
 from aiml_cli.settings.resolve import persistent_options
 from aiml_cli.store.history import find_conversations
+from aiml_cli.store.history.edits import open_history
 from aiml_cli.system.sanitize import sanitize
 
 MAX_FILES, MAX_DESCRIPTION, MAX_LINE_LENGTH = 200, 60, 4096

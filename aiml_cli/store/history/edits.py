@@ -1,20 +1,31 @@
-"""Change saved conversations: undo turns, rename, copy and delete."""
+"""Change the history: lock conversations, undo exchanges, rename, copy and delete."""
 
 import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from aiml_cli.errors import UsageError
+from aiml_cli.errors import AimlError, UsageError
+from aiml_cli.store import paths
 from aiml_cli.store.history import find_conversations, locks, reader
-from aiml_cli.store.history.database import History, Report, ignore_progress, list_damaged_copies, translate_errors
+from aiml_cli.store.history.database import (
+    History,
+    Report,
+    ignore_progress,
+    list_damaged_copies,
+    lock_path,
+    open_empty,
+    open_existing,
+    translate_errors,
+)
 from aiml_cli.store.history.find_conversations import StoredConversation
 from aiml_cli.store.history.word_index import chunk_ids, clean_index
 from aiml_cli.store.history.writer import generate_name
+from aiml_cli.system.stdio import print_err
 
 LOCKED_TOGETHER = 64  # conversations
 MAX_VACUUM_SIZE = 8 << 20  # a larger file is made smaller page by page
@@ -215,3 +226,46 @@ def _free_pages(history: History, total: int, report: Report) -> None:
 
     progress = [total]
     history.run_in_slices(step, lambda: None)
+
+
+@contextmanager
+def open_history() -> Iterator[History]:
+    """Open the history, or an empty one if there is none; raise OutputFailed if it cannot be read or written."""
+    history = open_existing() or open_empty()
+    try:
+        with translate_errors(history.path):
+            yield history
+    finally:
+        history.close()
+
+
+def acquire_again(conversation_id: int | None) -> None:
+    """Lock a conversation one more time, because writing an answer releases it once."""
+    if conversation_id is not None and (path := paths.history_file()):
+        with suppress(OSError):
+            locks.acquire(lock_path(path), conversation_id)
+
+
+def ensure_held(conversation_id: int | None) -> bool:
+    """Lock a conversation unless this process has done so; return False if another process has the lock."""
+    if conversation_id is not None and (path := paths.history_file()):
+        with suppress(OSError):
+            return locks.ensure_held(lock_path(path), conversation_id)
+    return True
+
+
+def release(conversation_id: int | None) -> None:
+    """Let other processes write a conversation."""
+    if conversation_id is not None and ensure_held(conversation_id) and (path := paths.history_file()):
+        locks.release(lock_path(path), conversation_id)
+
+
+def undo_in_history(conversation_id: int | None, after_id: int, last_id: int | None = None) -> None:
+    """Mark the messages after one answer, up to another, as undone; print an error of the history as a notice."""
+    if conversation_id is None:
+        return
+    try:
+        with open_history() as history:
+            mark_undone(history, conversation_id, after_id, last_id)
+    except AimlError as error:
+        print_err(f"aiml: undone here, but not in the history: {error.message}")

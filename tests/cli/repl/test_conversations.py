@@ -10,9 +10,8 @@ from support.loopback import HELLO, Loopback
 from support.repl_lines import ReplDriver, alternate_roles, text_answer, truncated_answer
 from support.run_cli import Aiml, build_command
 
-from aiml_cli.cli.repl import conversation_lock
 from aiml_cli.cli.repl.tab_completion import list_words
-from aiml_cli.store.history import locks
+from aiml_cli.store.history import edits, locks
 
 Told = pytest.CaptureFixture[str]
 
@@ -164,9 +163,9 @@ def test_a_conversation_that_another_writes_is_not_taken(server: Loopback, tmp_p
 def test_who_writes_an_answer_lets_go_of_what_was_lent_only(repl: ReplDriver) -> None:
     before = own_locks()
     repl.type_lines("a")
-    conversation_lock.acquire_again(repl.session.conversation_id)
+    edits.acquire_again(repl.session.conversation_id)
     assert own_locks() - before == 2
-    conversation_lock.ensure_held(repl.session.conversation_id)
+    edits.ensure_held(repl.session.conversation_id)
     assert own_locks() - before == 1
     repl.type_lines("/exit")
 
