@@ -26,7 +26,7 @@ ANSWERS: dict[str, tuple[list[Any], int]] = {
     "closed": ([STREAM + chunk(delta("Half"))], 10),
     "ended early": ([stream(delta("Half"))], 10),
     "error in the stream": ([stream(delta("Half"), event({"error": {"message": "broke"}}))], 10),
-    "length cap": ([stream_text("chat", "Half", "length")], 10),
+    "token limit": ([stream_text("chat", "Half", "length")], 10),
     "content filter": ([stream_text("chat", "Half", "content_filter")], 10),
     "refusal": ([stream(delta(refusal="No."), delta(finish="stop"))], 10),
     "not JSON": ([stream_text("chat", "no JSON")], 10),
@@ -38,7 +38,7 @@ RESPONSES: dict[str, tuple[list[Any], int]] = {
     "rejected": ([json_error("bad words")], 10),
     "closed": ([STREAM], 10),
     "failed": ([stream(event(FAILED))], 10),
-    "length cap": ([stream_text("responses", "Half", "length")], 10),
+    "token limit": ([stream_text("responses", "Half", "length")], 10),
     "refused key": ([json_error("who are you", "401 Unauthorized")], 3),
 }
 

@@ -46,7 +46,7 @@ ANSWERS = [
     ("chat", json_response(message("Hello"), "201 Created"), "Hello\n", "", 0),
     ("chat", stream(delta("Hi\n"), delta(finish="stop")), "Hi\n", "", 0),
     ("chat", stream(delta("Hi"), event("[DONE]")), "Hi\n", "", 0),
-    ("chat", stream(delta("Hi"), delta(finish="length"), event("[DONE]")), "Hi\n", "length cap", 8),
+    ("chat", stream(delta("Hi"), delta(finish="length"), event("[DONE]")), "Hi\n", "token limit", 8),
     ("chat", stream(delta("Hi"), delta(finish="content_filter")), "Hi\n", "content filter", 8),
     ("chat", stream(delta("Hi")), "Hi\n", "the stream ended before the answer was complete", 8),
     ("chat", stream(delta("Hi"), end=b""), "Hi\n", "the connection was cut", 8),
@@ -59,7 +59,7 @@ ANSWERS = [
     ("chat", http_response(b"", "200 OK"), "", "an empty body", 6),
     ("chat", http_response(b"null"), "", "not a chat completion", 6),
     ("chat", http_response(b"<html><body>Please log in</body></html>", "200 OK", "text/html"), "", "Please log in", 6),
-    ("chat", json_response(message("Hi", "length")), "Hi\n", "length cap", 8),
+    ("chat", json_response(message("Hi", "length")), "Hi\n", "token limit", 8),
     ("chat", json_response(message(None, "tool_calls", tool_calls=[{"id": "c1", "function": {"name": "f", "arguments": "{}"}}])),
      "", "tool call: f({}) c1", 0),
     ("chat", stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")), "Hi\n", "Hm\n", 0),
@@ -81,9 +81,9 @@ ANSWERS = [
     ("respond", HELLO_RESPONSE, "Hello\n", "", 0),
     ("respond", json_response(response_object()), "Hello\n", "", 0),
     ("respond", json_response({k: v for k, v in response_object().items() if k != "status"}), "Hello\n", "", 0),
-    ("respond", stream(*text_events("Hel"), event({"type": "response.incomplete", "response": CUT})), "Hel\n", "length cap", 8),
+    ("respond", stream(*text_events("Hel"), event({"type": "response.incomplete", "response": CUT})), "Hel\n", "token limit", 8),
     ("respond", json_response(FILTERED), "Hel\n", "content filter", 8),
-    ("respond", stream(*text_events("Hel"), event({"type": "response.completed", "response": CUT})), "Hel\n", "length cap", 8),
+    ("respond", stream(*text_events("Hel"), event({"type": "response.completed", "response": CUT})), "Hel\n", "token limit", 8),
     ("respond", stream(*text_events("Hel")), "Hel\n", "the stream ended before", 8),
     ("respond", stream(*text_events("Hel"), event({"type": "response.failed", "response": FAILED})), "Hel\n", "It broke.", 6),
     ("respond", json_response(FAILED), "", "It broke.", 6),
@@ -124,7 +124,7 @@ def test_a_capped_answer_that_is_allowed_ends_with_0_and_is_told(server: Loopbac
     server.answer_with(stream(delta("Hi"), delta(finish="length")))
     done = aiml("chat", "hi", "--allow-cut")
     assert (done.returncode, done.stdout) == (0, b"Hi\n")
-    assert b"length cap" in done.stderr
+    assert b"token limit" in done.stderr
 
 
 @pytest.mark.promise("whole-or-told")

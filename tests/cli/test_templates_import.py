@@ -206,7 +206,7 @@ REFUSED = [
 def test_a_prompt_file_that_names_a_server_or_a_file_is_refused(text: str, capfd: Capture) -> None:
     Path("p.prompt.yml").write_text(MESSAGES + text)
     assert main(["config", "templates", "--import", "p.prompt.yml"]) == 2
-    assert "has no place in a template\nhint: nothing was imported" in capfd.readouterr().err
+    assert "cannot be set in a template\nhint: nothing was imported" in capfd.readouterr().err
     assert not folder().exists()
 
 

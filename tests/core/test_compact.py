@@ -185,7 +185,7 @@ def test_a_summary_replaces_the_older_turns_also_later(
     told = result.stderr.decode()
     assert "asks for a summary of 3 older turns, about 1,032 tokens: the context of m is 1,300\n" in told
     assert ("in short" in told, "continues with the summary\n" in told) == (False, True)
-    # The request for the summary is one text, without system text and length cap.
+    # The request for the summary is one text, without system text and token limit.
     (question,) = asked["messages"] if command == "chat" else [{"role": "user", "content": asked["input"]}]
     assert question["content"].startswith("<conversation>\n<user>\nq1 word")
     assert ("a3" in question["content"], "q4" in question["content"]) == (True, False)

@@ -128,7 +128,7 @@ def test_any_other_setting_is_refused(name: str, aiml: Aiml, server: Loopback) -
     template(f"{name} = {json.dumps(REFUSED.get(name, 'x'))}")
     done = aiml("chat", "-t", "t", "hi", AIMLAPI_API_KEY=KEY)
     assert (done.returncode, done.stdout, server.requests, Path("ran").exists()) == (2, b"", [], False)
-    assert f"{name} has no place in a template" in done.stderr.decode()
+    assert f"{name} cannot be set in a template" in done.stderr.decode()
 
 
 @pytest.mark.promise("templates-are-data")
@@ -152,7 +152,7 @@ def test_tools_of_other_servers_are_refused(
     template(settings.format(json.dumps(value)).replace("[settings.option]\n", "option."))
     done = aiml(command, "-t", "t", "hi", "--dry-run", AIMLAPI_API_KEY=KEY)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert "has no place in a template" in done.stderr.decode()
+    assert "cannot be set in a template" in done.stderr.decode()
 
 
 @pytest.mark.promise("templates-are-data")
@@ -172,7 +172,7 @@ def test_the_property_is_named(settings: str, words: str, aiml: Aiml) -> None:
     template(settings)
     done = aiml("chat", "-t", "t", "hi", "--dry-run")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert f"{words} has no place in a template" in done.stderr.decode()
+    assert f"{words} cannot be set in a template" in done.stderr.decode()
 
 
 @pytest.mark.promise("templates-are-data")
@@ -214,23 +214,23 @@ def test_what_is_asked_and_how_it_is_shown_is_taken(aiml: Aiml, server: Loopback
 
 
 IMPORTED = [
-    ("base_url: http://127.0.0.1:9/v1", "base_url has no place"),
-    ("BASE_URL: http://127.0.0.1:9/v1", "base_url has no place"),
-    ("base-url: http://127.0.0.1:9/v1", "base_url has no place"),
-    ("key_command: touch ran", "key_command has no place"),
-    ("api_key: k-9999999999", "api_key has no place"),
-    ("record: /nowhere/x", "record has no place"),
-    ("output: /nowhere/x", "output has no place"),
-    ("save_dir: /nowhere/x", "save_dir has no place"),
+    ("base_url: http://127.0.0.1:9/v1", "base_url cannot be set"),
+    ("BASE_URL: http://127.0.0.1:9/v1", "base_url cannot be set"),
+    ("base-url: http://127.0.0.1:9/v1", "base_url cannot be set"),
+    ("key_command: touch ran", "key_command cannot be set"),
+    ("api_key: k-9999999999", "api_key cannot be set"),
+    ("record: /nowhere/x", "record cannot be set"),
+    ("output: /nowhere/x", "output cannot be set"),
+    ("save_dir: /nowhere/x", "save_dir cannot be set"),
     ("file: /etc/hosts", "file cannot be set"),
-    ("messages: /etc/hosts", "messages has no place"),
+    ("messages: /etc/hosts", "messages cannot be set"),
     ("profile: work", "a profile cannot set"),
-    ("mcp_server: a=https://evil.example", "mcp_server has no place"),
-    ("tools: [{type: mcp, server_label: a, server_url: 'https://evil.example'}]", "tools: type has no place"),
-    ('tools: \'[{"type": "mcp", "connector_id": "c"}]\'', "tools: type has no place"),
-    ("option: {tools: [{type: mcp, server_label: a}]}", "option: type has no place"),
-    ('option: \'tools=[{"type": "MCP"}]\'', "option: type has no place"),
-    ("option: {a.server_url: evil.example}", "option: server_url has no place"),
+    ("mcp_server: a=https://evil.example", "mcp_server cannot be set"),
+    ("tools: [{type: mcp, server_label: a, server_url: 'https://evil.example'}]", "tools: type cannot be set"),
+    ('tools: \'[{"type": "mcp", "connector_id": "c"}]\'', "tools: type cannot be set"),
+    ("option: {tools: [{type: mcp, server_label: a}]}", "option: type cannot be set"),
+    ('option: \'tools=[{"type": "MCP"}]\'', "option: type cannot be set"),
+    ("option: {a.server_url: evil.example}", "option: server_url cannot be set"),
     ("system: '@/etc/hosts'", "system names a file"),
     ("schema: /etc/hosts", "schema names a file"),
     ("tools: /etc/hosts", "tools names a file"),

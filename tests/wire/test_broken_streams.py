@@ -126,7 +126,7 @@ REPORTS = [
     ("chat", event("null"), "stream ended", 8),
     ("chat", event("It is busy."), "It is busy.", 6),
     ("chat", event("\ufffd {"), "not JSON", 6),
-    ("chat", delta(finish="length"), "length cap", 8),
+    ("chat", delta(finish="length"), "token limit", 8),
     ("chat", delta(finish="content_filter"), "content filter", 8),
     ("respond", event({"type": "error", "error": BUSY}), "It is busy.", 6),
     ("respond", event({"type": "error", **BUSY}).replace(b'"overloaded"', b'"error"'), "It is busy.", 6),
@@ -138,7 +138,7 @@ REPORTS = [
     ("respond", event({"type": "response.cancelled", "response": response_object("Hello", "cancelled")}), "", 8),
     ("respond", event("{"), "not JSON", 6),
     *(
-        ("respond", event({"type": f"response.{name}", "response": inside}), "length cap", 8)
+        ("respond", event({"type": f"response.{name}", "response": inside}), "token limit", 8)
         for name in ("incomplete", "completed")
         for inside in [response_object("Hello", "incomplete", incomplete_details=INCOMPLETE)]
     ),
