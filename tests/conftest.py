@@ -16,6 +16,7 @@ from support.loopback import Loopback
 from support.run_cli import Aiml, build_command, replace_stdin
 
 from aiml_cli.__main__ import main
+from aiml_cli.core import turn
 from aiml_cli.settings.options import ROWS
 
 # Programs that are installed with the tests, such as http, are found like those of the system.
@@ -86,6 +87,7 @@ def aiml_in_process(
         with monkeypatch.context() as patch, replace_stdin(stdin):
             for name, value in {"AIML_BASE_URL": server.url, "AIML_RETRIES": "0", **environ}.items():
                 patch.setenv(name, value)
+            patch.setattr(turn, "_PRINTED", set())  # each notice is printed once a process
             code = main([*arguments])
         return subprocess.CompletedProcess(arguments, code, *capfdbinary.readouterr())
 

@@ -81,7 +81,7 @@ class AnswerStore:
             is_new = reason not in _problems
             _problems.add(reason)
         if is_new and self._notify:
-            self._notify(f"this answer is not in the cache: {reason}")
+            self._notify(f"this answer was not cached: {reason}")
 
 
 def list_problems() -> list[str]:

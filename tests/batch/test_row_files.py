@@ -367,7 +367,10 @@ def test_a_model_that_takes_no_images_fails_only_the_rows_with_images(run: Run, 
     (clean / "a.png").write_bytes(PNG)
     (clean / "b.txt").write_text("text")
     image, text = run("a.png\nb.txt\n", "see @{row}", "-m", "a/text", code=10)
-    assert ("takes no image, and a.png is image/png" in image["error"]["message"], text["error"]) == (True, None)
+    assert ("does not accept image input, and a.png is image/png" in image["error"]["message"], text["error"]) == (
+        True,
+        None,
+    )
 
 
 def test_detail_holds_for_the_images_of_rows(run: Run, server: Loopback, clean: Path) -> None:

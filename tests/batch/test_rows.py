@@ -211,7 +211,7 @@ def test_a_template_takes_the_row_for_the_prompt(aiml: Aiml, server: Loopback, t
     server.answer_with(HELLO)
     aiml("chat", "--save", "short", "-s", "Be {tone}.", "Sum up: {prompt}")
     asked = aiml("chat", "--each", "line", "-t", "short", "-f", "rows")
-    assert (asked.returncode, b"nothing was said for {tone} of" in asked.stderr) == (2, True)
+    assert (asked.returncode, b"no value for {tone} of" in asked.stderr) == (2, True)
     aiml("chat", "--each", "line", "-t", "short", "-P", "tone=kind", "-f", "rows")
     assert prompts(server) == ["Sum up: a"]
 

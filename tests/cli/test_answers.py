@@ -54,7 +54,7 @@ ANSWERS = [
     ("chat", stream(delta(refusal="No.")), "", "refusal: No.", 8),
     ("chat", stream(delta("Hi"), event({"error": {"message": "It broke."}})), "Hi\n", "It broke.", 6),
     ("chat", stream(delta("Hi"), event("{")), "Hi\n", "not JSON", 6),
-    ("chat", stream(delta("Hi"), event({"choices": [{"delta": {"content": 5}}]})), "Hi\n", "cannot be read", 6),
+    ("chat", stream(delta("Hi"), event({"choices": [{"delta": {"content": 5}}]})), "Hi\n", "cannot be decoded", 6),
     ("chat", json_response({"error": {"message": "It broke."}}), "", "It broke.", 6),
     ("chat", http_response(b"", "200 OK"), "", "an empty body", 6),
     ("chat", http_response(b"null"), "", "not a chat completion", 6),

@@ -132,7 +132,7 @@ def test_the_word_of_the_model_makes_a_command_risky_too(risk: str, server: Loop
     server.answer_with(answer("touch ran", risk=risk))
     with Console("cmd", "do it") as console:
         console.wait_until(QUESTION)
-        assert f"risky: {risk}, rated by the model" in console.read_text()
+        assert f"risky: {risk} (rated by the model)" in console.read_text()
         console.type_line("r")
         console.wait_until("type yes to run it:")
         console.type_line("r")

@@ -81,7 +81,7 @@ def test_a_near_model_is_offered(code: int, words: str, aiml: Aiml, server: Loop
 
 def test_the_other_endpoint_is_named(aiml: Aiml, server: Loopback) -> None:
     told = hint(aiml, server, status(400, "unsupported model"), "chat", "-m", "openai/gpt-5-1-pro", "hi")
-    assert told == "openai/gpt-5-1-pro is asked with: aiml respond -m openai/gpt-5-1-pro\n"
+    assert told == "openai/gpt-5-1-pro works with: aiml respond -m openai/gpt-5-1-pro\n"
 
 
 @pytest.mark.parametrize(

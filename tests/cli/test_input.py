@@ -102,7 +102,7 @@ def test_the_address_of_an_image_is_passed_on(command: str, capfd: pytest.Captur
 
 NOT_FETCHED = [
     (json_response({}, "404 Not Found"), 2, b"HTTP 404"),
-    (json_response({}, "302 Found", "Location: http://x.test/"), 2, b"points to http://x.test/"),
+    (json_response({}, "302 Found", "Location: http://x.test/"), 2, b"redirects to http://x.test/"),
     (http_response(b"PK\x03\x04"), 2, b"zip archive"),
     (http_response(b"x" * (20 * 1024 * 1024 + 1)), 2, b"more than 20 MiB"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", 7, b"the connection was cut"),
@@ -147,11 +147,11 @@ def test_an_empty_pipe_is_told(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     done = aiml("chat", "Say what changed", stdin=b"")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert b"aiml: nothing came on standard input; only the prompt is sent\n" in done.stderr
+    assert b"aiml: standard input was empty; only the prompt is sent\n" in done.stderr
     assert server.requests[0].json["messages"][-1]["content"] == "Say what changed"
     Path("notes.txt").write_text("x")
     done = aiml("chat", "Say what changed", "-f", "notes.txt", stdin=b"\n")
-    assert b"aiml: nothing came on standard input; only the prompt and the files are sent\n" in done.stderr
+    assert b"aiml: standard input was empty; only the prompt and the files are sent\n" in done.stderr
     assert aiml("chat", stdin=b"").returncode == 2
 
 
@@ -209,11 +209,11 @@ def store(url: str) -> None:
 
 
 REFUSED = [
-    ("a/text", "photo", "takes no image, and photo is image/png", "these do: b/eyes, c/all\n"),
-    ("a/text-alias", "photo", "takes no image", "these do: b/eyes, c/all\n"),
-    ("a/text", "https://x.test/a.png", "takes no image", "these do: b/eyes, c/all\n"),
-    ("b/eyes", "paper.txt", "takes no PDF, and paper.txt is application/pdf", "these do: c/all\n"),
-    ("b/eyes", "voice", "takes no audio, and voice is audio/wav", "these do: c/all\n"),
+    ("a/text", "photo", "does not accept image input, and photo is image/png", "these do: b/eyes, c/all\n"),
+    ("a/text-alias", "photo", "does not accept image input", "these do: b/eyes, c/all\n"),
+    ("a/text", "https://x.test/a.png", "does not accept image input", "these do: b/eyes, c/all\n"),
+    ("b/eyes", "paper.txt", "does not accept PDF input, and paper.txt is application/pdf", "these do: c/all\n"),
+    ("b/eyes", "voice", "does not accept audio input, and voice is audio/wav", "these do: c/all\n"),
 ]
 
 
@@ -289,7 +289,7 @@ def test_the_rest_of_a_whole_request_is_told(tmp_path: Path, capfd: pytest.Captu
     assert main(["respond", "--messages", "m.json", "--dry-run", "--no-stdin"]) == 0
     shown = capfd.readouterr()
     assert json.loads(shown.out)["body"]["input"] == "hi"
-    assert shown.err == "aiml: m.json: only input is taken from it, not model, tools\n"
+    assert shown.err == "aiml: m.json: only input is used, not model, tools\n"
 
 
 WRONG = [
@@ -297,12 +297,12 @@ WRONG = [
     ("{}", "an object is not a list of messages"),
     ("[]", "an empty list is not a list of messages"),
     ('{"messages": 3}', "a number is not a list of messages"),
-    ('[{"role": "user", "content": "x"}, "hi"]', "item 1 is a text, not an object"),
+    ('[{"role": "user", "content": "x"}, "hi"]', "item 1 is a string, not an object"),
     ('[{"content": "hi"}]', "item 0 has neither a role nor a type"),
     ('[{"role": 3}]', "item 0 has a role that is not a string"),
-    ('[{"role": "user", "content": 3}]', "item 0 has a content that is a number"),
-    ('[{"role": "user", "content": ["hi"]}]', "item 0 has a content with a text in it"),
-    ('[{"role": "user", "content": [null]}]', "item 0 has a content with null in it"),
+    ('[{"role": "user", "content": 3}]', "item 0 has content that is a number"),
+    ('[{"role": "user", "content": ["hi"]}]', "item 0 has content with a string in it"),
+    ('[{"role": "user", "content": [null]}]', "item 0 has content with null in it"),
     ("[" * 100_000, "not JSON: nested too deeply"),
     ("[" + "9" * 5000 + "]", "not JSON: nested too deeply"),
     ("\udcff", "not JSON: it is not UTF-8 text"),

@@ -154,7 +154,7 @@ WRONG = [
     (["chat", "hi", "-o", "temperature", "0"], "use -O temperature=0"),
     (["cht", "hi"], "did you mean aiml chat?"),
     (["--verison"], "did you mean --version?"),
-    (["help"], "here it is aiml --help"),
+    (["help"], "use aiml --help"),
     (["config", "chek"], "did you mean aiml config check?"),
     (["models", "--format", "json"], "--format belongs to aiml chat"),
     (["why", "is", "it"], "aiml chat why is it"),

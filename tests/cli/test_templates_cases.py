@@ -168,8 +168,8 @@ BROKEN = [
     ("[[case]]\nvars = 'x'\nexpect = {contains = 'a'}", "vars is not a table"),
     ("[[case]]\nname = 1\nvars = {x = 1}\nexpect = {contains = 'a'}", "name is not a string"),
     ("[[case]]\nvars = {x = 1}\nexpect = {contains = ''}", "contains is not a string or a list of strings"),
-    ("[[case]]\nvars = {x = 1}\nexpect = {contains = []}", "contains is not a text"),
-    ("[[case]]\nvars = {x = 1}\nexpect = {not_contains = [1]}", "not_contains is not a text"),
+    ("[[case]]\nvars = {x = 1}\nexpect = {contains = []}", "contains is not a string"),
+    ("[[case]]\nvars = {x = 1}\nexpect = {not_contains = [1]}", "not_contains is not a string"),
     ("[[case]]\nvars = {x = 1}\nexpect = {matches = '('}", "matches is not a regular expression: '(': missing )"),
     ("[[case]]\nvars = {x = 1}\nexpect = {matches = ['a', '*']}", "nothing to repeat"),
     (f"[[case]]\nvars = {{x = 1}}\nexpect = {{matches = '{'(' * 5000}'}}", "is not a regular expression"),
@@ -186,9 +186,9 @@ BROKEN = [
     ("[[case]]\nvars = {x = 1}\nexpect = {schema = '@.'}", "not a regular file"),
     ("[[case]]\nvars = {y = 1}\nexpect = {contains = 'a'}", "has no variable 'y'\nhint: it has x"),
     ("[[case]]\nvars = {xx = 1, x = 1}\nexpect = {contains = 'a'}", "has no variable 'xx'\nhint: did you mean x?"),
-    ("[[case]]\nexpect = {contains = 'a'}", "nothing was said for {x} of the template @t.toml\nhint: vars = "),
-    ("[[case]]\nvars = {x = true}\nexpect = {contains = 'a'}", "the value of x is not a text"),
-    ("[[case]]\nvars = {x = ['a']}\nexpect = {contains = 'a'}", "the value of x is not a text"),
+    ("[[case]]\nexpect = {contains = 'a'}", "no value for {x} of the template @t.toml\nhint: vars = "),
+    ("[[case]]\nvars = {x = true}\nexpect = {contains = 'a'}", "the value of x is not a string"),
+    ("[[case]]\nvars = {x = ['a']}\nexpect = {contains = 'a'}", "the value of x is not a string"),
     (
         "[[case]]\nvars = {x = 1, words = 'a', prompt = 'b'}\nexpect = {contains = 'a'}",
         "words cannot be used with prompt",
@@ -408,7 +408,7 @@ MISUSES = [
     (["@t.toml", "--demo"], "--demo only works with --test"),
     (["@t.toml", "--test", "--endpoint", "x"], "is not one of chat, respond"),
     (["@t.toml", "--test", "-j", "0"], "is not a whole number"),
-    (["@nowhere", "--test"], "there is no such file"),
+    (["@nowhere", "--test"], "no such file"),
 ]
 
 

@@ -104,7 +104,7 @@ def test_a_prompt_file_of_github_models_is_taken_over(capfd: Capture) -> None:
         },
         {"vars": {"prompt": "hi", "lang": "German", "user_name": "3"}, "expect": {"matches": [*expected, "(?i)Hallo"]}},
     ]
-    assert "the variable user-name is called user_name here" in told
+    assert "the variable user-name is named user_name here" in told
     left_out = told.partition("not imported: ")[2]
     for words in (
         "message 3 (user), a separate turn", "message 4 (assistant)", "{{plugin:x}}, which is text here",
@@ -252,10 +252,10 @@ def test_a_folder_of_patterns_is_taken_over_at_once_or_in_part(capfd: Capture) -
     assert list_templates() == ["p1", "p2"]
     told = take_over(capfd, "patterns", "-y")
     assert len(list_templates()) == 21
-    assert "empty is skipped: it has neither a prompt nor settings" in told
+    assert "empty was skipped: it has neither a prompt nor settings" in told
     assert "p1: not imported: README.md" in told
     assert main(["config", "templates", "--import", "patterns", "p1", "nowhere"]) == 2
-    assert "patterns holds no nowhere" in capfd.readouterr().err
+    assert "patterns does not contain nowhere" in capfd.readouterr().err
 
 
 def test_a_pattern_with_a_name_is_found_from_within_its_folder(

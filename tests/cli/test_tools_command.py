@@ -236,7 +236,7 @@ def test_a_server_is_in_the_common_form(clean: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], NEEDS_A_NAME), (["x"], NEEDS_A_NAME), (["x", "--mcp"], NEEDS_A_NAME), (["../x", "--", "ls"], "not the name"),
+        ([], NEEDS_A_NAME), (["x"], NEEDS_A_NAME), (["x", "--mcp"], NEEDS_A_NAME), (["../x", "--", "ls"], "not a valid tool name"),
         (["x", "--url", "http://192.0.2.1/mcp"], "not encrypted"), (["x", "--url", "nonsense"], "nonsense"),
         (["x", "--url", ""], "'' is not"), (["x", "--url", "https://a.example", "--", "ls"], "--url cannot be used with"),
         (["x", "--url", "https://a.example", "--mcp"], "--url cannot be used with"),

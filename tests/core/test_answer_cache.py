@@ -519,7 +519,7 @@ def test_without_a_home_the_answer_comes_with_a_notice(server: Loopback, aiml: A
     server.answer_with(stream_text("chat", "Hello"))
     done = aiml("chat", "--cache", "hi", **dict.fromkeys(FOLDERS, ""), HOME="/dev/null/home")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert done.stderr.count(b"not in the cache") == 1
+    assert done.stderr.count(b"not cached") == 1
 
 
 @pytest.mark.promise("answer-first")
@@ -530,7 +530,7 @@ def test_a_folder_that_is_read_only_costs_one_notice(server: Loopback, aiml: Aim
     answer_cache.answer_cache_dir().mkdir(mode=0o500, parents=True)
     for flags in (["hi"], ["--each", "line", "-f", "rows"]):
         done = aiml("chat", "--cache", *flags, before=bind_to_permissions())
-        assert (done.returncode, done.stderr.count(b"not in the cache")) == (0, 1)
+        assert (done.returncode, done.stderr.count(b"not cached")) == (0, 1)
 
 
 @pytest.mark.promise("answer-first")
@@ -545,7 +545,7 @@ def test_a_full_disk_costs_one_notice_and_leaves_no_part(
     monkeypatch.setattr(answer_cache, "write_all", write_half)
     done = run("chat", "--cache", "hi")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert done.stderr == b"aiml: this answer is not in the cache: No space left on device\n"
+    assert done.stderr == b"aiml: this answer is not cached: No space left on device\n"
     assert list_entries() == []
 
 
@@ -566,7 +566,7 @@ def test_the_oldest_answers_leave_first(server: Loopback, run: Run, monkeypatch:
 def test_an_answer_that_is_too_large_is_not_stored(server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_cache, "MAX_ENTRY_BYTES", 1000)
     server.answer_with(stream_text("chat", os.urandom(4000).hex()))
-    assert b"not in the cache: it is larger than" in run("chat", "--cache", "hi").stderr
+    assert b"not cached: it is larger than" in run("chat", "--cache", "hi").stderr
     assert list_entries() == []
 
 

@@ -212,7 +212,7 @@ def test_of_models_that_stand_in_for_each_other_the_dearest_counts(server: Loopb
     done = aiml("chat", "hi", "-m", "cheap,dear", "--max-cost", "0.01", "--max-tokens", "20")
     assert (done.returncode, b"out, dear\n" in done.stderr) == (2, True)
     done = aiml("chat", "hi", "-m", "cheap,unknown", "--max-cost", "9", "--max-tokens", "20")
-    assert (done.returncode, b"no fixed price of unknown" in done.stderr) == (2, True)
+    assert (done.returncode, b"no fixed price for unknown" in done.stderr) == (2, True)
     assert [request.request_line[:4] for request in server.requests if request.request_line.startswith("POST")] == []
 
 

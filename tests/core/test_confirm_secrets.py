@@ -201,7 +201,7 @@ def test_a_terminal_asks_about_a_guess_too(server: Loopback, tmp_path: Path) -> 
     (tmp_path / "guess.env").write_text(GUESS)
     child = on_terminal(server, "$AIML chat x -f guess.env")
     child.expect("this may be a secret: guess.env, line 1: a password")
-    child.expect(r"send it all the same\? \[y/N\] ")
+    child.expect(r"send it anyway\? \[y/N\] ")
     child.sendline("")
     child.expect(pexpect.EOF)
     child.close()
@@ -258,7 +258,7 @@ def test_on_a_terminal_the_user_is_asked(line: str, answer: str, code: int, serv
     server.answer_with(HELLO)
     child = on_terminal(server, line)
     child.expect("this looks like a secret: .*, line 2: an API key")
-    child.expect(r"send it all the same\? \[y/N\] ")
+    child.expect(r"send it anyway\? \[y/N\] ")
     assert server.requests == []
     child.sendline(answer)
     child.expect(pexpect.EOF)

@@ -208,7 +208,7 @@ def test_the_answer_of_a_model_without_schemas_is_checked_all_the_same(server: L
     server.answer_with(stream_text("chat", BAD))
     done = aiml("chat", "-m", "a/b", "--schema", SHORT, "hi")
     assert (done.returncode, WRONG in done.stderr.decode()) == (9, True)
-    assert "a/b knows no schemas" in done.stderr.decode()
+    assert "a/b does not support schemas" in done.stderr.decode()
     assert "response_format" not in server.requests[0].json
 
 

@@ -224,7 +224,7 @@ IMPORTED = [
     ("save_dir: /nowhere/x", "save_dir cannot be set"),
     ("file: /etc/hosts", "file cannot be set"),
     ("messages: /etc/hosts", "messages cannot be set"),
-    ("profile: work", "a profile cannot set"),
+    ("profile: work", "profile cannot be set"),
     ("mcp_server: a=https://evil.example", "mcp_server cannot be set"),
     ("tools: [{type: mcp, server_label: a, server_url: 'https://evil.example'}]", "tools: type cannot be set"),
     ('tools: \'[{"type": "mcp", "connector_id": "c"}]\'', "tools: type cannot be set"),
@@ -275,7 +275,7 @@ def test_what_a_template_cannot_hold_is_not_saved_and_told(aiml: Aiml) -> None:
     assert done.returncode == 0, done.stderr
     text = (Path("xdg_config_home/aiml/templates") / "t.toml").read_text()
     assert re.findall(r"^\w+", text, re.MULTILINE) == ["prompt", "temperature"]
-    left_out = done.stderr.decode().partition("for it is set for each call: ")[2]
+    left_out = done.stderr.decode().partition("because they are set for each call: ")[2]
     assert set(left_out.strip().split(", ")) == {
         "--base-url", "--record", "--max-cost", "--timeout", "--no-log", "--tools", "--option",
     }  # fmt: skip

@@ -200,7 +200,7 @@ def test_the_file_of_another_program_is_read_without_what_lets_servers_act_unask
     }
     assert notices == [
         "fs: autoApprove, trust are left out",
-        "My Web is called My-Web here",
+        "My Web is named My-Web here",
         "My-Web: set the variable API_KEY, which replaces ${input:api-key}",
         "old is left out: aiml does not support the old SSE transport",
         "off is left out: it is disabled",

@@ -189,8 +189,8 @@ def test_a_rate_limit_in_a_stream_makes_all_rows_wait(command: str, server: Loop
     ("command", "body", "advice"),
     [
         ("respond", {"message": "Cannot POST /v1/responses", "error": "Not Found", "statusCode": 404}, "try aiml chat"),
-        ("respond", {"detail": "Not Found"}, "does this server offer /v1/responses?"),
-        ("chat", {"detail": "Not Found"}, "does this server offer /v1/chat/completions?"),
+        ("respond", {"detail": "Not Found"}, "this server may not support /v1/responses"),
+        ("chat", {"detail": "Not Found"}, "this server may not support /v1/chat/completions"),
         ("chat", {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}, "aiml models"),
         ("respond --previous-response-id resp_9",
          {"error": {"message": "Previous response with id 'resp_9' not found."}}, "another key or account"),
@@ -222,7 +222,7 @@ def test_a_missing_endpoint_is_an_error_that_names_the_other_one(
     server.answer_with(json_response(body, status))
     ending = ask(command, "hi")
     assert (ending.code, len(server.requests)) == (code, 1)
-    assert f"? try {other}, or check --base-url" in ending.stderr
+    assert f": try {other}, or check --base-url" in ending.stderr
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_the_history_gives_what_the_memory_gives(lines: list[str], endpoint: str
     [
         (json_error("bad"), "bad"),
         (stream(delta("in sh"), end=b""), "was cut"),
-        (stream_text("chat", "in sh", "length"), "cap"),
+        (stream_text("chat", "in sh", "length"), "token limit"),
         (stream_text("chat", ""), "the summary is empty"),
         (stream_text("chat", " "), "the summary is empty"),
         (stream(delta("", tool_calls=[CALL]), delta(finish="tool_calls"), event("[DONE]")), "the summary is empty"),

@@ -243,7 +243,7 @@ def test_quit_at_the_question_ends_the_turn_and_the_next_one_can_run(server: Loo
         console.type_line("go")
         console.wait_until("[q]uit:")
         console.press("q\r")
-        console.wait_until("stopped at the question whether weather may run")
+        console.wait_until("stopped while asking whether weather may run")
         console.wait_for_prompt()
         console.type_line("go on")
         console.wait_until("Well.")
