@@ -545,7 +545,7 @@ def test_a_full_disk_costs_one_notice_and_leaves_no_part(
     monkeypatch.setattr(answer_cache, "write_all", write_half)
     done = run("chat", "--cache", "hi")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
-    assert done.stderr == b"aiml: this answer is not cached: No space left on device\n"
+    assert done.stderr == b"aiml: this answer was not cached: No space left on device\n"
     assert list_entries() == []
 
 
