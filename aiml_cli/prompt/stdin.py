@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.decode_text import SizeLimit
+from aiml_cli.system.stdio import input_hooks
 from aiml_cli.system.terminal import read_typed_lines
 
 Content = TypeVar("Content")
@@ -63,6 +64,8 @@ def _read(
             notify("waiting for standard input; --no-stdin skips it")
             if patience:
                 _wait_for_input(patience)
+        for hook in input_hooks:
+            hook()
         with read_typed_lines():
             return read(NAME, _read_piece)
     except OSError as error:

@@ -43,6 +43,8 @@ class LiveRegion(Protocol):
 
 
 _live_regions: list[LiveRegion] = []
+# Called before standard input is read, when it has data or has ended: another thread cannot see that afterwards.
+input_hooks: list[Callable[[], object]] = []
 _waiting: list[Thread] = []  # writes to a terminal that was paused when a signal arrived
 _prefix: ContextVar[str] = ContextVar("prefix", default="")  # each thread has its own
 

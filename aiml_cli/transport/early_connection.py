@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from aiml_cli.errors import UsageError
 from aiml_cli.system.signals import defer_signals
+from aiml_cli.system.stdio import input_hooks
 
 if TYPE_CHECKING:
     from aiml_cli.transport.tls_context import SharedContext
@@ -44,6 +45,9 @@ class EarlyConnection:
         self._is_waiting, self._end = after_input, monotonic() + seconds
         self._lock, self._ended, self._released = Lock(), Event(), Event()
         self._outcome: socket.socket | OSError | None = None
+        self._input_arrived = Event()
+        if after_input:
+            input_hooks.append(self._input_arrived.set)
 
     def start(self) -> None:
         """Start the thread; if it cannot be started, `take` returns None.
@@ -85,6 +89,8 @@ class EarlyConnection:
         with self._lock:
             self._released.set()
             outcome, self._outcome = self._outcome, None
+        with suppress(ValueError):
+            input_hooks.remove(self._input_arrived.set)
         return outcome
 
     def _run(self) -> None:
@@ -122,8 +128,9 @@ class EarlyConnection:
     def _wait_for_input(self) -> None:
         """Wait until standard input has data or has ended, or the connection is not needed any more."""
         with suppress(OSError, ValueError):  # it is closed
-            while not (self._released.is_set() or select.select([0], [], [], POLL_S)[0]):
-                pass
+            while not (self._released.is_set() or self._input_arrived.is_set()):
+                if select.select([0], [], [], POLL_S)[0]:
+                    return
 
 
 def load_context(ca_bundle: str | None) -> "SharedContext":

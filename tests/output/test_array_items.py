@@ -149,9 +149,10 @@ def test_an_element_takes_four_times_its_bytes_at_most(kind: str, length: int, s
 @pytest.mark.parametrize("head", ["", " ", "```", "```\n ", "[", '["', "[1, ", "{", '{"a": '])
 @pytest.mark.parametrize("unit", [" ", "x", "[", "{", '"', "\\", "`", "\n", ",", "1", "[]", '{"a":', '"",', "] ["])
 def test_any_text_is_split_in_linear_time(head: str, unit: str) -> None:
-    seconds = []
-    for length in (2_000, 20_000):
+    def measure(length: int) -> float:
         start = process_time()
         render(head + unit * (length // len(unit)), 7)
-        seconds.append(process_time() - start)
+        return process_time() - start
+
+    seconds = [min(measure(length) for _ in range(2)) for length in (2_000, 20_000)]
     assert seconds[1] < max(40 * seconds[0], 0.1)

@@ -253,9 +253,10 @@ def test_the_repl_refuses_the_flag_and_names_its_own_command(server: Loopback) -
     ],
 )
 def test_blocks_are_found_in_linear_time(head: str, unit: str) -> None:
-    seconds = []
-    for length in (2_000, 20_000):
+    def measure(length: int) -> float:
         start = process_time()
         find_blocks(head + unit * (length // len(unit)))
-        seconds.append(process_time() - start)
+        return process_time() - start
+
+    seconds = [min(measure(length) for _ in range(3)) for length in (2_000, 20_000)]
     assert seconds[1] < max(40 * seconds[0], 0.1)

@@ -112,7 +112,7 @@ WAITING = {
     "a file of words": ["chat", "hi", "@pipe"],
     "messages": ["chat", "--messages", "pipe"],
     "a system text": ["chat", "hi", "--system", "@pipe"],
-    "a schema": ["chat", "hi", "--schema", "pipe"],
+    "a schema": ["chat", "hi", "--schema", "./pipe"],
     "the other endpoint": ["respond", "-f", "pipe"],
     "several models": ["chat", "-m", "a", "-m", "b", "-f", "pipe"],
 }
