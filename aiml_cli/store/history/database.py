@@ -23,6 +23,7 @@ SLICE_S, PAUSE_S = 0.03, 0.02
 # Called with the name of a task, how much of it is done, and the total.
 Report = Callable[[str, int, int], None]
 _DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+REPLACED_DELAYS_S = (0.01, 0.05, 0.2, 0.5)
 _DAMAGED_SUFFIX = ".damaged-"
 
 
@@ -270,7 +271,8 @@ def _is_sound(path: Path) -> bool:
 def _move_aside(path: Path) -> Path:
     """Rename a damaged file and its journal files; return the new path."""
     copy = path.with_name(f"{path.name}{_DAMAGED_SUFFIX}{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-    for ending in ("", "-wal", "-shm"):
+    # The file itself last: as soon as it is gone, another process may create a new one with journal files of its own.
+    for ending in ("-wal", "-shm", ""):
         part = path.with_name(path.name + ending)
         if part.exists():
             part.rename(copy.with_name(copy.name + ending))
@@ -283,7 +285,24 @@ def lock_path(path: Path) -> Path:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open the file and apply the missing migrations."""
+    """Open the file and apply the missing migrations; try again while another process replaces a damaged file."""
+    for delay_s in REPLACED_DELAYS_S:
+        try:
+            return _connect_once(path)
+        except sqlite3.OperationalError as error:
+            if not _may_be_replaced(error):
+                raise
+            time.sleep(delay_s)
+    return _connect_once(path)
+
+
+def _may_be_replaced(error: sqlite3.Error) -> bool:
+    """True if the error is what a file that is renamed or created meanwhile causes."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code == sqlite3.SQLITE_READONLY_DBMOVED or code & 0xFF == sqlite3.SQLITE_IOERR
+
+
+def _connect_once(path: Path) -> sqlite3.Connection:
     _create_private(path)
     connection = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     connection.text_factory = _decode_text
