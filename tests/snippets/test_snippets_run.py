@@ -141,7 +141,7 @@ def final(status: str, event_type: str = "", **more: Any) -> bytes:
 
 # endpoint, response, exit code, what standard output and standard error contain
 ENDINGS: dict[str, tuple[str, bytes, int, str, str]] = {
-    "chat, succeeded": ("chat", HELLO, 0, "Hello\n", ""),
+    "chat, complete": ("chat", HELLO, 0, "Hello\n", ""),
     "chat, whole without a finish reason": ("chat", stream(delta("Half"), DONE), 0, "Half\n", ""),
     "chat, other finish reason": ("chat", stream(delta("Half"), delta(finish="end_turn")), 0, "Half\n", ""),
     "chat, cut between events": ("chat", stream(delta("Half")), 1, "Half\n", CUT),
@@ -165,7 +165,7 @@ ENDINGS: dict[str, tuple[str, bytes, int, str, str]] = {
         '"weather"',
         "",
     ),
-    "responses, succeeded": ("respond", HELLO_RESPONSE, 0, "Hello\n", ""),
+    "responses, complete": ("respond", HELLO_RESPONSE, 0, "Hello\n", ""),
     "responses, cut between events": ("respond", stream(*text_events("Half")), 1, "Half\n", CUT),
     "responses, [DONE] is no end": ("respond", stream(*text_events("Half"), DONE), 1, "Half\n", CUT),
     "responses, cut connection": ("respond", stream(*text_events("Half"), end=b""), 1, "Half", ""),

@@ -73,7 +73,7 @@ def _check_exists(name: str) -> None:
 
     if not any(iglob(str(Path(name).expanduser()), recursive=True)):  # noqa: PTH207 - as file_sources does
         is_glob = bool({*name} & {*"*?["})
-        raise UsageError(f"{name}: {'no file matches' if is_glob else 'there is no such file'}", "nothing was queued")
+        raise UsageError(f"{name}: {'no file matches' if is_glob else 'no such file'}", "nothing was queued")
 
 
 def select_answer(session: Session, words: str) -> str:
