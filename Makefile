@@ -1,8 +1,13 @@
-# The few words of this project: demo, test, faults (the promises, a line each), lint, bench, bench-all, engines, scale, spec, servers, generate, clean.
+# The targets: demo, test, faults (one line for each promise), lint, bench, bench-all, engines, scale, spec, servers, generate, clean.
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
 ENGINES := build/engines
+# Each test worker waits half of the time, for processes and terminals.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+
+# Without compiled files, each process of the tests would compile the program again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test faults lint bench bench-all engines scale spec servers generate clean
 
@@ -15,7 +20,7 @@ test: $(VENV)/developing
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/pytest -n auto --dist worksteal
+	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal
 
 faults: $(VENV)/developing
 	$(VENV)/bin/pytest -m "promise and not slow" --promises
@@ -33,32 +38,33 @@ bench:
 	$(BENCH)/bin/python scripts/bench/terminal.py --python $(BENCH)/bin/python
 	$(BENCH)/bin/python scripts/bench/rows.py --python $(BENCH)/bin/python
 
-# What takes longer: endless answers, hostile Markdown, a million rows, a history of 100,000 conversations, slow tests.
+# Everything slow: endless answers, hostile Markdown, a million rows, a history of 100,000 conversations, slow tests.
 bench-all: bench $(VENV)/developing
 	nice $(BENCH)/bin/python scripts/bench/load.py --python $(BENCH)/bin/python
 	nice $(BENCH)/bin/python scripts/bench/history.py --python $(BENCH)/bin/python
 	nice $(VENV)/bin/pytest -m slow --timeout 1800
 
-# What scripts/scale/ runs aiml on, 1.2 GB. Debian has the others: apt-get install slurmctld slurmd slurm-client munge
-# parallel openssh-server
+# Install the engines on which scripts/scale/ runs aiml (1.2 GB). The others are Debian packages:
+# apt-get install slurmctld slurmd slurm-client munge parallel openssh-server
 engines:
 	for engine in 'dask[distributed]' ray 'litellm[proxy]' duckdb-cli; do \
 	  name=$$(echo $$engine | sed 's/\[.*//; s/-cli//'); \
 	  $(PYTHON) -m venv $(ENGINES)/$$name && $(ENGINES)/$$name/bin/pip install --quiet "$$engine" || exit 1; \
 	done
 
-# The examples of docs/many-machines.md on real engines, with kills. What is not installed is skipped with a reason.
+# Run the examples of docs/many-machines.md on real engines, and kill processes meanwhile. A script whose engine is not
+# installed says so and is skipped.
 scale: $(VENV)/developing
 	for script in scripts/scale/run_*.py; do \
 	  nice $(VENV)/bin/python $$script || [ $$? = 77 ] || exit 1; \
 	done
 
-# The examples of CommonMark, which tests read if they are there.
+# Download the examples of CommonMark; the tests use them if they are present.
 spec:
 	mkdir -p build/spec
 	cd build/spec && npm pack --silent commonmark-spec@0.31.2 && tar xzf commonmark-spec-0.31.2.tgz
 
-# MCP servers that others wrote, which tests start if they are there. They are no dependencies of aiml.
+# Install third-party MCP servers; the tests start them if they are present. They are not dependencies of aiml.
 servers:
 	mkdir -p build/servers
 	cd build/servers && npm install --silent --no-save --prefix . \

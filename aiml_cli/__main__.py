@@ -25,7 +25,7 @@ def run() -> NoReturn:
 
     from aiml_cli.system.signals import Stopped, install_handlers
 
-    # No imported object becomes garbage; searching for garbage takes a tenth of the start-up time.
+    # Imports leave no garbage, and looking for it would take a tenth of the start-up time.
     gc.disable()
     _open_standard_streams()
     try:
@@ -33,7 +33,7 @@ def run() -> NoReturn:
         code = main()
     except Stopped as stop:
         code = stop.error.exit_code
-    # Shutting down takes a quarter of a short run, and everything is written by now.
+    # Python's normal shutdown takes a quarter of a short run, and all output is written by now.
     os._exit(code)
 
 
@@ -46,12 +46,12 @@ def _end_on_sigint() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code; the only place that prints errors."""
+    """Run a command line, print the error that ends it, and return the exit code."""
     from aiml_cli.errors import AimlError, ReaderClosed
     from aiml_cli.system.signals import Stopped
 
     try:
-        from aiml_cli.cli.app import parse_arguments  # most of the start-up time: a signal during it is handled below
+        from aiml_cli.cli.app import parse_arguments  # takes most of the start-up time; a signal is handled below
 
         return parse_arguments(sys.argv[1:] if arguments is None else list(arguments))()
     except ReaderClosed as error:
@@ -75,7 +75,7 @@ def _report_error(error: AimlError) -> int:
 
 
 def _report_bug(bug: Exception) -> int:
-    """Print where an internal error is, without values: they may be the user's text, or the key."""
+    """Print an internal error and its location, without values: they may be the user's text, or the key."""
     import traceback
 
     from aiml_cli.system.stdio import print_err

@@ -22,7 +22,7 @@ class AimlError(Exception):
 
 
 class OutputFailed(AimlError):
-    """Standard output or the output file could not be written, such as when the disk is full."""
+    """Standard output or the output file could not be written, for example because the disk is full."""
 
     name, exit_code = "OutputFailed", 1
 
@@ -64,7 +64,7 @@ class ConnectionFailed(AimlError):
 
 
 class IncompleteAnswer(AimlError):
-    """The answer is incomplete: the stream ended early, the token limit, a content filter, or a refusal."""
+    """The answer is incomplete: an early end of the stream, the token limit, a content filter, or a refusal."""
 
     name, exit_code = "CutShort", 8
 
@@ -88,13 +88,13 @@ class HungUp(AimlError):
 
 
 class Interrupted(AimlError):
-    """Ctrl-C (SIGINT); the text received so far is kept."""
+    """The user pressed Ctrl-C (SIGINT); the text received so far is kept."""
 
     name, exit_code = "Interrupted", 130
 
 
 class ReaderClosed(AimlError):
-    """The reader of standard output closed it (`| head -1`); no message is printed."""
+    """The program that reads standard output closed the pipe (`| head -1`); no message is printed."""
 
     name, exit_code = "ReaderGone", 141
 

@@ -8,8 +8,8 @@ _aiml() {
   _arguments -s -S -C \
     '(- *)--version[Show the version and exit.]' \
     '(- *)-V[Show the version and exit.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:command:->command' \
     '*::word:->word' && ret=0
   case $state in
@@ -17,7 +17,7 @@ _aiml() {
       local -a commands=(
         'chat:Ask a question or start a conversation (Chat Completions).'
         'respond:Ask with web search, code, files or background work (Responses).'
-        'cmd:Write a shell command, and run it after you agree.'
+        'cmd:Suggest a shell command, and run it after you confirm.'
         'models:Find a model, its price and what it can do.'
         'usage:Show your balance and what you spent.'
         'demo:Run the demo server until Ctrl-C; it needs no key and runs no model.'
@@ -63,7 +63,7 @@ _aiml_chat() {
     '*--attach=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*-a+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Do not read standard input.]' \
-    '(--stdin-wait)--stdin-wait=[Give up after N seconds without input on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
+    '(--stdin-wait)--stdin-wait=[Give up after N seconds without input on an open pipe (10 by default); 0 never gives up.]:NUMBER: ' \
     '(--detail)--detail=[How closely the model looks at images.]:value:(auto low high)' \
     '(--interactive -i)--interactive[Send the prompt first, then continue in the REPL.]' \
     '(--interactive -i)-i[Send the prompt first, then continue in the REPL.]' \
@@ -85,27 +85,27 @@ _aiml_chat() {
     '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to contain keys or passwords.]' \
     '(--messages)--messages=[Read earlier messages from a JSON file.]:PATH:_files' \
     '(--fit)--fit=[What to do if the request exceeds the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them with a summary.]:value:(head tail middle oldest compact)' \
-    '(--chunk)--chunk=[Split the input into pieces of this many tokens, and send a request for each.]:N: ' \
+    '(--chunk)--chunk=[Split the input into chunks of this many tokens, and send a request for each.]:N: ' \
     '(--reduce)--reduce=[With --chunk: the prompt that combines the answers into one.]:TEXT|@FILE:_aiml_at_files' \
     '(--each)--each=[Send a request for each row of the input. In the prompt, {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
-    '(--jobs -j)--jobs=[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
-    '(--jobs -j)-j+[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)--jobs=[Send this many rows or chunks at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Send this many rows or chunks at the same time. \[default: 4\]]:N: ' \
     '(--unordered)--unordered[Print results as they arrive, not in the order of the rows.]' \
     '(--resume-from)--resume-from=[Continue a file of results: send only the rows that are not in it, and append the results.]:PATH:_files' \
     '(--shard)--shard=[Send every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.]:value:(auto)' \
     '(--sample)--sample=[Send only N rows chosen at random, the same ones each time.]:N: ' \
     '(--requests-per-minute)--requests-per-minute=[Send at most this many requests per minute, at an even pace, for all workers together.]:N: ' \
     '(--tokens-per-minute)--tokens-per-minute=[Use at most this many input and output tokens per minute, for all workers together.]:N: ' \
-    '(--grace)--grace=[After SIGTERM, wait up to N seconds (20) for rows in progress; 0 stops immediately. \[default: 20\]]:NUMBER: ' \
+    '(--grace)--grace=[After SIGTERM, wait up to N seconds for rows in progress; 0 stops immediately. \[default: 20\]]:NUMBER: ' \
     '(--estimate)--estimate[With --each: print the number of rows and tokens, and the cost; nothing is sent.]' \
-    '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
-    '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
+    '(--effort --reasoning-effort)--effort=[How much the model thinks before it answers.]:value:(none minimal low medium high xhigh max)' \
+    '(--effort --reasoning-effort)--reasoning-effort=[How much the model thinks before it answers.]:value:(none minimal low medium high xhigh max)' \
     '(--temperature)--temperature=[Randomness of the answer. Change this or --top-p, not both.]:NUMBER: ' \
     '(--top-p)--top-p=[Nucleus sampling: the probability mass to choose tokens from.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-output-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
     '(--max-completion-tokens)--max-completion-tokens=[Limit the number of visible and reasoning tokens together.]:N: ' \
-    '(--seed)--seed=[Make the answer repeatable, as far as the model can.]:N: ' \
+    '(--seed)--seed=[Make the answer repeatable, as far as the model supports it.]:N: ' \
     '(--n -n)--n=[Generate this many answers; all of them are billed.]:N: ' \
     '(--n -n)-n+[Generate this many answers; all of them are billed.]:N: ' \
     '(--logprobs --no-logprobs)--logprobs[Return the log probability of each token.]' \
@@ -115,7 +115,7 @@ _aiml_chat() {
     '*-T+[Let the model use a tool on this machine. NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*--allow=[Run matching tools without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:PATTERN: ' \
     '(--max-rounds)--max-rounds=[Send tool results back to the model at most this many times. \[default: 10\]]:N: ' \
-    '(--tools)--tools=[Functions that the model may call, in the format of either endpoint; they are not run.]:JSON|@FILE:_aiml_at_files' \
+    '(--tools)--tools=[Functions that the model may call, in the format of either endpoint; they are only sent, not run.]:JSON|@FILE:_aiml_at_files' \
     '(--tool-choice)--tool-choice=[Which function to call: none, auto, required, a name, or a JSON object.]:WORD|JSON: ' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several function calls in one answer.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
@@ -139,7 +139,7 @@ _aiml_chat() {
     '(--extract -x)--extract=[Print only a code block. Its number, last, all, or the first in a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
     '(--extract -x)-x+[Print only a code block. Its number, last, all, or the first in a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
     '(--copy)--copy[Also copy the answer to the clipboard when it is complete.]' \
-    '(--in-place)--in-place=[Send a file, show a diff, and replace the file after you say yes.]:PATH:_files' \
+    '(--in-place)--in-place=[Send a file, show a diff, and replace the file after you confirm.]:PATH:_files' \
     '(--format)--format=[The output format; md is rendered on a terminal, and plain text elsewhere. csv is for --each. \[default: md\]]:value:(md text json jsonl raw csv)' \
     '(--json)--json[Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.]' \
     '(--audio-out)--audio-out=[Write the spoken answer to a file.]:PATH:_files' \
@@ -162,25 +162,25 @@ _aiml_chat() {
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(--cache)--cache=[Use the cached answer to the same request if it is complete and younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
+    '(--cache)--cache=[Use the cached answer to the same request if it is complete and younger than AGE (1d if not given).]::value:(30m 12h 1d 7d off)' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
-    '(--color)--color=[When to use colour. \[default: auto\]]:value:(auto always never)' \
+    '(--color)--color=[When to use color. \[default: auto\]]:value:(auto always never)' \
     '(--editing)--editing=[The key bindings of the line editor in the REPL. \[default: emacs\]]:value:(emacs vi)' \
     '(--dry-run)--dry-run[Print the request as JSON; nothing is sent.]' \
     '(--as)--as=[Print the request as a program; nothing is sent.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
     '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
     '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
+    '(--retries)--retries=[Retry a failed request this many times (8 by default with --each). An answer that has begun is only retried for a row of --each. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
     '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
     '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word:_aiml_at_files'
 }
 
@@ -197,7 +197,7 @@ _aiml_respond() {
     '*--attach=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*-a+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Do not read standard input.]' \
-    '(--stdin-wait)--stdin-wait=[Give up after N seconds without input on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
+    '(--stdin-wait)--stdin-wait=[Give up after N seconds without input on an open pipe (10 by default); 0 never gives up.]:NUMBER: ' \
     '(--detail)--detail=[How closely the model looks at images.]:value:(auto low high)' \
     '(--interactive -i)--interactive[Send the prompt first, then continue in the REPL.]' \
     '(--interactive -i)-i[Send the prompt first, then continue in the REPL.]' \
@@ -219,21 +219,21 @@ _aiml_respond() {
     '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to contain keys or passwords.]' \
     '(--messages)--messages=[Read earlier messages from a JSON file.]:PATH:_files' \
     '(--fit)--fit=[What to do if the request exceeds the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them with a summary.]:value:(head tail middle oldest compact)' \
-    '(--chunk)--chunk=[Split the input into pieces of this many tokens, and send a request for each.]:N: ' \
+    '(--chunk)--chunk=[Split the input into chunks of this many tokens, and send a request for each.]:N: ' \
     '(--reduce)--reduce=[With --chunk: the prompt that combines the answers into one.]:TEXT|@FILE:_aiml_at_files' \
     '(--each)--each=[Send a request for each row of the input. In the prompt, {row} is its text, {name} a column.]:value:(line jsonl csv nul)' \
-    '(--jobs -j)--jobs=[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
-    '(--jobs -j)-j+[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)--jobs=[Send this many rows or chunks at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Send this many rows or chunks at the same time. \[default: 4\]]:N: ' \
     '(--unordered)--unordered[Print results as they arrive, not in the order of the rows.]' \
     '(--resume-from)--resume-from=[Continue a file of results: send only the rows that are not in it, and append the results.]:PATH:_files' \
     '(--shard)--shard=[Send every Nth row, starting with row I; auto reads both from Slurm, Kubernetes or AWS Batch.]:value:(auto)' \
     '(--sample)--sample=[Send only N rows chosen at random, the same ones each time.]:N: ' \
     '(--requests-per-minute)--requests-per-minute=[Send at most this many requests per minute, at an even pace, for all workers together.]:N: ' \
     '(--tokens-per-minute)--tokens-per-minute=[Use at most this many input and output tokens per minute, for all workers together.]:N: ' \
-    '(--grace)--grace=[After SIGTERM, wait up to N seconds (20) for rows in progress; 0 stops immediately. \[default: 20\]]:NUMBER: ' \
+    '(--grace)--grace=[After SIGTERM, wait up to N seconds for rows in progress; 0 stops immediately. \[default: 20\]]:NUMBER: ' \
     '(--estimate)--estimate[With --each: print the number of rows and tokens, and the cost; nothing is sent.]' \
-    '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
-    '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
+    '(--effort --reasoning-effort)--effort=[How much the model thinks before it answers.]:value:(none minimal low medium high xhigh max)' \
+    '(--effort --reasoning-effort)--reasoning-effort=[How much the model thinks before it answers.]:value:(none minimal low medium high xhigh max)' \
     '(--reasoning-summary)--reasoning-summary=[Ask for a summary of the reasoning.]:value:(auto concise detailed)' \
     '(--temperature)--temperature=[Randomness of the answer. Change this or --top-p, not both.]:NUMBER: ' \
     '(--top-p)--top-p=[Nucleus sampling: the probability mass to choose tokens from.]:NUMBER: ' \
@@ -243,7 +243,7 @@ _aiml_respond() {
     '*-T+[Let the model use a tool on this machine. NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL.]:NAME|FILE.py|mcp\:SERVER:_aiml_stored_tools' \
     '*--allow=[Run matching tools without asking: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.]:PATTERN: ' \
     '(--max-rounds)--max-rounds=[Send tool results back to the model at most this many times. \[default: 10\]]:N: ' \
-    '(--tools)--tools=[Functions that the model may call, in the format of either endpoint; they are not run.]:JSON|@FILE:_aiml_at_files' \
+    '(--tools)--tools=[Functions that the model may call, in the format of either endpoint; they are only sent, not run.]:JSON|@FILE:_aiml_at_files' \
     '(--tool-choice)--tool-choice=[Which function to call: none, auto, required, a name, or a JSON object.]:WORD|JSON: ' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--parallel-tool-calls[Allow several function calls in one answer.]' \
     '(--parallel-tool-calls --no-parallel-tool-calls)--no-parallel-tool-calls[The opposite of --parallel-tool-calls.]' \
@@ -265,17 +265,17 @@ _aiml_respond() {
     '(--stream --no-stream -S)-S[The opposite of --stream.]' \
     '(--store --no-store)--store[Store the response on the server, to continue it later.]' \
     '(--store --no-store)--no-store[The opposite of --store.]' \
-    '(--previous-response-id)--previous-response-id=[Continue a stored response.]:TEXT: ' \
+    '(--previous-response-id)--previous-response-id=[Continue the stored response with this id.]:TEXT: ' \
     '(--truncation)--truncation=[If the input is too long: drop its middle (auto) or fail (disabled).]:value:(auto disabled)' \
     '(--background --no-background)--background[Run the request in the background on the server.]' \
     '(--background --no-background)--no-background[The opposite of --background.]' \
-    '*--include=[Return more output data. May be repeated.]:value:(message.input_image.image_url computer_call_output.output.image_url reasoning.encrypted_content code_interpreter_call.outputs file_search_call.results message.output_text.logprobs)' \
-    '(--wait)--wait=[Wait for a background response, by its id, and show it.]:TEXT: ' \
-    '(--show)--show=[Show the present state of a stored response, by its id.]:TEXT: ' \
-    '(--cancel)--cancel=[Cancel a background response, by its id.]:TEXT: ' \
+    '*--include=[Include additional data in the response. May be repeated.]:value:(message.input_image.image_url computer_call_output.output.image_url reasoning.encrypted_content code_interpreter_call.outputs file_search_call.results message.output_text.logprobs)' \
+    '(--wait)--wait=[Wait for the background response with this id, and show it.]:TEXT: ' \
+    '(--show)--show=[Show the current state of the stored response with this id.]:TEXT: ' \
+    '(--cancel)--cancel=[Cancel the background response with this id.]:TEXT: ' \
     '(--prompt-id)--prompt-id=[Use a prompt template that is stored on the server.]:TEXT: ' \
-    '(--prompt-version)--prompt-version=[The version of that template.]:TEXT: ' \
-    '*--prompt-var=[A variable of that template. May be repeated.]:NAME=VALUE: ' \
+    '(--prompt-version)--prompt-version=[The version of the prompt template on the server.]:TEXT: ' \
+    '*--prompt-var=[A variable of the prompt template on the server. May be repeated.]:NAME=VALUE: ' \
     '*--option=[Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
     '*-O+[Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.]:KEY=VALUE: ' \
     '(--output -o)--output=[Write the answer to a file. Only a complete answer replaces an existing file.]:PATH:_files' \
@@ -283,7 +283,7 @@ _aiml_respond() {
     '(--extract -x)--extract=[Print only a code block. Its number, last, all, or the first in a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
     '(--extract -x)-x+[Print only a code block. Its number, last, all, or the first in a language.]::value:(last all 1 2 3 4 5 6 7 8 9 python py bash sh zsh fish powershell json yaml toml xml html css sql javascript js typescript ts go rust c cpp java kotlin swift ruby php perl r lua diff dockerfile makefile markdown latex csv)' \
     '(--copy)--copy[Also copy the answer to the clipboard when it is complete.]' \
-    '(--in-place)--in-place=[Send a file, show a diff, and replace the file after you say yes.]:PATH:_files' \
+    '(--in-place)--in-place=[Send a file, show a diff, and replace the file after you confirm.]:PATH:_files' \
     '(--format)--format=[The output format; md is rendered on a terminal, and plain text elsewhere. csv is for --each. \[default: md\]]:value:(md text json jsonl raw csv)' \
     '(--json)--json[Print answer, tokens and cost as one JSON object. For JSON from the model use --schema.]' \
     '(--audio-out)--audio-out=[Write the spoken answer to a file.]:PATH:_files' \
@@ -306,50 +306,50 @@ _aiml_respond() {
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(--cache)--cache=[Use the cached answer to the same request if it is complete and younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
+    '(--cache)--cache=[Use the cached answer to the same request if it is complete and younger than AGE (1d if not given).]::value:(30m 12h 1d 7d off)' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
-    '(--color)--color=[When to use colour. \[default: auto\]]:value:(auto always never)' \
+    '(--color)--color=[When to use color. \[default: auto\]]:value:(auto always never)' \
     '(--editing)--editing=[The key bindings of the line editor in the REPL. \[default: emacs\]]:value:(emacs vi)' \
     '(--dry-run)--dry-run[Print the request as JSON; nothing is sent.]' \
     '(--as)--as=[Print the request as a program; nothing is sent.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
     '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
     '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
+    '(--retries)--retries=[Retry a failed request this many times (8 by default with --each). An answer that has begun is only retried for a row of --each. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
     '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
     '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word:_aiml_at_files'
 }
 
 _aiml_cmd() {
   _arguments -s -S \
-    '*--model=[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '*-m+[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '(--max-cost)--max-cost=[Fail before sending if the estimated cost exceeds this many US dollars; with --each, stop before such a row. Without --max-tokens, only the input counts.]:NUMBER: ' \
+    '*--model=[The model. A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '*-m+[The model. A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
+    '(--max-cost)--max-cost=[Fail before sending if the estimated cost exceeds this many US dollars. Without --max-tokens, only the input counts.]:NUMBER: ' \
     '*--file=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*-f+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*--attach=[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '*-a+[Attach a file, folder, glob or URL. Text, image, PDF or audio; - is standard input.]:PATH:_files' \
     '(--no-stdin)--no-stdin[Do not read standard input.]' \
-    '(--stdin-wait)--stdin-wait=[Give up after N seconds without input on a pipe that may never end (10); 0 never gives up.]:NUMBER: ' \
+    '(--stdin-wait)--stdin-wait=[Give up after N seconds without input on an open pipe (10 by default); 0 never gives up.]:NUMBER: ' \
     '(--detail)--detail=[How closely the model looks at images.]:value:(auto low high)' \
     '(--allow-secrets)--allow-secrets[Send files and standard input even if they seem to contain keys or passwords.]' \
     '(--fit)--fit=[What to do if the request exceeds the model'\''s context: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact: replace them with a summary.]:value:(head tail middle oldest compact)' \
-    '(--effort --reasoning-effort)--effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
-    '(--effort --reasoning-effort)--reasoning-effort=[How long the model thinks first.]:value:(none minimal low medium high xhigh max)' \
+    '(--effort --reasoning-effort)--effort=[How much the model thinks before it answers.]:value:(none minimal low medium high xhigh max)' \
+    '(--effort --reasoning-effort)--reasoning-effort=[How much the model thinks before it answers.]:value:(none minimal low medium high xhigh max)' \
     '(--temperature)--temperature=[Randomness of the answer. Change this or --top-p, not both.]:NUMBER: ' \
     '(--top-p)--top-p=[Nucleus sampling: the probability mass to choose tokens from.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
     '(--max-tokens --max-output-tokens)--max-output-tokens=[Stop the answer after this many tokens.]:NUMBER: ' \
     '(--max-completion-tokens)--max-completion-tokens=[Limit the number of visible and reasoning tokens together.]:N: ' \
-    '(--seed)--seed=[Make the answer repeatable, as far as the model can.]:N: ' \
+    '(--seed)--seed=[Make the answer repeatable, as far as the model supports it.]:N: ' \
     '(--stream --no-stream -S)--stream[Show the answer as it arrives; -S waits until it is complete.]' \
     '(--stream --no-stream -S)--no-stream[The opposite of --stream.]' \
     '(--stream --no-stream -S)-S[The opposite of --stream.]' \
@@ -372,22 +372,22 @@ _aiml_cmd() {
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(--cache)--cache=[Use the cached answer to the same request if it is complete and younger than AGE (1d).]::value:(30m 12h 1d 7d off)' \
+    '(--cache)--cache=[Use the cached answer to the same request if it is complete and younger than AGE (1d if not given).]::value:(30m 12h 1d 7d off)' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
-    '(--color)--color=[When to use colour. \[default: auto\]]:value:(auto always never)' \
+    '(--color)--color=[When to use color. \[default: auto\]]:value:(auto always never)' \
     '(--dry-run)--dry-run[Print the request as JSON; nothing is sent.]' \
     '(--as)--as=[Print the request as a program; nothing is sent.]:value:(curl python javascript httpie json)' \
     '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
     '(--base-url)--base-url=[The URL of the API. \[default: https://api.aimlapi.com/v1\]]:URL: ' \
     '*--header=[Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.]:NAME\:VALUE: ' \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
     '(--timeout)--timeout=[Give up after this many seconds without data; the total time is not limited. \[default: 120\]]:NUMBER: ' \
-    '(--retries)--retries=[Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
+    '(--retries)--retries=[Retry a failed request this many times. \[default: 2\]]:N: ' \
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
     '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
     '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
@@ -400,15 +400,15 @@ _aiml_models() {
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
     '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
     '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:word:_aiml_stored_models' \
     '*:word: '
 }
@@ -424,23 +424,23 @@ _aiml_usage() {
     '(--ca-bundle)--ca-bundle=[Trust the certificates in this file.]:PATH:_files' \
     '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
     '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
 _aiml_demo() {
   _arguments -s -S \
     '(--port)--port=[The port to listen on; 0 picks a free one.]:N: ' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
@@ -451,11 +451,11 @@ _aiml_templates() {
     '(--endpoint)--endpoint=[With --test: send the cases as aiml chat or as aiml respond. \[default: chat\]]:value:(chat respond)' \
     '*--model=[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
     '*-m+[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '(--jobs -j)--jobs=[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
-    '(--jobs -j)-j+[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)--jobs=[Send this many rows or chunks at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Send this many rows or chunks at the same time. \[default: 4\]]:N: ' \
     '(--max-cost)--max-cost=[Fail before sending if the estimated cost exceeds this many US dollars; with --each, stop before such a row. Without --max-tokens, only the input counts.]:NUMBER: ' \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
-    '(--retries)--retries=[Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
+    '(--retries)--retries=[Retry a failed request this many times (8 by default with --each). An answer that has begun is only retried for a row of --each. \[default: 2\]]:N: ' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
@@ -473,8 +473,8 @@ _aiml_templates() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:word:_aiml_stored_templates' \
     '*:word: '
 }
@@ -485,8 +485,8 @@ _aiml_profiles() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:word:_aiml_stored_profiles' \
     '*:word: '
 }
@@ -495,14 +495,14 @@ _aiml_config() {
   local curcontext=$curcontext state line ret=1
   local -A opt_args
   _arguments -s -S -C \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:command:->command' \
     '*::word:->word' && ret=0
   case $state in
     (command)
       local -a commands=(
-        'show:Show every setting, its value, and where it was set.'
+        'show:Show the settings, their values, and where they were set.'
         'get:Print the value of one setting.'
         'set:Set a setting in the config file.'
         'unset:Remove a setting from the config file.'
@@ -548,47 +548,47 @@ _aiml_config_show() {
     '(--record)--record=[Append request and response to a file for --replay, without the key.]:PATH:_files' \
     '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
     '(--json)--json[Print JSON instead of text.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
 _aiml_config_get() {
   _arguments -s -S \
-    '(--profile)--profile=[With the settings of this profile.]:NAME:_aiml_stored_profiles' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(--profile)--profile=[Use the settings of this profile.]:NAME:_aiml_stored_profiles' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:setting:_aiml_settings'
 }
 
 _aiml_config_set() {
   _arguments -s -S \
-    '(--profile)--profile=[Change it in this profile; a missing profile is created.]:NAME:_aiml_stored_profiles' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(--profile)--profile=[Change it in this profile, which is created if it does not exist.]:NAME:_aiml_stored_profiles' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:setting:_aiml_settings' \
     '2:value:_aiml_setting_values'
 }
 
 _aiml_config_unset() {
   _arguments -s -S \
-    '(--profile)--profile=[Change it in this profile; a missing profile is created.]:NAME:_aiml_stored_profiles' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(--profile)--profile=[Remove it from this profile.]:NAME:_aiml_stored_profiles' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:setting:_aiml_settings'
 }
 
 _aiml_config_edit() {
   _arguments -s -S \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
 _aiml_config_path() {
   _arguments -s -S \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
@@ -597,8 +597,8 @@ _aiml_config_key() {
     '(--remove)--remove[Remove the stored key.]' \
     '(--stdin)--stdin[Read the key from standard input.]' \
     '(--base-url)--base-url=[The server that the key is for.]:URL: ' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
@@ -613,19 +613,19 @@ _aiml_config_check() {
     '(--replay)--replay=[Replay the responses in a recorded file; nothing is sent.]:PATH:_files' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
 _aiml_config_completions() {
   _arguments -s -S \
     '(--install)--install[Write the file where the shell finds it, and print what to do next.]' \
-    '(--key)--key=[The key that turns the words on the command line into a command: alt-i, ctrl-g, '\''ctrl-x i'\''. It loses its present function. Without --install: print the script that binds it.]:KEY: ' \
+    '(--key)--key=[The key that turns the words on the command line into a command: alt-i, ctrl-g, '\''ctrl-x i'\''. Its current function is replaced. Without --install: print the script that binds it.]:KEY: ' \
     '(--yes -y)--yes[Replace a file that is not from aiml.]' \
     '(--yes -y)-y[Replace a file that is not from aiml.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:word:(bash zsh fish)' \
     '*:word: '
 }
@@ -637,11 +637,11 @@ _aiml_config_templates() {
     '(--endpoint)--endpoint=[With --test: send the cases as aiml chat or as aiml respond. \[default: chat\]]:value:(chat respond)' \
     '*--model=[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
     '*-m+[The model. Repeat -m to ask several models; A,B falls back to B when A is unavailable. \[default: openai/gpt-5-1\]]:ID:_aiml_stored_models' \
-    '(--jobs -j)--jobs=[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
-    '(--jobs -j)-j+[Send this many rows or pieces at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)--jobs=[Send this many rows or chunks at the same time. \[default: 4\]]:N: ' \
+    '(--jobs -j)-j+[Send this many rows or chunks at the same time. \[default: 4\]]:N: ' \
     '(--max-cost)--max-cost=[Fail before sending if the estimated cost exceeds this many US dollars; with --each, stop before such a row. Without --max-tokens, only the input counts.]:NUMBER: ' \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
-    '(--retries)--retries=[Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried. \[default: 2\]]:N: ' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
+    '(--retries)--retries=[Retry a failed request this many times (8 by default with --each). An answer that has begun is only retried for a row of --each. \[default: 2\]]:N: ' \
     '(--no-log)--no-log[Do not store this call in the history.]' \
     '(--debug --no-debug)--debug[Print requests and responses on standard error, with the key masked.]' \
     '(--debug --no-debug)--no-debug[The opposite of --debug.]' \
@@ -659,8 +659,8 @@ _aiml_config_templates() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:word:_aiml_stored_templates' \
     '*:word: '
 }
@@ -669,8 +669,8 @@ _aiml_config_skill() {
   _arguments -s -S \
     '(--yes -y)--yes[Replace the file without asking.]' \
     '(--yes -y)-y[Replace the file without asking.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
@@ -680,8 +680,8 @@ _aiml_config_profiles() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:word:_aiml_stored_profiles' \
     '*:word: '
 }
@@ -690,8 +690,8 @@ _aiml_history() {
   local curcontext=$curcontext state line ret=1
   local -A opt_args
   _arguments -s -S -C \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:command:->command' \
     '*::word:->word' && ret=0
   case $state in
@@ -727,8 +727,8 @@ _aiml_history_list() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
@@ -741,8 +741,8 @@ _aiml_history_show() {
     '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
@@ -754,8 +754,8 @@ _aiml_history_search() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
@@ -767,22 +767,22 @@ _aiml_history_export() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
 _aiml_history_rm() {
   _arguments -s -S \
-    '(--older-than)--older-than=[All conversations that did not change for this long.]:AGE: ' \
-    '(--all)--all[All conversations, and the copies of damaged files.]' \
+    '(--older-than)--older-than=[Delete those that have not changed for this long.]:AGE: ' \
+    '(--all)--all[Delete all conversations, the cached answers, and the copies of damaged history files.]' \
     '(--yes -y)--yes[Answer yes to questions.]' \
     '(--yes -y)-y[Answer yes to questions.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
@@ -790,8 +790,8 @@ _aiml_tools() {
   local curcontext=$curcontext state line ret=1
   local -A opt_args
   _arguments -s -S -C \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:command:->command' \
     '*::word:->word' && ret=0
   case $state in
@@ -801,7 +801,7 @@ _aiml_tools() {
         'show:Show a tool as the model sees it.'
         'check:Start tools, and show which are ready and how long that took.'
         'call:Call a tool without a model, and print its result.'
-        'add:Add a command, or (--mcp, --url) an MCP server.'
+        'add:Add a command as a tool, or an MCP server with --mcp or --url.'
         'import:Import the MCP servers of another program.'
         'remove:Remove tool files and MCP servers.'
       )
@@ -825,19 +825,19 @@ _aiml_tools() {
 
 _aiml_tools_list() {
   _arguments -s -S \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
 _aiml_tools_show() {
   _arguments -s -S \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
@@ -845,15 +845,15 @@ _aiml_tools_show() {
     '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:word:_aiml_stored_tools' \
     '*:word: '
 }
 
 _aiml_tools_check() {
   _arguments -s -S \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
@@ -861,15 +861,15 @@ _aiml_tools_check() {
     '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:word:_aiml_stored_tools' \
     '*:word: '
 }
 
 _aiml_tools_call() {
   _arguments -s -S \
-    '(--demo)--demo[Use the embedded demo server. It needs no key and runs no model.]' \
+    '(--demo)--demo[Use the demo server that is part of aiml. It needs no key and runs no model.]' \
     '(--json)--json[Print JSON instead of text.]' \
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
@@ -877,8 +877,8 @@ _aiml_tools_call() {
     '(--verbose -v --no-verbose)--verbose[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)-v[Print more details on standard error.]' \
     '(--verbose -v --no-verbose)--no-verbose[The opposite of --verbose.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:word:_aiml_stored_tools' \
     '*:word: '
 }
@@ -888,7 +888,7 @@ _aiml_tools_add() {
     '(--description)--description=[What the tool does; the model reads this.]:TEXT: ' \
     '(--params)--params=[The parameters: '\''city, days? int'\''. Default: the {names} in the command.]:LIST|JSON: ' \
     '(--timeout)--timeout=[Stop a call after this many seconds.]:NUMBER: ' \
-    '*--env=[An environment variable for it; '\''${VAR}'\'' is expanded at each start.]:NAME=VALUE: ' \
+    '*--env=[An environment variable for the command; '\''${VAR}'\'' is expanded at each start.]:NAME=VALUE: ' \
     '(--mcp)--mcp[The command is an MCP server.]' \
     '(--url)--url=[The URL of an MCP server.]:TEXT: ' \
     '*--header=[A header for the MCP server; '\''${VAR}'\'' is expanded at each start.]:'\''NAME\: VALUE'\'': ' \
@@ -897,8 +897,8 @@ _aiml_tools_add() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word: '
 }
 
@@ -909,8 +909,8 @@ _aiml_tools_import() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '*:word:_files'
 }
 
@@ -921,8 +921,8 @@ _aiml_tools_remove() {
     '(--quiet -q --no-quiet)--quiet[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)-q[Print only errors on standard error.]' \
     '(--quiet -q --no-quiet)--no-quiet[The opposite of --quiet.]' \
-    '(- *)--help[Show help: -h the most used flags, --help all of them.]' \
-    '(- *)-h[Show help: -h the most used flags, --help all of them.]' \
+    '(- *)--help[Show help: -h for the most used flags, --help for all.]' \
+    '(- *)-h[Show help: -h for the most used flags, --help for all.]' \
     '1:word:_aiml_stored_tools' \
     '*:word: '
 }
@@ -935,26 +935,26 @@ _aiml_settings() {
     'system:System text\: how the model should behave. @FILE reads it from a file.'
     'loaders:The command that converts files with an extension to text; {} is the path of the file.'
     'no_stdin:Do not read standard input.'
-    'stdin_wait:Give up after N seconds without input on a pipe that may never end (10); 0 never gives up.'
+    'stdin_wait:Give up after N seconds without input on an open pipe (10 by default); 0 never gives up.'
     'detail:How closely the model looks at images.'
     'template_path:Folders of templates that are searched after your own.'
     'fit:What to do if the request exceeds the model'\''s context\: send the head, the tail or both ends of the input; leave out the oldest turns of the conversation; or compact\: replace them with a summary.'
-    'jobs:Send this many rows or pieces at the same time.'
+    'jobs:Send this many rows or chunks at the same time.'
     'requests_per_minute:Send at most this many requests per minute, at an even pace, for all workers together.'
     'tokens_per_minute:Use at most this many input and output tokens per minute, for all workers together.'
-    'grace:After SIGTERM, wait up to N seconds (20) for rows in progress; 0 stops immediately.'
-    'effort:How long the model thinks first.'
+    'grace:After SIGTERM, wait up to N seconds for rows in progress; 0 stops immediately.'
+    'effort:How much the model thinks before it answers.'
     'reasoning_summary:Ask for a summary of the reasoning.'
     'temperature:Randomness of the answer. Change this or --top-p, not both.'
     'top_p:Nucleus sampling\: the probability mass to choose tokens from.'
     'max_tokens:Stop the answer after this many tokens.'
     'max_completion_tokens:Limit the number of visible and reasoning tokens together.'
-    'seed:Make the answer repeatable, as far as the model can.'
+    'seed:Make the answer repeatable, as far as the model supports it.'
     'n:Generate this many answers; all of them are billed.'
     'logprobs:Return the log probability of each token.'
     'top_logprobs:Return this many alternatives for each token; turns on --logprobs.'
     'allow:Run matching tools without asking\: weather, '\''fs.read_*'\'', '\''*'\''. May be repeated.'
-    'tools:Functions that the model may call, in the format of either endpoint; they are not run.'
+    'tools:Functions that the model may call, in the format of either endpoint; they are only sent, not run.'
     'tool_choice:Which function to call\: none, auto, required, a name, or a JSON object.'
     'parallel_tool_calls:Allow several function calls in one answer.'
     'web_search:Let the server search the web. The value is how much context the search may add.'
@@ -970,10 +970,10 @@ _aiml_settings() {
     'store:Store the response on the server, to continue it later.'
     'truncation:If the input is too long\: drop its middle (auto) or fail (disabled).'
     'background:Run the request in the background on the server.'
-    'include:Return more output data. May be repeated.'
+    'include:Include additional data in the response. May be repeated.'
     'prompt_id:Use a prompt template that is stored on the server.'
-    'prompt_version:The version of that template.'
-    'prompt_var:A variable of that template. May be repeated.'
+    'prompt_version:The version of the prompt template on the server.'
+    'prompt_var:A variable of the prompt template on the server. May be repeated.'
     'option:Set any other property of the request, such as a.b=1; a value that parses as JSON is sent as JSON.'
     'format:The output format; md is rendered on a terminal, and plain text elsewhere. csv is for --each.'
     'save_dir:Save images and files in the answer to a folder.'
@@ -984,15 +984,15 @@ _aiml_settings() {
     'quiet:Print only errors on standard error.'
     'verbose:Print more details on standard error.'
     'debug:Print requests and responses on standard error, with the key masked.'
-    'cache:Use the cached answer to the same request if it is complete and younger than AGE (1d).'
+    'cache:Use the cached answer to the same request if it is complete and younger than AGE (1d if not given).'
     'no_log:Do not store this call in the history.'
-    'color:When to use colour.'
+    'color:When to use color.'
     'editing:The key bindings of the line editor in the REPL.'
     'profile:Use the settings of this profile.'
     'base_url:The URL of the API.'
     'headers:Add a header to every request to the base URL; an empty VALUE removes it. May be repeated.'
     'timeout:Give up after this many seconds without data; the total time is not limited.'
-    'retries:Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried.'
+    'retries:Retry a failed request this many times (8 by default with --each). An answer that has begun is only retried for a row of --each.'
     'ca_bundle:Trust the certificates in this file.'
     'record:Append request and response to a file for --replay, without the key.'
     'replay:Replay the responses in a recorded file; nothing is sent.'

@@ -63,7 +63,7 @@ class Sampler:
     def _sample_repetition(self, least: int, most: int, body: Any, before: str) -> str:
         if most > max(LENGTHS[0], least) and (copy := self.sample(body, before)):
             self.attacks.add((before[-300:], copy[:80]))
-        count = min(least, 20) + (most > least and self._luck.random() < 0.3)  # noqa: PLR2004 - now and then
+        count = min(least, 20) + (most > least and self._luck.random() < 0.3)  # noqa: PLR2004 - sometimes one more
         return "".join(self.sample(body, before) for _ in range(count))
 
 

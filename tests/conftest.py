@@ -27,8 +27,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
-COLOURS = {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}
-VARIABLES = PROXIES | COLOURS | set(map(str.lower, PROXIES)) | {name for row in ROWS.values() for name in row.variables}
+COLORS = {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}
+VARIABLES = PROXIES | COLORS | set(map(str.lower, PROXIES)) | {name for row in ROWS.values() for name in row.variables}
 
 # A deadline would fail on a busy machine. Tests whose examples are cheap and numerous have more of them.
 settings.register_profile("aiml", deadline=None, max_examples=40)
@@ -87,7 +87,7 @@ def aiml_in_process(
         with monkeypatch.context() as patch, replace_stdin(stdin):
             for name, value in {"AIML_BASE_URL": server.url, "AIML_RETRIES": "0", **environ}.items():
                 patch.setenv(name, value)
-            patch.setattr(turn, "_PRINTED", set())  # each notice is printed once a process
+            patch.setattr(turn, "_printed_notices", set())  # each notice is printed once a process
             code = main([*arguments])
         return subprocess.CompletedProcess(arguments, code, *capfdbinary.readouterr())
 

@@ -143,7 +143,7 @@ def test_no_command_shows_the_key(
 
 
 @pytest.mark.promise("key-secret")
-def test_a_fault_in_aiml_is_reported_without_the_key(aiml: Aiml, tmp_path: Path) -> None:
+def test_an_internal_error_is_reported_without_the_key(aiml: Aiml, tmp_path: Path) -> None:
     done = aiml("chat", "hi", AIMLAPI_API_KEY=CANARY, PYTHONPATH=module(tmp_path, "httpx", BROKEN))
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"internal error: RuntimeError" in done.stderr
@@ -151,7 +151,7 @@ def test_a_fault_in_aiml_is_reported_without_the_key(aiml: Aiml, tmp_path: Path)
 
 
 @pytest.mark.promise("key-secret")
-def test_a_terminal_shows_no_key_either(server: Loopback) -> None:
+def test_no_terminal_output_shows_the_key(server: Loopback) -> None:
     server.answer_with(ANSWERS["refused"])
     environ = {**os.environ, "AIML_BASE_URL": server.url, "AIMLAPI_API_KEY": CANARY}
     wrote = pexpect.run(" ".join(build_command("chat", "hi", "-v", "--debug")), env=environ, timeout=60)
@@ -160,7 +160,7 @@ def test_a_terminal_shows_no_key_either(server: Loopback) -> None:
 
 
 def test_the_search_finds_a_key_in_a_command_line(processes: set[bytes]) -> None:
-    """What finds nothing must be able to find something."""
+    """A search that finds no key must be able to find one."""
     with subprocess.Popen([sys.executable, "-c", "input()", CANARY], stdin=subprocess.PIPE) as process:
         while not processes and process.poll() is None:
             pass

@@ -13,7 +13,7 @@ from aiml_cli.errors import build_install_command
         ("/home/me/project/.venv", "pip install 'aiml-cli[yaml]'"),
     ],
 )
-def test_the_command_names_the_tool_that_installed_it(
+def test_the_install_hint_uses_the_tool_that_installed_aiml(
     prefix: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.prefix", prefix)

@@ -38,7 +38,7 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> R
     return run
 
 
-def test_the_config_and_its_profile_hold(run: Run) -> None:
+def test_the_config_file_and_its_profile_still_apply(run: Run) -> None:
     code, out, _ = run("chat", "hi", "--dry-run", "--profile", "work")
     body = json.loads(out)["body"]
     assert (code, body["model"], body["temperature"], body["top_k"], body["seed"]) == (0, "demo/echo", 0.5, 3, 3)
@@ -80,7 +80,7 @@ def test_a_conversation_is_continued(run: Run) -> None:
     assert [each["role"] for each in shown["messages"]] == ["user", "assistant"] * 3
 
 
-def test_what_was_spent_is_added_up(run: Run) -> None:
+def test_past_spending_is_added_up(run: Run) -> None:
     _, out, _ = run("usage", "--by", "model", "--period", "all", "--demo")
     assert "demo/echo\tchat\t5\t40\t114\t0.000496\tgateway\t0" in out.splitlines()
 
@@ -108,7 +108,7 @@ def test_a_recorded_failure_of_the_network_is_replayed(run: Run) -> None:
     assert (code, "Connection refused" in err) == (7, True)
 
 
-def test_results_of_rows_are_resumed(run: Run, tmp_path: Path) -> None:
+def test_a_run_over_rows_can_be_resumed(run: Run, tmp_path: Path) -> None:
     shutil.copy(OLD / "rows.jsonl", tmp_path / "rows.jsonl")
     (tmp_path / "input").write_text("a\nb\n")
     code, _, err = run("chat", "--each", "line", "--demo", "-f", "input", "--resume-from", "rows.jsonl", "Say {row}")

@@ -1,4 +1,4 @@
-"""The wheel and the source archive: whole, and of use where nothing else of the repository is."""
+"""The wheel and the source archive are complete, and work without the rest of the repository."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def built(root: Path, place: Path, *kinds: str) -> None:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build both; give the folder that they are in."""
+    """Build both; return the folder that they are in."""
     place = tmp_path_factory.mktemp("packages")
     built(ROOT, place, "wheel", "sdist")
     return place
@@ -36,7 +36,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a new environment with the wheel in it; what it depends on is borrowed."""
+    """Return a new environment with the wheel in it; its dependencies are those of the tests."""
     place = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
     install = ["-m", "pip", "-q", "--python", place / "bin/python", "install", "--no-deps", "--no-index"]
@@ -51,7 +51,7 @@ def names(packages: Path) -> set[str]:
 
 
 def tracked(*folders: str) -> set[str]:
-    """List the files of the repository, as it is to be found by others."""
+    """List the files in folders of the repository, without caches."""
     found = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
     return {str(path.relative_to(ROOT)) for path in found if "__pycache__" not in path.parts}
 
@@ -61,7 +61,7 @@ def test_the_wheel_has_every_module_and_no_test(packages: Path) -> None:
     assert [name for name in names(packages) if not name.startswith(("aiml_cli/", f"aiml_cli-{__version__}."))] == []
 
 
-def test_the_wheel_installs_what_shells_and_man_look_for(environment: Path) -> None:
+def test_the_wheel_installs_completions_and_the_manual_page(environment: Path) -> None:
     places = (
         "bash-completion/completions/aiml",
         "zsh/site-functions/_aiml",
@@ -71,7 +71,7 @@ def test_the_wheel_installs_what_shells_and_man_look_for(environment: Path) -> N
     assert [place for place in places if not (environment / "share" / place).is_file()] == []
 
 
-def test_the_installed_command_answers_anywhere(environment: Path, tmp_path: Path) -> None:
+def test_the_installed_command_works_in_any_folder(environment: Path, tmp_path: Path) -> None:
     def aiml(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [environment / "bin/aiml", *arguments],
@@ -84,14 +84,14 @@ def test_the_installed_command_answers_anywhere(environment: Path, tmp_path: Pat
     assert aiml("config", "completions", "bash").stdout == (ROOT / "completions/aiml.bash").read_text("utf-8")
 
 
-def test_the_source_archive_holds_all_that_the_tests_need(packages: Path) -> None:
+def test_the_source_archive_contains_everything_that_the_tests_need(packages: Path) -> None:
     with tarfile.open(packages / SDIST) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     named = {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml"}
     assert (tracked("aiml_cli", "tests", "completions", "docs", "scripts") | named) - held == set()
 
 
-def test_the_source_archive_makes_the_same_wheel(packages: Path, tmp_path: Path) -> None:
+def test_the_source_archive_builds_the_same_wheel(packages: Path, tmp_path: Path) -> None:
     with tarfile.open(packages / SDIST) as archive:
         archive.extractall(tmp_path, filter="data")
     built(tmp_path / SDIST.removesuffix(".tar.gz"), tmp_path, "wheel")
@@ -99,7 +99,7 @@ def test_the_source_archive_makes_the_same_wheel(packages: Path, tmp_path: Path)
     assert [file.CRC for file in wheels[0].infolist()] == [file.CRC for file in wheels[1].infolist()]
 
 
-def test_no_package_tells_of_the_machine_that_built_it(packages: Path) -> None:
+def test_no_package_contains_traces_of_the_machine_that_built_it(packages: Path) -> None:
     texts = [zipfile.ZipFile(packages / WHEEL).read(name) for name in names(packages)]
     here = os.fsencode(ROOT)
     assert [text[:80] for text in texts if here in text] == []

@@ -13,10 +13,10 @@ from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 # An answer that takes less time was not streamed, so its speed is meaningless.
 MIN_STREAM_SECONDS = 0.05
 _HINTS = {
-    Ending.LENGTH: "allow more with --max-tokens, or accept it as it is with --allow-cut",
-    Ending.CONTEXT: "--fit oldest leaves out the oldest turns; or accept it as it is with --allow-cut",
+    Ending.LENGTH: "raise the limit with --max-tokens, or accept the incomplete answer with --allow-cut",
+    Ending.CONTEXT: "--fit oldest leaves out the oldest turns; --allow-cut accepts the incomplete answer",
     Ending.FILTER: "rephrase the request",
-    Ending.REFUSAL: "rephrase the request, or ask another model",
+    Ending.REFUSAL: "rephrase the request, or use another model",
 }
 
 
@@ -30,8 +30,8 @@ class Timing(NamedTuple):
 class RanCall(NamedTuple):
     """A call of a tool that runs on this machine. The model wrote `arguments` and received `result`.
 
-    `allowed_by` is "--allow", "yes", "always" or "recording"; "" if the call has not run. `is_refused`: it was not
-    allowed; any other call that has not run was invalid.
+    `allowed_by` is "--allow", "yes", "always" or "recording"; "" if the call has not run. `is_refused` means that
+    the call was not allowed; any other call that has not run was invalid.
     """
 
     id: str
@@ -108,7 +108,7 @@ class Answer:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Return the speed after the first delta."""
+        """Return the tokens per second after the first delta, or None if that is unknown."""
         usage, timing = self.completion.usage, self.timing
         if usage is None or not usage.output_tokens or timing.total_s is None or timing.first_token_s is None:
             return None
@@ -121,8 +121,8 @@ def error_from_completion(
 ) -> AimlError | None:
     """Return the error for a completion that failed or is incomplete, or None.
 
-    `allow_cut` accepts one that stopped at the length limit, `background` one that is still in progress, and
-    `cancelling` one that was cancelled too.
+    `allow_cut` accepts a completion that stopped at the length limit, `background` one that is still in progress, and
+    `cancelling` one that is still in progress or was cancelled.
     """
     if completion.reported_error:
         from aiml_cli.api.error_response import error_from_event  # few answers report one
@@ -134,7 +134,7 @@ def error_from_completion(
         return None
     error_class = ServerError if completion.ending is Ending.ERROR else IncompleteAnswer
     is_cut = completion.incomplete_reason == STREAM_CUT
-    hint = "ask again" if is_cut else _HINTS.get(completion.ending, "ask again")
+    hint = "try again" if is_cut else _HINTS.get(completion.ending, "try again")
     return error_class(completion.incomplete_reason, hint)
 
 
@@ -158,12 +158,12 @@ def add_tokens(answer: Answer, earlier: Sequence[Answer]) -> Answer:
     for each in (*earlier, answer):
         usage, total = add_usage(usage, each.completion.usage), total + (each.timing.total_s or 0.0)
     first = next((each.timing.first_token_s for each in earlier), answer.timing.first_token_s)
-    usage = usage and usage._replace(cost_usd=None)  # `add_costs` adds up the costs
+    usage = usage and usage._replace(cost_usd=None)  # `add_costs` adds up the costs, not this function
     return replace(answer, completion=replace(answer.completion, usage=usage), timing=Timing(first, total or None))
 
 
 def can_continue(completion: Completion) -> bool:
-    """True if the only choice is text that ended at the length limit or with the connection."""
+    """True if the only choice is text that was cut off by the length limit or by the end of the connection."""
     first, is_cut = completion.first, completion.incomplete_reason in (LENGTH_REACHED, STREAM_CUT)
     is_text = first.text and not (first.tool_calls or first.refusal or completion.reported_error)
     return bool(is_cut and is_text and len(completion.choices) == 1)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 NAME = "chat"
 PATH = "/chat/completions"
-MAX_CHOICES = 128  # accepted if one was requested
+MAX_CHOICES = 128  # the limit for a server that sends several although one was requested
 # The properties with reasoning: a string, or an array of parts.
 REASONING_NAMES = (
     "reasoning_content",
@@ -55,7 +55,7 @@ REASONING_NAMES = (
 # Properties that only few chunks and few choices have.
 _RARE_IN_CHUNK = frozenset({"usage", "meta", "citations", "search_results", "error", "x_groq"})
 _RARE_IN_CHOICE = frozenset({"message", "usage", "error", "is_complete"})
-_NO_INDEX = object()  # equals nothing that a server sends
+_NO_INDEX = object()  # not equal to any index from a server
 
 
 def build_body(conversation: Conversation, options: Options) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class _ChunkParser:
         self._started = ResponseStarted()
         self._not_started = frozenset({"id", "model", "created"})
         self._sources = SourceCollector()
-        # The index of the latest choice, if it is the same as the server's, and its text.
+        # The index of the latest choice, if the server uses the same one, and the text of the choice.
         self._plain_index: int | object = _NO_INDEX
         self._plain_text = PartialText()
 
@@ -259,7 +259,7 @@ class _ChunkParser:
             text = total.read()
             rest = part.complete(text)
             if not rest and not state.has_deltas and not part.fits(text):
-                part.add(rest := text)  # if there are no deltas, each message is one
+                part.add(rest := text)  # without deltas, each message is treated as one
             batch += [delta(rest, index)] if rest else []
         batch += [] if state.has_media else media
         state.has_media = state.has_media or whole.has_media
@@ -268,7 +268,7 @@ class _ChunkParser:
 
 
 class _ChoiceIndexes:
-    """Maps a server's indexes to choices: some servers count the index up although one choice was requested."""
+    """Maps a server's indexes to choices: some servers increment the index although one choice was requested."""
 
     def __init__(self, choice_count: int) -> None:
         self._limit = choice_count if choice_count > 1 else MAX_CHOICES
@@ -286,7 +286,7 @@ class _ChoiceIndexes:
         indexes = [value if type(value) is int and value >= 0 else place for place, value in enumerate(values)]
         if len(choices) > 1:
             self._is_plural = True
-            if len(set(indexes)) < len(indexes):  # several have the same index
+            if len(set(indexes)) < len(indexes):  # some choices share an index
                 indexes = list(range(len(indexes)))
         elif not self._is_plural:
             indexes = [self._assign_single(indexes[0], is_piece=not choices[0].get("finish_reason"))]
@@ -301,7 +301,7 @@ class _ChoiceIndexes:
         return index
 
     def _assign_single(self, index: int, *, is_piece: bool) -> int:
-        """Map an index that counts up to the same choice, unless that choice has ended."""
+        """Return the latest choice for an index that only counts up, unless that choice has ended."""
         latest = index if self._latest_seen is None else self._latest_seen
         is_other = index not in (latest, latest + 1)
         self._is_plural = (is_piece and is_other) or (self._has_ended and index not in self._seen)
@@ -333,13 +333,13 @@ def _parse_message(message: dict[str, Any], index: int) -> Iterator[Event]:
 
 
 def _find_bare_text(choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a choice with neither a delta nor a message, as in the older completions API, as a message."""
+    """Return the text of a choice without a delta or message, as in the older completions API, as a message."""
     text = choice.get("text")
     return {"content": text} if text and not choice.get("message") else {}
 
 
 def _find_reasoning(delta: Mapping[str, Any]) -> str:
-    """Return the reasoning under one of its names; some servers send it under two at once."""
+    """Return the reasoning from the first field that has any; some servers send it in two fields at once."""
     for name in REASONING_NAMES:
         if delta.get(name) and (reasoning := "".join(_parse_texts(delta[name]))):
             return reasoning

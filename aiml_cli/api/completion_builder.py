@@ -119,7 +119,7 @@ class Completion:
 
     @property
     def incomplete_reason(self) -> str:
-        """Return in one sentence why the answer is incomplete; "" if it is complete."""
+        """Return why the answer is incomplete, in one sentence; "" if it is complete."""
         ending, reason = self.ending, self._worst_reason
         if self._is_cut and ending < Ending.ABORTED:
             return STREAM_CUT
@@ -164,7 +164,7 @@ class CompletionBuilder:
         """Prepare for the continuation of a truncated answer."""
         self._earlier_usage, self.usage = add_usage(self._earlier_usage, self.usage), None
         self._status, self._has_ended = None, False
-        # Together, the output items of both requests would be two messages.
+        # The output items of both requests together would look like two messages.
         self._output = None
         for choice in self._choices.values():
             choice.is_finished, choice.finish_reason = False, None
@@ -202,7 +202,7 @@ class CompletionBuilder:
         )
 
     def deltas_since(self, offsets: dict[tuple[int, str], int]) -> list[tuple[str, int, str]]:
-        """Return kind, choice and text of everything after the offsets, and advance them; thread-safe.
+        """Return the kind, choice and text of everything after the offsets, and advance the offsets; thread-safe.
 
         At most 4 MiB of each text are returned; the next call returns the text after that.
         """
@@ -252,7 +252,7 @@ class CompletionBuilder:
 def _find_end(text: bytearray, limit: int) -> int:
     """Return the end of the last complete character before a limit."""
     end = min(len(text), limit)
-    while end < len(text) and text[end] & 0xC0 == 0x80:  # noqa: PLR2004 - a byte within a character
+    while end < len(text) and text[end] & 0xC0 == 0x80:  # noqa: PLR2004 - a UTF-8 continuation byte
         end -= 1
     return end
 
@@ -266,7 +266,7 @@ def _update_usage(old: Usage | None, new: Usage) -> Usage:
 
 
 def add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
-    """Add the counts of two requests; the details are those of the last."""
+    """Add the counts of two requests; the details are those of the second."""
     if first is None or second is None:
         return second or first
     counts: dict[str, Json] = {
@@ -339,7 +339,7 @@ class _ChoiceBuilder:
 class _CallBuilder:
     def __init__(self) -> None:
         self._id = self._name = ""
-        self._arguments = bytearray()  # linear in the number of deltas
+        self._arguments = bytearray()  # not a string, so that adding many deltas takes linear time
 
     def add(self, event: ToolCallDelta) -> None:
         self._id, self._name = self._id or event.id, self._name or event.name

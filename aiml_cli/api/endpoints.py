@@ -11,9 +11,9 @@ ENDPOINT_NAMES = ("chat", "responses")
 
 
 class Endpoint(NamedTuple):
-    """Everything that differs between the endpoints. `path` follows the base URL.
+    """Everything that differs between the endpoints. `path` is appended to the base URL.
 
-    The parsers accept a stream or a JSON value, and the number of requested choices (1).
+    The parsers accept a stream or a JSON value, and the number of requested choices, 1 by default.
     """
 
     name: str
@@ -35,6 +35,6 @@ def get_endpoint(name: str) -> Endpoint:
         name,
         responses.PATH,
         responses.build_body,
-        lambda stream, _=1: responses.parse_stream(stream),  # this endpoint has one choice
+        lambda stream, _=1: responses.parse_stream(stream),  # a response has only one choice
         lambda answer, _=1: responses.parse_json(answer),
     )

@@ -45,7 +45,7 @@ class _Kind(NamedTuple):
 _PERIOD = r"(?:s|m|sec(?:ond)?|min(?:ute)?)s?\b"
 _MONEY = r"(?:credits?(?!\W?(?:card|scor))|funds|balance|quota)\b"
 _LIMIT = r"(?:quota|credits|credit limit|spend(?:ing)? limit|billing limit|usage limits?|monthly limit)\b"
-_OF_YOURS = r"(?:(?:more|remaining|all|of|your|any|account|prepaid|available|api|user) ){0,4}"
+_OPTIONAL_QUALIFIERS = r"(?:(?:more|remaining|all|of|your|any|account|prepaid|available|api|user) ){0,4}"
 _API_KEY = r"api[ _-]?key"
 _CERTAIN_KINDS = (
     _Kind(
@@ -60,7 +60,7 @@ _CERTAIN_KINDS = (
             r"^billing|payment_required|arrear|overdue|free_tier",
         ),
         (
-            rf"\b(?:insufficient|not enough|out of|lack of|used(?: up)?|requires? more) {_OF_YOURS}{_MONEY}",
+            rf"\b(?:insufficient|not enough|out of|lack of|used(?: up)?|requires? more) {_OPTIONAL_QUALIFIERS}{_MONEY}",
             r"\bno (?:more |remaining |available )?credits?(?: left| remaining| available|$|[.,!])",
             r"\b(?:add|buy|purchase) (?:more )?credits\b",
             (
@@ -172,7 +172,7 @@ _MODEL_TEXT = next(kind.texts for kind in _CERTAIN_KINDS if kind.status == _NOT_
 _RETRY_SOON = (
     rf"(?:re)?try(?:ing)?(?: again)? (?:in|after) (?:about )?\d{{1,9}}(?:\.\d{{1,9}})? ?(?:ms\b|milli\w+|{_PERIOD})",
 )
-# The server does not have a stored response, or the path itself.
+# What servers say if a stored response does not exist, or if the path does not.
 _RESPONSE_TEXT = (
     r"(?<!/)\bresponses?\b[^\n]{0,120}\b(?:not (?:be )?found|not exist|doesn.t exist|expired|no longer|deleted)\b",
     r"(?<!/)\bresponses?\b[^\n]{0,120}\b(?:not associated|belongs to|not accessible)\b|response_not_found",
@@ -208,11 +208,11 @@ _HINTS = {
     ),
     **dict.fromkeys((400, 422), "to see the request, run the same command with --dry-run"),
     _KEY: _KEY_HINT,
-    _CREDIT: f"the credit is used up: {BILLING_PAGE}",
-    _FORBIDDEN: f"the key may not use this endpoint or model, or the credit is used up: {BILLING_PAGE}",
+    _CREDIT: f"the credit is used up; add more at {BILLING_PAGE}",
+    _FORBIDDEN: f"the key has no access to this endpoint or model, or the credit is used up: {BILLING_PAGE}",
     _NOT_FOUND: "is the model's id right? aiml models WORDS searches the catalog",
     413: "the request is too large: send less",
-    _RATE_LIMIT: "wait a little, then ask again",
+    _RATE_LIMIT: "wait a moment, then try again",
 }
 _MISSING_HINTS = {
     "path": "the server does not have this URL: check --base-url",
@@ -239,14 +239,16 @@ def make_error(event: ErrorEvent, message: str, headers: Mapping[str, str], *, i
     if _FIRST_REDIRECT <= kind < _FIRST_SERVER_ERROR:
         return RequestRejected(message, hint, **details)
     if kind == _UNKNOWN:
-        return ServerError(message, hint or "ask again", **details)
-    return ServerError(message, hint or "ask again in a moment", again=1, **details)
+        return ServerError(message, hint or "try again", **details)
+    return ServerError(message, hint or "try again in a moment", again=1, **details)
 
 
 def _is_too_long(event: ErrorEvent, kind: int) -> bool:
     """True if the conversation exceeds the model's context, not a rate limit or the credit."""
     names = [_to_snake_case(name) for name in (event.code, event.type) if name]
-    is_about_size = any(_has(_CONTEXT_NAMES, name) for name in names) or _has(_CONTEXT_TEXT, event.message)
+    is_about_size = any(_matches_any(_CONTEXT_NAMES, name) for name in names) or _matches_any(
+        _CONTEXT_TEXT, event.message
+    )
     return is_about_size and kind not in (_KEY, _CREDIT, _FORBIDDEN, _NOT_FOUND, _RATE_LIMIT)
 
 
@@ -272,30 +274,30 @@ def _choose_kind(event: ErrorEvent, headers: Mapping[str, str]) -> int:
 
 
 def _find_kind(kinds: Sequence[_Kind], names: Sequence[str]) -> int:
-    return next((kind.status for name in names for kind in kinds if _has(kind.names, name)), _UNKNOWN)
+    return next((kind.status for name in names for kind in kinds if _matches_any(kind.names, name)), _UNKNOWN)
 
 
 def _refine_status(status: int, text: str, headers: Mapping[str, str]) -> int:
     """Return the status, or 401 or 402 if the text clearly means the key or the credit."""
     own_words = _drop_quotations(text)
     if status == _RATE_LIMIT:
-        is_passing = _has((*_RETRY_SOON, *_RATE_TEXT), text) or _has_retry_signal(headers)
-        return _CREDIT if _has(_CREDIT_TEXT, own_words) and not is_passing else status
+        is_passing = _matches_any((*_RETRY_SOON, *_RATE_TEXT), text) or _has_retry_signal(headers)
+        return _CREDIT if _matches_any(_CREDIT_TEXT, own_words) and not is_passing else status
     if not _FIRST_CLIENT_ERROR <= status < _FIRST_SERVER_ERROR:
         return status
-    if _has(_KEY_TEXT, own_words):
+    if _matches_any(_KEY_TEXT, own_words):
         return _KEY
-    return _CREDIT if status in (400, 401, 403, 422) and _has(_CREDIT_TEXT, own_words) else status
+    return _CREDIT if status in (400, 401, 403, 422) and _matches_any(_CREDIT_TEXT, own_words) else status
 
 
 def _find_kind_of_text(text: str) -> int:
     """Return the kind of an error without a status and without a known code or type."""
-    if _has((*_RETRY_SOON, *_RATE_TEXT), text):
+    if _matches_any((*_RETRY_SOON, *_RATE_TEXT), text):
         return _RATE_LIMIT
     own_words = _drop_quotations(text)
-    if kind := next((kind.status for kind in _CERTAIN_KINDS if _has(kind.texts, own_words)), _UNKNOWN):
+    if kind := next((kind.status for kind in _CERTAIN_KINDS if _matches_any(kind.texts, own_words)), _UNKNOWN):
         return kind
-    names = [_to_snake_case(own_words)] if len(own_words.split()) <= 2 else []  # noqa: PLR2004 - "Bad Request"
+    names = [_to_snake_case(own_words)] if len(own_words.split()) <= 2 else []  # noqa: PLR2004 - e.g. "Bad Request"
     return _find_kind(_CERTAIN_KINDS, names) or _find_kind(_VAGUE_KINDS, names)
 
 
@@ -304,7 +306,7 @@ def _drop_quotations(text: str) -> str:
     return " ".join(re.sub(_QUOTATION, " ", text).split())
 
 
-def _has(patterns: Sequence[str], text: str) -> bool:
+def _matches_any(patterns: Sequence[str], text: str) -> bool:
     return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)
 
 
@@ -322,16 +324,16 @@ def _find_identifier(message: str) -> str:
 def _find_missing(event: ErrorEvent, kind: int) -> str:
     """Return what is missing according to an error: "response", "model" or "path"; "" if it does not say."""
     text = f"{event.code} {event.message}"
-    if (event.status or kind) in (400, 403, 404, 410, 422) and kind != _CREDIT and _has(_RESPONSE_TEXT, text):
+    if (event.status or kind) in (400, 403, 404, 410, 422) and kind != _CREDIT and _matches_any(_RESPONSE_TEXT, text):
         return "response"
     if kind in (_NO_METHOD, _NOT_IMPLEMENTED):
         return "path"
     if kind != _NOT_FOUND:
         return ""
     names = [_to_snake_case(name) for name in (event.code, event.type) if name]
-    if _find_kind(_CERTAIN_KINDS, names) == _NOT_FOUND or _has(_MODEL_TEXT, text):
+    if _find_kind(_CERTAIN_KINDS, names) == _NOT_FOUND or _matches_any(_MODEL_TEXT, text):
         return "model"
-    return "path" if _has(_PATH_TEXT, event.message) else ""
+    return "path" if _matches_any(_PATH_TEXT, event.message) else ""
 
 
 def retry_delay(
@@ -347,7 +349,7 @@ def retry_delay(
 
     `headers` are those of the failed response, `attempt` counts from 1, `jitter` is from 0 to 1. The server's
     headers (`x-should-retry`, `retry-after-ms`, `Retry-After`) win over our own rules, up to two minutes.
-    `may_be_cut`: an answer that broke off is requested again, too.
+    With `may_be_cut`, an answer that broke off is requested again too.
     """
     if isinstance(error, IncompleteAnswer):
         may_retry = may_be_cut and "stopped_by" not in error.details
@@ -358,27 +360,27 @@ def retry_delay(
     seconds = parse_retry_after(headers, now)
     if seconds is not None:
         return seconds if seconds <= MAX_RETRY_AFTER_S else None
-    return _own_pause(attempt) * (0.75 + jitter / 4)
+    return _backoff_delay(attempt) * (0.75 + jitter / 4)
 
 
-def spread_pause(headers: Mapping[str, str], attempt: int, now: datetime, jitter: float) -> float:
+def jitter_retry_after(headers: Mapping[str, str], attempt: int, now: datetime, jitter: float) -> float:
     """Return the seconds to add to a pause that the server asks for; 0.0 if it asks for none.
 
     Otherwise, many processes with the same pause would send their requests at the same time.
     """
-    return 0.0 if parse_retry_after(headers, now) is None else jitter * _own_pause(attempt)
+    return 0.0 if parse_retry_after(headers, now) is None else jitter * _backoff_delay(attempt)
 
 
-def _own_pause(attempt: int) -> float:
+def _backoff_delay(attempt: int) -> float:
     return float(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (attempt - 1)))
 
 
 def add_retry_hint(error: AimlError, headers: Mapping[str, str], now: datetime) -> AimlError:
-    """Add the wait that the server asks for to the hint: after a rate limit, and if it is too long to wait here."""
+    """Add the server's requested wait to the hint: after a rate limit, and if it is too long for an automatic retry."""
     seconds = parse_retry_after(headers, now)
     if seconds is None or not isinstance(error, RateLimited | ServerError | RequestRejected | AuthError):
         return error
-    wait = f"ask again in {round(seconds):.12g} s"
+    wait = f"try again in {round(seconds):.12g} s"
     if isinstance(error, RateLimited):
         error.hint = wait
     elif seconds > MAX_RETRY_AFTER_S:
@@ -411,10 +413,10 @@ def _count_seconds_until(text: str, now: datetime) -> float | None:
 def _has_retry_signal(headers: Mapping[str, str]) -> bool:
     """True if the server says that the request may be sent again soon."""
     seconds = parse_retry_after(headers, datetime.now(UTC))
-    return _read_wish(headers) is True or (seconds is not None and seconds <= MAX_RETRY_AFTER_S)
+    return _parse_should_retry(headers) is True or (seconds is not None and seconds <= MAX_RETRY_AFTER_S)
 
 
-def _read_wish(headers: Mapping[str, str]) -> bool | None:
+def _parse_should_retry(headers: Mapping[str, str]) -> bool | None:
     """Return the value of `x-should-retry`; None if it is absent or invalid."""
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().casefold())
 
@@ -427,5 +429,5 @@ def _is_retryable(error: AimlError, headers: Mapping[str, str]) -> bool:
         return False
     if isinstance(error, RequestRejected) and (status is None or status in FINAL_STATUSES):
         return False
-    wish = _read_wish(headers)
+    wish = _parse_should_retry(headers)
     return wish if wish is not None else may_pass or status in RETRY_STATUSES

@@ -9,7 +9,7 @@ from aiml_cli.api.stream_events import ErrorEvent
 from aiml_cli.errors import AimlError
 
 MAX_MESSAGE_CHARS, MAX_MESSAGE_LINES = 600, 4
-# Limits for reading an error: servers echo complete requests in it.
+# Limits for reading an error, because servers may repeat the complete request in it.
 _MAX_DEPTH, _MAX_PARTS, _MAX_NAME_CHARS, _MAX_TEXT_CHARS = 8, 20, 100, 10_000
 
 # Names are compared without case, "_" and "-". The first message that is more than a title is shown.
@@ -20,7 +20,7 @@ _MESSAGES = (
 _CODES = ("code", "errorcode", "errcode")
 _STATUSES = ("status", "statuscode", "httpstatus", "httpcode", "httpstatuscode", *_CODES, "error")
 _TYPES = ("type", "errortype", "name", "__type", "status", "title")
-_ANSWERS = ("choices", "output", "candidates")
+_ANSWER_KEYS = ("choices", "output", "candidates")
 _WRAPPERS = ("response", "data", "result", "body")
 _TITLES = frozenset({
     "error", "errors", "failed", "failure", "exception", "bad request", "unauthorized", "payment required",
@@ -30,18 +30,18 @@ _TITLES = frozenset({
     "service unavailable", "gateway timeout",
 })  # fmt: skip
 _FAILURES = ("error", "failed", "failure", "fail", "err")
-_GOOD_WORDS = frozenset({
+_SUCCESS_WORDS = frozenset({
     "", "0", "ok", "none", "null", "false", "success", "succeeded", "successful", "completed", "created", "accepted",
     "pending", "queued", "running", "processing", "in_progress", "no error",
 })  # fmt: skip
-_GOOD_CODES = (0, *range(100, 300), 20_000)
+_SUCCESS_CODES = (0, *range(100, 300), 20_000)
 
 
 def parse_error(body: Any) -> ErrorEvent | None:
     """Return the error that a JSON value reports, or None if it is an answer.
 
-    An `error` counts even beside an answer; a message without one counts only with a sign of failure: a status, a
-    code, `success: false`, ….
+    An `error` field counts even if there is an answer too; a message without it counts only with a sign of failure: a
+    status, a code, `success: false`, ….
     """
     return _find_error(body, _MAX_DEPTH)
 
@@ -52,7 +52,7 @@ def _find_error(body: Any, depth: int) -> ErrorEvent | None:
     if not isinstance(body, Mapping) or not depth:
         return None
     fields = _fold_names(body)
-    if _is_report(fields.get("error")) or _has_failed(fields) or set(body) == {"Message"}:
+    if _is_error_value(fields.get("error")) or _has_failed(fields) or set(body) == {"Message"}:
         return _read_error(body, _MAX_DEPTH)
     wrapped = [fields[name] for name in _WRAPPERS if isinstance(fields.get(name), Mapping)]
     return next(filter(None, (_find_error(value, depth - 1) for value in wrapped)), None)
@@ -67,38 +67,38 @@ def _fold_name(name: Any) -> str:
     return folded if folded.startswith("__") else folded.replace("_", "")
 
 
-def _is_report(value: Any, depth: int = _MAX_DEPTH) -> bool:
+def _is_error_value(value: Any, depth: int = _MAX_DEPTH) -> bool:
     """True if the value of an `error` is an error, not a placeholder such as `{}`, 0 or "ok"."""
     match value:
         case bool() | None:
             return bool(value)
         case str():
-            return value.strip()[:_MAX_NAME_CHARS].casefold() not in _GOOD_WORDS
+            return value.strip()[:_MAX_NAME_CHARS].casefold() not in _SUCCESS_WORDS
         case int() | float():
-            return value not in _GOOD_CODES
+            return value not in _SUCCESS_CODES
         case list() | Mapping() if depth:
             parts = value.values() if isinstance(value, Mapping) else value
-            return any(_is_report(part, depth - 1) for part in parts)
+            return any(_is_error_value(part, depth - 1) for part in parts)
         case _:
             return bool(value)
 
 
 def _has_failed(fields: Mapping[str, Any]) -> bool:
     """True if an object without a usable `error` reports a failure in another way."""
-    if any(fields.get(name) for name in _ANSWERS):
+    if any(fields.get(name) for name in _ANSWER_KEYS):
         return False
     if any(name.endswith("exception") and isinstance(fields[name], Mapping) for name in fields):
         return True
     names = ("errors", "detail", "fault", "errordescription", "errormessage", "errormsg", "err", "exception", "failure")
     reports = [fields.get(name) for name in names]
-    if any(_is_report(value) for value in reports if isinstance(value, str | list | Mapping)):
+    if any(_is_error_value(value) for value in reports if isinstance(value, str | list | Mapping)):
         return True
     if isinstance(base := fields.get("baseresp"), Mapping):
-        return _is_report(base.get("status_code"))
+        return _is_error_value(base.get("status_code"))
     words = ("message", "msg", "description", "reason")
     message = next((fields[name] for name in words if fields.get(name)), None)
     is_text = isinstance(message, str | list) or (isinstance(message, Mapping) and "role" not in message)
-    return is_text and _is_report(message) and _has_failure_sign(fields)
+    return is_text and _is_error_value(message) and _has_failure_sign(fields)
 
 
 def _has_failure_sign(fields: Mapping[str, Any]) -> bool:
@@ -107,14 +107,14 @@ def _has_failure_sign(fields: Mapping[str, Any]) -> bool:
     words = [str(fields.get(name)).casefold() for name in ("object", "type", "status", "code")]
     if any(word in _FAILURES or word.endswith(("_error", "exception")) for word in words):
         return True
-    if any(_to_number(fields.get(name)) >= 300 for name in _STATUSES[:5]):  # noqa: PLR2004 - the failures of HTTP
+    if any(_to_number(fields.get(name)) >= 300 for name in _STATUSES[:5]):  # noqa: PLR2004 - failures in HTTP
         return True
     codes = (fields.get(name) for name in _CODES)
-    return any(isinstance(code, str | int) and _is_report(_to_number(code) or code) for code in codes)
+    return any(isinstance(code, str | int) and _is_error_value(_to_number(code) or code) for code in codes)
 
 
 def _to_number(value: Any) -> int:
-    """Return an integer, also from digits; 0 for anything else."""
+    """Return an integer, or a string of digits as an integer; 0 for anything else."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 10:  # noqa: PLR2004 - no code is longer
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
@@ -149,7 +149,7 @@ def _decode_object(text: str) -> Any:
 def _to_json(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)[:_MAX_TEXT_CHARS]
-    except (ValueError, RecursionError):  # a number of more digits than Python prints
+    except (ValueError, RecursionError):  # a number with more digits than Python prints
         return ""
 
 
@@ -183,7 +183,7 @@ def _list_nested(body: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator
     yield from (fields[name] for name in ("fault", "baseresp") if isinstance(fields.get(name), Mapping))
     yield from (fields[name] for name in _WRAPPERS if _has_words(fields.get(name)))
     for name, value in body.items():
-        if str(name).lower().endswith("exception") and isinstance(value, Mapping):  # of Bedrock's streams
+        if str(name).lower().endswith("exception") and isinstance(value, Mapping):  # as in Bedrock's streams
             yield {"type": name, **value}
 
 
@@ -212,13 +212,13 @@ def _find_type(fields: Mapping[str, Any], message: str) -> str | None:
     """Return the server's name for the type of error; "error" or a URL only if there is nothing better."""
     values = [fields.get(name) for name in (*_TYPES, "error")]
     names = [name for value in values if isinstance(value, str) and value != message and (name := _to_name(value))]
-    words = [name for name in names if not _to_number(name) and name.casefold() not in (*_FAILURES, *_GOOD_WORDS)]
+    words = [name for name in names if not _to_number(name) and name.casefold() not in (*_FAILURES, *_SUCCESS_WORDS)]
     best = [word for word in words if "://" not in word and not word.startswith(("response.", "about:"))]
     return next(iter((*best, *words, *(names if fields.get("type") else ()))), None)
 
 
 def _find_code(fields: Mapping[str, Any]) -> str | None:
-    """Return the code; with Google's details, their code, which is a name, rather than the status beside them."""
+    """Return the code; if there are Google's `details`, their `reason`, which is a name, rather than a number."""
     details = fields.get("details")
     for detail in details[:_MAX_PARTS] if isinstance(details, list) else ():
         if isinstance(detail, Mapping) and isinstance(reason := detail.get("reason"), str) and reason:
@@ -237,7 +237,7 @@ def _find_status(fields: Mapping[str, Any]) -> int | None:
 
 
 def _to_status(value: Any) -> int | None:
-    return number if 400 <= (number := _to_number(value)) < 600 else None  # noqa: PLR2004 - the errors of HTTP
+    return number if 400 <= (number := _to_number(value)) < 600 else None  # noqa: PLR2004 - errors in HTTP
 
 
 def _to_name(value: Any) -> str | None:
@@ -259,23 +259,23 @@ def error_from_status(status: int, headers: Mapping[str, str], body: bytes) -> A
     words = f"the server answered {status}" + (f": {message}" if message else "")
     error = error_kinds.make_error(event, words, headers, is_page=_is_page(headers, body) or not message)
     if 300 <= status < 400 and (location := shorten_message(headers.get("location", ""))):  # noqa: PLR2004
-        error.hint = f"it redirects to {location}: {error.hint}"
+        error.hint = f"the server redirects to {location}: {error.hint}"
     return error
 
 
 def error_from_event(event: ErrorEvent) -> AimlError:
-    """Return the exception for an error in a stream or with status 200, as if it had its proper status.
+    """Return the exception for an error in a stream or with status 200, as if it had arrived with an error status.
 
     An error with neither a status nor a known kind is a ServerError that is not retried.
     """
     from aiml_cli.api import error_kinds  # only after an error
 
     event = event._replace(message=shorten_message(event.message))
-    return error_kinds.make_error(event, f"the server reported an error: {event.message or 'it gave no reason'}", {})
+    return error_kinds.make_error(event, f"the server reported an error: {event.message or 'no reason given'}", {})
 
 
 def _parse_body(body: bytes) -> ErrorEvent | None:
-    """Parse JSON, also in the first event of a stream; None if there is neither."""
+    """Return the error in a JSON body or in the first event of a stream; None if the body is neither."""
     text = body.decode("utf-8-sig", "replace").strip()
     lines = [line.removeprefix("data:") for line in text.splitlines() if line.startswith("data:")]
     for candidate in (text, *lines[:1]):

@@ -1,4 +1,4 @@
-"""Classify how an answer ended, by its finish reason, status or reason of incompleteness."""
+"""Classify how an answer ended, by its finish reason, its status, or the reason why it is incomplete."""
 
 import re
 from enum import IntEnum
@@ -17,7 +17,7 @@ class Ending(IntEnum):
     ERROR = 7
 
 
-# The first row counts that has the beginning of a word in the reason. Unknown reasons mean complete, like stop,
+# The first row that contains the beginning of a word of the reason decides. Unknown reasons mean complete, like stop,
 # end_turn, eos and tool_calls: a new reason of a server must not turn an answer into a failure.
 _ENDINGS = (
     (Ending.COMPLETE, "no error|without error|content block"),
@@ -36,7 +36,7 @@ _ENDINGS = (
     (Ending.UNFINISHED, "incomplete|in progress|queued|pending|partial|unfinished|pause|not finished"),
 )
 MAX_REASON_CHARS = 80
-# The reasons of most answers are looked up without the table.
+# The reasons of most answers, for which the table is not searched.
 _COMMON = frozenset({"stop", "tool_calls", "completed"})
 
 

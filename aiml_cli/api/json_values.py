@@ -32,7 +32,7 @@ def decode_json(text: str) -> Json:
     if len(text) > 2 * MAX_DEPTH and (text.count("{") + text.count("[") > MAX_DEPTH or text.count(",") > MAX_VALUES):
         text = _limit_structure(text)
     try:
-        value, end = _scan(text, 0)  # the fast path: no white space around it
+        value, end = _scan(text, 0)  # the fast path, for JSON without whitespace around it
         return value if end == len(text) else _decode(text)
     except StopIteration:
         return _decode(text)
@@ -55,7 +55,7 @@ _decoder: Any = json.JSONDecoder(
     parse_int=cast("Any", _parse_int),
     parse_float=cast("Any", _parse_float),
     parse_constant=lambda _: None,
-    strict=False,  # tabs and newlines in strings
+    strict=False,  # allows tabs and newlines in strings
 )
 _decode, _scan = _decoder.decode, _decoder.scan_once
 
@@ -68,7 +68,7 @@ def _limit_structure(text: str) -> str:
     brackets = re.sub(_NO_BRACKETS, "", structure)
     for _ in range(MAX_DEPTH):
         size = len(brackets)
-        brackets = re.sub(_PAIRS, "", brackets)  # the innermost level
+        brackets = re.sub(_PAIRS, "", brackets)  # removes the innermost level
         if not brackets or len(brackets) == size:  # if none is removed, the brackets do not match
             return text
     return _cut_depth(text)
@@ -121,7 +121,7 @@ def as_count(value: Json) -> int | None:
 
 
 def as_int(value: Json) -> int | None:
-    """Return a number from 0 to 2^63-1 without its fraction, also from a string of digits, else None."""
+    """Return a number from 0 to 2^63-1, or a string of digits as such a number, without its fraction; else None."""
     if isinstance(value, str) and (digits := value.strip()).isdecimal() and len(digits) <= MAX_INT_DIGITS:
         value = int(digits)
     number = as_number(value)
@@ -139,7 +139,7 @@ def as_number(value: Json) -> float | None:
 
 
 def as_amount(value: Any) -> float | None:
-    """Return a finite number that is not negative, also from a string such as `5e-7`, else None."""
+    """Return a finite number that is not negative, given as a number or as a string such as `5e-7`; else None."""
     if isinstance(value, str) and re.fullmatch(_AMOUNT, value.strip(" \t")):
         value = float(value)
     amount = as_number(value)

@@ -188,7 +188,7 @@ def parse_prices(pricing: Mapping[str, Json], when: tuple[tuple[str, str], ...] 
 
 
 def _parse_price(unit: Mapping[str, Json], when: tuple[tuple[str, str], ...]) -> Iterator[Price]:
-    """Yield a price, if it has both an amount and a base."""
+    """Yield a price if it has both an amount and the number of units that the amount is for."""
     usd, per = as_number(unit.get("price")), as_number(unit.get("per"))
     if usd is None or not per or per < 0 or usd < 0 or not isfinite(usd / per * MILLION):
         return

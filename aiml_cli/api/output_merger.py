@@ -73,7 +73,7 @@ class _Item:
         self.id, self.index = position.item_id, position.output_index
         self.parts: dict[TextClass, list[_Part]] = {}
         self.by_name: dict[tuple[TextClass, tuple[str, int]], _Part] = {}
-        # The text that it began with; deltas may repeat or continue it.
+        # The text in the event that began the item; deltas may repeat or continue it.
         self.preview: Sequence[WholePart] = ()
         self.latest_name: tuple[TextClass | None, tuple[str, int] | None] = (None, None)
         self.level = 0
@@ -102,7 +102,7 @@ class _Item:
         return any(part.text for parts in self.parts.values() for part in parts[:1])
 
     def fits(self, wholes: Sequence[WholePart]) -> bool:
-        """True if the item may have these complete parts: of each class, one text is a prefix of the other."""
+        """True if the item may have these complete parts: per class, its text is a prefix of theirs or vice versa."""
         for delta, parts in self.parts.items():
             whole = "".join(whole.text for whole in wholes if whole.delta is delta)
             if parts[0].text and not (whole and parts[0].text.fits(whole)):
@@ -122,7 +122,7 @@ class OutputMerger:
         self._by_index: dict[tuple[str, int], _Item] = {}
         self._latest_item: dict[str, _Item] = {}
         self._items: list[_Item] = []
-        # By level, the items, in order, that were not yet sent as complete.
+        # For each level, the items that were not yet sent as complete, in order.
         self._open: dict[tuple[Level, str], dict[int, _Item]] = {}
         self._count = self._paragraphs = 0
         self.latest: tuple[Any, ...] = ()
@@ -144,7 +144,7 @@ class OutputMerger:
 
     @property
     def latest_text(self) -> PartialText:
-        """Return the text at the position of the latest delta, which is `latest`."""
+        """Return the text that the latest delta belongs to; `latest` has the class and position of that delta."""
         return self._latest_part.text
 
     def begin_item(self, position: Position, wholes: Sequence[WholePart]) -> None:
@@ -155,7 +155,7 @@ class OutputMerger:
             item.preview = [whole for whole in wholes if whole.text]
 
     def begin_part(self, position: Position, wholes: Sequence[WholePart]) -> None:
-        """Record a part that begins: a delta without the name of its part belongs to it."""
+        """Record a part that begins: later deltas that do not name their part belong to it."""
         self.latest = ()
         item = self._find_item(position)
         for parts in item.parts.values():
@@ -171,11 +171,11 @@ class OutputMerger:
         return [_add(whole.delta, self._find_open_part(item, whole.delta, whole.part), whole.text) for whole in preview]
 
     def complete_part(self, position: Position, whole: WholePart, source: str) -> Iterator[Addition]:
-        """Yield what a complete part adds; `source` is the type of its event, which a part gets once."""
+        """Yield what a complete part adds; `source` is the type of its event, which is sent once per part."""
         self.latest = ()
         latest = self._latest_item.get(position.kind)
         if latest and position == Position(position.kind) and latest.level >= Level.ITEM and latest.fits([whole]):
-            return  # after the complete item
+            return  # the complete item, which came before, contains the part
         item = self._find_item(position, whole.delta)
         item.latest_name = (whole.delta, position.part)
         part = item.by_name.get((whole.delta, position.part)) if position.part else item.get_latest(whole.delta)
@@ -213,7 +213,7 @@ class OutputMerger:
             yield from self._complete(match or self._create(position), position, wholes, Level.RESPONSE)
 
     def _subtract_shown(self, wholes: Sequence[WholePart]) -> list[Addition] | None:
-        """Return the parts without the text that was shown; None if that is not the beginning of all parts joined."""
+        """Return the parts without the text that was shown; None if the joined parts do not begin with that text."""
         shown = self._join_shown()
         starts = dict.fromkeys(shown, 0)
         additions: list[Addition] = []
@@ -252,7 +252,7 @@ class OutputMerger:
         self._name(item, position)
         self._claim(item, position.kind, level)
         item.preview = ()
-        rests: dict[TextClass, str] = {}  # of a part that contains the text of several complete parts
+        rests: dict[TextClass, str] = {}  # what follows if a part contains the text of several complete parts
         used: set[int] = set()
         for whole in wholes:
             rest = rests.pop(whole.delta, "")
@@ -343,7 +343,7 @@ class OutputMerger:
         parts = item.parts.get(delta)
         part = item.by_name.get((delta, name)) if name else parts[-1] if parts else None
         if part is None and name and parts and parts[-1].name is None and not parts[-1].done_by:
-            part = parts[-1]  # the name comes late
+            part = parts[-1]  # the part began without a name
         return part if part and not part.done_by else self._create_part(item, delta, name)
 
     def _create_part(self, item: _Item, delta: TextClass, name: tuple[str, int] | None) -> _Part:
@@ -376,7 +376,7 @@ def _build_delta(delta: TextClass, text: str, part: _Part) -> Delta:
 
 
 def parse_parts(item: dict[str, Any]) -> Iterator[WholePart]:
-    """Yield the texts of a message or of reasoning: its summary or, if that is empty, its content."""
+    """Yield the texts of a message, or those of reasoning: its summary or, if that is empty, its content."""
     if item.get("type") == "reasoning":
         name = next(filter(item.get, ("summary", "content", "text")), "")
         values = item.get(name)

@@ -13,7 +13,7 @@ from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.errors import AimlError, IncompleteAnswer, ServerError
 
 MAX_ERROR_BYTES = 1024 * 1024
-# Supported encodings besides UTF-8. All of them contain ASCII; in others the key would not be masked.
+# Supported encodings besides UTF-8. All of them extend ASCII; in others, the key would not be masked.
 _CHARSET = r"(?i)charset=\W?(iso-8859-\d{1,2}|latin-?1|windows-125\d|gbk|gb\d{4,5}|big5|shift_jis|euc-\w\w)\b"
 STREAM_PREFIXES = (b"data:", b"event:", b"id:", b"retry:", b":")
 
@@ -27,7 +27,7 @@ def parse_response(
     choice_count: int = 1,
     on_complete: Callable[[], None] | None = None,
 ) -> Iterator[EventBatch]:
-    """Yield the events of a response; raise the error of its status, or ServerError if it is not an answer.
+    """Yield the events of a response; raise the error for an error status, or ServerError if it is not an answer.
 
     `choice_count` is the number of requested choices; `on_complete` is called when a JSON body seems complete although
     the connection is still open.
@@ -71,7 +71,7 @@ def _read_object(body: bytearray, chunks: Iterator[bytes], on_complete: Callable
         answer = None
         if len(body) > MAX_EVENT_BYTES:
             break
-        # Tested when the size has doubled: linear, however many chunks end in a bracket.
+        # Only tested when the size has doubled, so that the time is linear even if many chunks end in a bracket.
         if len(body) >= 2 * tested and chunk.rstrip().endswith(b"}"):
             tested = len(body)
             with suppress(ValueError):
@@ -82,7 +82,7 @@ def _read_object(body: bytearray, chunks: Iterator[bytes], on_complete: Callable
 
 
 def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Return enough bytes to recognise a stream, and all chunks."""
+    """Return enough bytes to recognize a stream, and all chunks."""
     read: list[bytes] = []
     start, size = b"", 0
     for chunk in chunks:
@@ -117,8 +117,8 @@ def _decode_json(status: int, headers: Mapping[str, str], body: bytes) -> Any:
 
 def _build_body_error(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:
     if not body.strip():
-        return ServerError(f"the server answered {status} with an empty body", "ask again", status=status)
+        return ServerError(f"the server answered {status} with an empty body", "try again", status=status)
     from aiml_cli.api.error_response import error_from_status, shorten_message  # most bodies are answers
 
     message = shorten_message(error_from_status(status, headers, body).message)
-    return ServerError(f"{message} (this is not an answer)", "check --base-url", status=status)
+    return ServerError(f"{message} (not a response of the API)", "check --base-url", status=status)

@@ -1,7 +1,8 @@
 """Mark the parts of a chat request that a Claude model should cache for the next request, and read what that saved.
 
 A mark means: cache everything up to here. Without one these models cache nothing; other models cache automatically, or
-reject the mark. A request may have four; a long time to live must not follow a short one.
+reject the mark. A request may have four; a mark with a long time to live must not follow one with a short
+time to live.
 """
 
 import re
@@ -38,7 +39,7 @@ def takes_marks(model: object) -> bool:
 def mark_prompt(body: Mapping[str, Any], ttl: str) -> dict[str, Any]:
     """Return a chat body with marks after the conversation, the system text and the files, or unchanged.
 
-    Existing marks are kept and count towards the limit. If not all fit, the order above decides.
+    Existing marks are kept and count towards the limit. If not all marks fit, they are added in the order above.
     """
     messages = body.get("messages")
     if not takes_marks(body.get("model")) or not isinstance(messages, list):

@@ -33,7 +33,7 @@ class Allowance(NamedTuple):
 def parse_allowances(headers: Mapping[str, str], now: datetime) -> list[Allowance]:
     """Return the server's limits; header names are in lower case.
 
-    Supported are `x-ratelimit-*` with or without a unit at the end, `anthropic-ratelimit-*` and the forms of the IETF
+    Supports `x-ratelimit-*` with or without a unit at the end, `anthropic-ratelimit-*` and the forms of the IETF
     drafts. A limit is left out if its remaining number or its reset is missing or invalid.
     """
     names = [name for name in headers if "ratelimit" in name or "rate-limit" in name]
@@ -84,7 +84,7 @@ def _choose_unit(*words: str) -> str:
 
 
 def _parse_count(text: str | None) -> float | None:
-    """Return a count, also the first of `100, 100;w=60`; None if it is absent or invalid."""
+    """Return a count, such as the first number of `100, 100;w=60`; None if it is absent or invalid."""
     return as_amount(re.split("[,;]", text)[0].strip()) if text and len(text) <= _MAX_VALUE_CHARS else None
 
 

@@ -10,8 +10,8 @@ from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Options
 
 LONG_TEXT = 1024 * 1024  # in characters; shorter strings are encoded together with everything else
-PIECE_CHARS = 64 * 1024  # of a long string: fits into the processor's cache
-ESCAPES = {b"\\": rb"\\", b'"': rb"\"", b"\n": rb"\n", b"\r": rb"\r", b"\t": rb"\t"}  # the backslash first
+PIECE_CHARS = 64 * 1024  # of a long string; fits into the CPU's cache
+ESCAPES = {b"\\": rb"\\", b'"': rb"\"", b"\n": rb"\n", b"\r": rb"\r", b"\t": rb"\t"}  # the backslash must come first
 OTHER_CONTROLS = bytes(code for code in range(32) if bytes([code]) not in ESCAPES)
 
 
@@ -23,7 +23,7 @@ def apply_options(body: dict[str, Any], endpoint: str, options: Options) -> dict
     return body
 
 
-@cache  # rows need it a million times
+@cache  # a run may call it a million times, once for each row
 def _list_body_paths(endpoint: str) -> list[tuple[str, str]]:
     """Return the attribute and path of each option that the endpoint supports; the endpoint itself builds arrays."""
     paths = [(row.attribute, row.body_paths[endpoint].path) for row in ROWS.values() if endpoint in row.body_paths]
@@ -38,7 +38,7 @@ def apply_overrides(body: dict[str, Any], properties: Mapping[str, Any] | None) 
 
 
 def set_path(body: dict[str, Any], path: str, value: Any) -> None:
-    """Set a property; dots in the path nest."""
+    """Set a property; each dot in the path is one level of nesting."""
     *parents, name = path.split(".")
     target = body
     for parent in parents:
@@ -111,7 +111,7 @@ def _encode(value: Any) -> bytes:
 
 
 def _encode_piece(text: str) -> bytes:
-    """Return the inside of a JSON string; without rare control characters this takes a third of the time of `json`."""
+    """Return the text escaped for a JSON string; without rare control characters, three times as fast as `json`."""
     data = text.encode("utf-8", "replace")
     if len(data.translate(None, OTHER_CONTROLS)) < len(data):
         return _encode(text)[1:-1]

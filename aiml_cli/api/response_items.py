@@ -69,7 +69,7 @@ def parse_usage(response: dict[str, Any]) -> Iterator[Usage]:
 
 
 def _find_count(usage: dict[str, Any], names: tuple[str, str], detail: str = "") -> int | None:
-    """Return the first count, or detail of a count, under one of the names."""
+    """Return the first count found under one of the names, or a detail of that count."""
     values = [as_dict(usage.get(f"{name}_details")).get(detail) if detail else usage.get(name) for name in names]
     return next((count for value in values if (count := as_int(value)) is not None), None)
 
@@ -93,7 +93,7 @@ def parse_tool_item(item: dict[str, Any]) -> Iterator[Notice | GeneratedImage]:
 
 
 def parse_images(images: list[Any]) -> Iterator[GeneratedImage]:
-    """Yield images of data URLs and bare base64. Other URLs are not fetched."""
+    """Yield images from data URLs and bare base64. Other URLs are not fetched."""
     for data in map(as_str, images):
         base64 = data.partition(";base64,")[2] if data.startswith("data:") else data
         if base64 and "://" not in base64[:16]:
@@ -142,7 +142,7 @@ def _parse_interpreter_call(item: dict[str, Any]) -> Iterator[Notice | Generated
         images = list(parse_images([url]))
         yield from images
         if url and not images:
-            yield Notice(f"code interpreter made an image: {as_str(url).strip()}")
+            yield Notice(f"code interpreter created an image: {as_str(url).strip()}")
 
 
 class SourceCollector:
@@ -156,7 +156,7 @@ class SourceCollector:
         return self._add(_parse_annotations(map(as_dict, annotations), choice))
 
     def add_lists(self, chunk: dict[str, Any]) -> list[CitedSource]:
-        """Return the new sources of the lists at the top of some chat answers: URLs, and results with titles."""
+        """Return the new sources in the top-level lists of some chat answers: URLs, and results with titles."""
         results = [as_dict(result) for result in as_list(chunk.get("search_results"))]
         titles = {url: as_str(result.get("title")) for result in results if (url := as_str(result.get("url")))}
         return self._add(_parse_source_list(as_list(chunk.get("citations")) or results, titles))

@@ -90,7 +90,7 @@ def parse_json(answer: Any) -> EventBatch:
     streamed = _list_streamed_events(answer)
     last = as_dict(as_dict(answer).get("response"))
     if not streamed and not _is_response(as_dict(answer)) and _is_response(last):
-        answer = last  # the last event of a stream
+        answer = last  # it is the last event of a stream
     if not isinstance(answer, dict) or not (streamed or _is_response(answer)):
         return [find_error(answer) or ErrorEvent("the server's answer is not a response: it has no output")]
 
@@ -277,9 +277,9 @@ class _EventParser:
 
 
 def _add_error(event_type: str, event: dict[str, Any], batch: EventBatch) -> None:
-    """Add the error of an event without a type, with a type that means an error, or with an unknown type.
+    """Add the error that an event reports if it has no type, an error type, an HTTP status or an `error` field.
 
-    The type may also be that of the error itself. Any other event is skipped, even if it has a message.
+    The type may be that of the error itself. Any other event is skipped, even if it has a message.
     """
     is_error = event_type.casefold() in ("error", "response.error")
     if not is_error and event_type.startswith("response.") and not event.get("error"):
@@ -293,7 +293,7 @@ def _add_error(event_type: str, event: dict[str, Any], batch: EventBatch) -> Non
 
 
 def _read_item(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an item with its type: some servers leave out that of a message, or send a part instead of it."""
+    """Return an item with its type: some servers leave out the type of a message, or send a part instead of an item."""
     kind = as_str(item.get("type"))
     if kind in ("output_text", "text", "refusal"):
         return {**item, "type": "message", "content": [item]}

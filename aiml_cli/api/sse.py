@@ -37,7 +37,7 @@ def split_events(chunks: Iterable[bytes]) -> Iterator[list[SseEvent]]:
     """Yield the events that each chunk completes, one list for each chunk.
 
     Accepts CR, LF and CRLF, a byte order mark, comments and unknown fields (WHATWG HTML, section 9.2.6).
-    At the end of the stream, an event without its blank line is yielded too: servers forget it.
+    At the end of the stream, an event without its blank line is yielded too: some servers leave that line out.
     Raises ServerError for an event of more than 64 MiB.
     """
     splitter = _EventSplitter()
@@ -260,7 +260,7 @@ def _parse_other_json(sse: SseEvent, data: Any, stray: _StrayText) -> EventBatch
 
 
 def _parse_other_text(sse: SseEvent, stray: _StrayText) -> EventBatch:
-    """Return the errors of text that is not JSON: with invalid JSON a part of the answer may be lost."""
+    """Return the errors of text that is not JSON; invalid JSON is an error: a part of the answer may be lost."""
     text = sse.data.strip()
     if sse.event.casefold() == "error":
         return [_read_error_text(text or "the server reported an error without a message")]

@@ -182,7 +182,7 @@ Event = ResponseStarted | Content | CitedSource | OutputItems | Usage | Notice |
 EventBatch = list[Event]
 
 
-TEXT_ENCODING = ("utf-8", "surrogatepass")  # a character may be split over two deltas
+TEXT_ENCODING = ("utf-8", "surrogatepass")  # a surrogate pair may be split over two deltas
 
 
 class PartialText:
@@ -206,7 +206,7 @@ class PartialText:
         self._data += piece.encode(*TEXT_ENCODING)
 
     def complete(self, whole: str) -> str:
-        """Return what the complete text adds; "" if the two differ in more than white space at the start."""
+        """Return what the complete text adds; "" if the two differ in more than whitespace at the start."""
         whole_data, data = _normalize(whole.encode(*TEXT_ENCODING)), _normalize(self._data)
         if not whole_data.startswith(data):
             whole_data, data = whole_data.lstrip(), data.lstrip()
@@ -217,12 +217,12 @@ class PartialText:
         return rest.decode(*TEXT_ENCODING)
 
     def rest_after(self, whole: str) -> str:
-        """Return what follows in the text so far after a complete text that is its beginning; else ""."""
+        """Return the rest of the text so far after `whole`; "" if it does not begin with `whole`."""
         data = whole.encode(*TEXT_ENCODING)
         return self._data[len(data) :].decode(*TEXT_ENCODING) if self._data.startswith(data) else ""
 
     def fits(self, whole: str) -> bool:
-        """True if one of the two texts is a prefix of the other, apart from white space around them."""
+        """True if one of the two texts is a prefix of the other, apart from whitespace around them."""
         whole_data, data = _normalize(whole.encode(*TEXT_ENCODING)).strip(), _normalize(self._data).strip()
         return whole_data.startswith(data) or data.startswith(whole_data)
 

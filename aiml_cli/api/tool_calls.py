@@ -48,7 +48,7 @@ class PartialArguments:
         begins_again = self._data and (self._is_repeated_by(arguments) or self.is_followed_by(arguments))
         self._is_preview = False
         if begins_again:
-            return None if self.means(arguments) else self._replace(arguments)
+            return None if self.equals_json(arguments) else self._replace(arguments)
         self._data += arguments.encode(*TEXT_ENCODING)
         return Piece(arguments)
 
@@ -61,23 +61,23 @@ class PartialArguments:
             rest = data[len(self._data) :]
             self._data += rest
             return Piece(rest.decode(*TEXT_ENCODING))
-        return None if self.means(whole) else self._replace(whole)
+        return None if self.equals_json(whole) else self._replace(whole)
 
-    def begins(self, arguments: str) -> bool:
-        """True if a delta begins with all arguments so far: within an object that can only be a longer copy."""
+    def is_prefixed_by(self, arguments: str) -> bool:
+        """True if a delta repeats all arguments so far, from the opening brace on: it can only be a longer copy."""
         return self._is_json and self._data[:1] == b"{" and arguments.encode(*TEXT_ENCODING).startswith(self._data)
 
     def is_continued_by(self, arguments: str) -> bool:
         """True if the arguments are incomplete, and the delta does not begin new ones."""
         begins_document = arguments.lstrip()[:1] in ("{", "[")
-        return not self._data or (self._is_json and not begins_document and not self.is_document())
+        return not self._data or (self._is_json and not begins_document and not self.is_complete_json())
 
     def is_followed_by(self, arguments: str) -> bool:
         """True if the delta cannot continue the arguments: they are complete, and it begins new JSON."""
-        return self._is_json and arguments.lstrip()[:1] in ("{", "[") and self.is_document()
+        return self._is_json and arguments.lstrip()[:1] in ("{", "[") and self.is_complete_json()
 
-    def is_document(self) -> bool:
-        """True if the arguments are complete JSON; tested a few times only, to stay linear."""
+    def is_complete_json(self) -> bool:
+        """True if the arguments are complete JSON; tested only a few times, so that the total time is linear."""
         end = self._data[-MAX_END_BYTES:].rstrip()
         if not end.endswith((b"}", b"]", b"null", b'""')) or self._tests == MAX_DOCUMENT_TESTS:
             return False
@@ -85,10 +85,10 @@ class PartialArguments:
         return _is_json(self._data)
 
     def equals(self, arguments: str) -> bool:
-        """True if the arguments are the same string, apart from white space around it."""
+        """True if the arguments are the same string, apart from whitespace around it."""
         return bytes(self._data.strip()) == arguments.strip().encode(*TEXT_ENCODING)
 
-    def means(self, arguments: str) -> bool:
+    def equals_json(self, arguments: str) -> bool:
         """True if the arguments are the same JSON value."""
         try:
             return bool(json.loads(self._data) == json.loads(arguments))
@@ -154,7 +154,7 @@ class ToolCallAssembler:
             call, header = self._find_whole(piece, position) if is_whole else self._find_or_create(piece, used)
             used.add(call.slot)
             call.id, call.name = call.id or header.id, call.name or header.name
-            is_snapshot = is_whole or (piece.name and call.arguments.begins(piece.arguments))
+            is_snapshot = is_whole or (piece.name and call.arguments.is_prefixed_by(piece.arguments))
             part = (call.arguments.complete if is_snapshot else call.arguments.add)(piece.arguments)
             part = part or Piece("")
             events.append(ToolCallDelta(call.slot, header.id, header.name, part.arguments, choice, part.is_whole))
@@ -219,7 +219,7 @@ def _begins_call(call: _Call, piece: _CallPiece, used: set[int]) -> bool:
         return False
     is_same_id = piece.id != "" and piece.id == call.id
     if call.slot in used:  # a message contains each call only once
-        return not (is_same_id and call.arguments.means(piece.arguments))
+        return not (is_same_id and call.arguments.equals_json(piece.arguments))
     if is_same_id or not call.name:
         return False
     if piece.id and call.id:
@@ -228,13 +228,13 @@ def _begins_call(call: _Call, piece: _CallPiece, used: set[int]) -> bool:
     if piece.name != call.name:
         return piece.number is None or bool(call.arguments)
     # The same function again, with other arguments after complete ones.
-    is_repeated = call.arguments.is_placeholder() or call.arguments.means(piece.arguments)
+    is_repeated = call.arguments.is_placeholder() or call.arguments.equals_json(piece.arguments)
     return not is_repeated and call.arguments.is_followed_by(piece.arguments)
 
 
 def _parse_pieces(delta: dict[str, Any]) -> list[_CallPiece]:
     calls = delta.get("tool_calls")
-    values = [calls] if isinstance(calls, dict) else require_list(calls)  # TGI sends a call without its list
+    values = [calls] if isinstance(calls, dict) else require_list(calls)  # TGI sends a single call instead of a list
     pieces = [piece for value in values if any((piece := _parse_piece(require_dict(value)))[1:])]
     legacy = require_dict(delta.get("function_call"))
     if not pieces and (legacy.get("name") or legacy.get("arguments")):

@@ -151,7 +151,7 @@ def _build_search(options: Options) -> dict[str, Any]:
 
 
 def _build_mcp_server(label: str, url: Any) -> dict[str, Any]:
-    """Build an MCP server that needs no approval: a single request cannot give one."""
+    """Build an MCP server that needs no approval, because a single request cannot approve its calls."""
     if not _LABEL.fullmatch(label):
         raise UsageError(
             f"--mcp-server: {label!r} is not a valid label: use a letter, then letters, digits, _ and -", _MCP_HINT

@@ -36,7 +36,7 @@ class ChunkAnswers:
         """Store the requests; raise UsageError if together they could exceed --max-cost."""
         self._requests = requests
         if self._options.max_cost is not None:
-            check_total_cost([(request.settings, _build_body(request)) for request in requests], "pieces")
+            check_total_cost([(request.settings, _build_body(request)) for request in requests], "chunks")
 
     def reserve(self, request: ChatRequest) -> Reservation | None:
         """Reserve the most that a request could cost, if --max-cost is set; raise UsageError if it does not fit."""
@@ -60,7 +60,7 @@ class ChunkAnswers:
                 print_err(f"aiml: {answer.completion.incomplete_reason}")
 
     def show(self, answer: Answer) -> None:
-        """Print the line of --usage."""
+        """Print the usage line of the answer if --usage is set."""
         if self._options.usage and (usage := format_usage(answer)):
             print_err(f"aiml: {usage}")
 
@@ -75,16 +75,16 @@ class ChunkAnswers:
             print_err(f"aiml: {self._name(position)}: {error.message}")
         if missing:
             numbers = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else missing[0]
-            print_err(f"aiml: not sent: piece{'s' if len(missing) > 1 else ''} {numbers} of {len(self.answers)}")
+            print_err(f"aiml: not sent: chunk{'s' if len(missing) > 1 else ''} {numbers} of {len(self.answers)}")
         for position, error in failed[:1]:
             error.message = f"{self._name(position)}: {error.message}"
-            # -c would continue the last conversation, which may belong to another chunk.
+            # The hint is removed because -c continues the last conversation, which may belong to another chunk.
             error.hint = error.hint.removeprefix(CONTINUE_HINT)
             raise error
         return 0
 
     def _name(self, position: int) -> str:
-        return f"piece {position + 1} of {len(self._requests)}"
+        return f"chunk {position + 1} of {len(self._requests)}"
 
 
 class ChunkCollector(ChunkAnswers):
@@ -96,14 +96,14 @@ class ChunkCollector(ChunkAnswers):
         return [answer.completion.first.output_text for answer in self.answers if answer]
 
     def save(self, file: OutputFile | None) -> None:
-        """Save the texts if there is no combined answer: write them to the file or stderr, or refer to the history."""
+        """Write the texts to the file or stderr if there is no combined answer, or print that the history has them."""
         text = "\n".join(text.rstrip("\n") + "\n" for text in self.texts if text)
         if text and file and output_format(self._options) in ("md", "text"):
             file.write(text.encode("utf-8", "replace"))
         elif text and self._options.no_log:
-            print_err(f"aiml: the answers for the pieces, which are not in the history:\n{text.rstrip()}")
+            print_err(f"aiml: the answers for the chunks, which are not in the history:\n{text.rstrip()}")
         elif text and not self._options.quiet:
-            print_err("aiml: the answers for the pieces are in the history: aiml history list")
+            print_err("aiml: the answers for the chunks are in the history: aiml history list")
 
 
 class ChunkPrinter(ChunkAnswers):
@@ -138,7 +138,7 @@ class ChunkPrinter(ChunkAnswers):
                 self._write(json_line([answer_to_dict(answer) for answer in results], indent=2))
         finally:
             if self._output.file:
-                self._output.file.close_and_tell(complete=is_complete)
+                self._output.file.close_and_report(complete=is_complete)
             if self._output.meta:
                 self._output.meta.close_all(answers)
 

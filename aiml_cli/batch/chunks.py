@@ -41,7 +41,7 @@ ABORT_S = 5.0
 
 
 class Chunk(NamedTuple):
-    """A chunk of the input, and its name: source and position, such as `a.txt, piece 2 of 5`."""
+    """A chunk of the input, and its name: source and position, such as `a.txt, chunk 2 of 5`."""
 
     name: str
     text: str
@@ -73,7 +73,7 @@ def ask_chunks(endpoint: str, words: Sequence[str], settings: Settings) -> int:
 def _announce_count(options: Options, chunks: Sequence[Chunk]) -> None:
     if not options.quiet:
         verb = "would send" if options.dry_run or options.as_ else "sends"
-        count = f"{len(chunks)} piece{'s' if len(chunks) > 1 else ''}"
+        count = f"{len(chunks)} chunk{'s' if len(chunks) > 1 else ''}"
         print_err(f"aiml: {verb} {count} of about {options.chunk:,} tokens")
 
 
@@ -93,10 +93,10 @@ def _check_input(settings: Settings, words: Sequence[str]) -> None:
             f"--format {output_format(options)} only works with a single answer", "--format json gives an array"
         )
     if stdin.PLACEHOLDER in " ".join(words):
-        message = f"{stdin.PLACEHOLDER} cannot be used with --chunk: each piece is put before the prompt"
+        message = f"{stdin.PLACEHOLDER} cannot be used with --chunk: each chunk is put before the prompt"
         raise UsageError(message)
     if not extract_mentions(words)[0].strip(" -"):
-        raise UsageError("the prompt is empty: what should be asked about each piece?", "write it after the command")
+        raise UsageError("the prompt is empty: what should be asked about each chunk?", "write it after the command")
 
 
 def _split_inputs(words: Sequence[str], settings: Settings) -> list[Chunk]:
@@ -105,9 +105,9 @@ def _split_inputs(words: Sequence[str], settings: Settings) -> list[Chunk]:
     inputs = read_inputs(words, settings, make_notifier(options.quiet) or (lambda _: None))
     chunks = [chunk for source in inputs for chunk in _split(source.name, source.text, options.chunk or 1)]
     if not chunks:
-        raise UsageError("--chunk: there is no input to split", "pipe it in, or name files with -f")
+        raise UsageError("--chunk: there is no input to split", "pipe it in, or pass files with -f")
     if len(chunks) > MAX_CHUNKS:
-        message = f"--chunk: the input is split into {len(chunks):,} pieces; at most {MAX_CHUNKS:,} are allowed"
+        message = f"--chunk: the input is split into {len(chunks):,} chunks; at most {MAX_CHUNKS:,} are allowed"
         raise UsageError(message, "use a larger --chunk")
     return chunks
 
@@ -115,7 +115,7 @@ def _split_inputs(words: Sequence[str], settings: Settings) -> list[Chunk]:
 def _split(name: str, text: str, tokens: int) -> list[Chunk]:
     """Split a text into chunks that are not blank."""
     texts = [part for part in split_text(text, tokens) if part.strip()]
-    return [Chunk(f"{name}, piece {number} of {len(texts)}", part) for number, part in enumerate(texts, 1)]
+    return [Chunk(f"{name}, chunk {number} of {len(texts)}", part) for number, part in enumerate(texts, 1)]
 
 
 def _build_requests(endpoint: str, prompt: str, settings: Settings, chunks: Sequence[Chunk]) -> list[ChatRequest]:
@@ -125,7 +125,7 @@ def _build_requests(endpoint: str, prompt: str, settings: Settings, chunks: Sequ
     first = first.with_known_system()
     first = replace(first, known_key=(resolve_key(first),))
     return [
-        replace(first, words=(prompt, f"(piece {number} of {len(chunks)})"), repeated=_build_message(prompt, chunk))
+        replace(first, words=(prompt, f"(chunk {number} of {len(chunks)})"), repeated=_build_message(prompt, chunk))
         for number, chunk in enumerate(chunks, 1)
     ]
 
@@ -148,11 +148,11 @@ def _print_first(endpoint: str, prompt: str, settings: Settings, chunks: Sequenc
 
     settings, message = dry_run.use_placeholder_server(_chunk_settings(settings)), _build_message(prompt, chunks[0])
     request = ChatRequest(get_endpoint(endpoint), (), settings, response_spec_of(settings), repeated=message)
-    return dry_run.print_snippet(request, "this is the first request; the others differ only in the piece")
+    return dry_run.print_snippet(request, "this is the first request; the others differ only in the chunk")
 
 
 def _combine_answers(requests: Sequence[ChatRequest], settings: Settings, reduce_prompt: str) -> int:
-    """Send the requests, and then one that combines their answers; print the last answer only."""
+    """Send the requests, and then one that combines their answers; print only the combined answer."""
     options = settings.options
     output, collector = choose_output(options, os.environ), ChunkCollector(options)
     try:
@@ -179,7 +179,7 @@ def _build_last_request(
 ) -> ChatRequest:
     """Build the request that combines the answers; raise UsageError if it could exceed --max-cost."""
     total = len(requests)
-    texts = ["".join(wrap_in_tag("answer", text, f"piece {n} of {total}")) for n, text in enumerate(collector.texts, 1)]
+    texts = ["".join(wrap_in_tag("answer", text, f"chunk {n} of {total}")) for n, text in enumerate(collector.texts, 1)]
     message, spec = Conversation().add_message("user", "\n\n".join([*texts, prompt])), response_spec_of(settings)
     last = replace(requests[0], words=(prompt,), settings=settings, repeated=message, response_spec=spec)
     if settings.options.max_cost is not None:
@@ -191,10 +191,10 @@ class AnswerConsumer(Protocol):
     """Receives the answers in order, and None for a request that was not sent."""
 
     def begin(self, requests: Sequence[ChatRequest]) -> None:
-        """Receive all requests; raise an error to send none of them."""
+        """Receive all requests before any is sent; if this raises an error, none is sent."""
 
     def reserve(self, request: ChatRequest) -> Reservation | None:
-        """Reserve the cost of a request; raise an error so that it is not sent. Called in the workers."""
+        """Reserve the cost of a request; if this raises an error, the request is not sent. Called in the workers."""
 
     def settle(self, reservation: Reservation | None, answer: Answer) -> None:
         """Count the cost of an answer before its worker sends another request. Called in the workers."""
@@ -203,7 +203,7 @@ class AnswerConsumer(Protocol):
         """Show the next answer."""
 
     def close(self, error: AimlError | None) -> None:
-        """Finish the output; called once, also after an error."""
+        """Finish the output; called once, even after an error."""
 
 
 Consumer = TypeVar("Consumer", bound=AnswerConsumer)
@@ -231,7 +231,7 @@ def ask_in_order(requests: Sequence[ChatRequest], options: Options, consumer: Co
 
 
 def _consume_answers(workers: "_ChunkWorkers", consumer: AnswerConsumer, count: int) -> None:
-    """Pass on each answer after all earlier ones; after a signal, also those that arrive within `ABORT_S`."""
+    """Pass on the answers in order; after a signal, wait up to `ABORT_S` for those that still arrive."""
     in_order = _InOrder(consumer)
     try:
         for answer in workers.results():
@@ -294,7 +294,7 @@ class _ChunkWorkers:
         except AimlError as error:
             answer = Answer(request.endpoint.name, error=error)
         else:
-            with prefix_lines(f"piece {position + 1} of {len(self._requests)}"):
+            with prefix_lines(f"chunk {position + 1} of {len(self._requests)}"):
                 answer = turn.run_turn(request, null_output(), worker.client, worker).answer
             self._consumer.settle(reservation, answer)
         if answer.error:

@@ -59,7 +59,7 @@ def _print_failure(endpoint: str, error: AimlError, count: int) -> None:
 
 
 def _set_base_url(settings: Settings, resolved: Settings) -> Settings:
-    """Use the resolved base URL, which may be that of the embedded server, and drop --first."""
+    """Use the resolved base URL, which may be that of the demo server, and drop --first."""
     return replace(settings, options=replace(settings.options, base_url=resolved.options.base_url, first=None))
 
 
@@ -84,7 +84,7 @@ def _build_requests(
 
 
 def _choose_reader(requests: Sequence[ChatRequest]) -> ChatRequest:
-    """Return the request that reads the conversation for all: with --fit, the one with the smallest context window."""
+    """Return the request that reads the conversation; if --fit cuts inputs, the one with the least room for them."""
     fit = requests[0].options.fit
     if not fit:
         return requests[0]

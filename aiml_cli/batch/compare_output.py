@@ -34,7 +34,7 @@ COMPLETE = "complete"
 
 
 class SideBySide:
-    """Prints all answers in the order of the models: one is streamed, the next ones are kept until its end.
+    """Prints all answers in the order of the models: one is streamed while the next ones are buffered.
 
     The constructor opens the files: it raises UsageError or OutputFailed before anything is sent.
     """
@@ -66,7 +66,7 @@ class SideBySide:
         return next((answer.error.exit_code for answer in answers if answer.error), 0)
 
     def close(self, answers: Sequence[Answer]) -> None:
-        """Write the JSON array and the file of --meta, and name an incomplete output file; later calls do nothing."""
+        """Write the JSON array and the --meta file, and report an incomplete output file; later calls do nothing."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -80,7 +80,7 @@ class SideBySide:
             raise
         finally:
             if self._file:
-                self._file.close_and_tell(complete=is_complete)
+                self._file.close_and_report(complete=is_complete)
             if self._meta:
                 self._meta.close_all(answers)
 
@@ -205,7 +205,7 @@ def format_comparison(runs: ModelRuns) -> str:
 
 
 def _build_row(run: ModelRun) -> list[str]:
-    """Return the cells of a model; after a fallback, under the name of the model that answered."""
+    """Return the table cells of a run; after a fallback, the name is that of the model that answered."""
     settings = run.request.settings
     with_usage = replace(settings, options=replace(settings.options, usage=True))
     answer = pricing.add_estimated_cost(run.answer or Answer(run.request.endpoint.name), with_usage)

@@ -25,13 +25,13 @@ from aiml_cli.transport import choose_transport
 if TYPE_CHECKING:
     from aiml_cli.store.history.writer import AnswerId
 
-# How long to wait until an aborted answer is in the history, and until one without a connection is.
+# How long to wait until an aborted answer is in the history: with a connection, and without one.
 ABORT_S, NOT_CONNECTED_S = 5.0, 0.2
 STDOUT, STDERR, RAW, ROUND, RESULTS, CLOSE, ERROR = "stdout", "stderr", "raw", "round", "results", "close", "error"
 
 
 class RenderMessage(NamedTuple):
-    """Something to print, and the part of the output that prints it."""
+    """A message to the printing thread: what to print, and which part of the output prints it."""
 
     target: str
     content: Any
@@ -83,7 +83,7 @@ class ModelRun:
         return self._messages.empty()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the answer is in the history, or for at most some seconds."""
+        """Wait until the answer is in the history, for at most `seconds` if that is set."""
         self._is_done.wait(seconds)
 
     def final_answer(self, error: AimlError) -> Answer:
@@ -94,7 +94,7 @@ class ModelRun:
         """Make -c continue this conversation; failures are ignored."""
         if self._answer_id is None:
             return
-        import sqlite3  # the journal has loaded it
+        import sqlite3  # already loaded by the journal
 
         from aiml_cli.store.history import database, writer
 
@@ -162,7 +162,7 @@ def show_waiting(options: Options, environ: Mapping[str, str], *, is_needed: boo
     if options.quiet or not is_needed or not is_terminal(2):
         yield
         return
-    from aiml_cli.output import spinner  # a pipe needs none
+    from aiml_cli.output import spinner  # a pipe needs no spinner
 
     with spinner.show_spinner(environ) as sign:
         if sign:
@@ -178,7 +178,7 @@ class _RemoteStdout:
         self._put(RenderMessage(STDOUT, batch))
 
     def close(self, answer: Answer) -> None:
-        """Do nothing: `_RemoteOutput.close` sends the answer."""
+        """Do nothing: `_RemoteOutput.close` passes on the answer."""
 
 
 class _RemoteStderr(NullStderrRenderer):
@@ -198,15 +198,15 @@ class _RemoteOutput(AnswerOutput):
         self._put = put
 
     def end_round(self, answer: Answer) -> None:
-        """Send an answer that calls tools."""
+        """Pass on an answer that calls tools."""
         self._put(RenderMessage(ROUND, answer))
 
     def show_results(self, tool_round: ToolRound) -> None:
-        """Send what the tools returned."""
+        """Pass on what the tools returned."""
         self._put(RenderMessage(RESULTS, tool_round))
 
     def close(self, answer: Answer) -> None:
-        """Send the answer without the hint to use -c, which may continue the conversation of another model."""
+        """Pass on the answer without the hint to use -c, which may continue the conversation of another model."""
         if answer.error:
             answer.error.hint = answer.error.hint.removeprefix(turn.CONTINUE_HINT)
         self._put(RenderMessage(CLOSE, answer))

@@ -40,7 +40,7 @@ MakeConversation = Callable[[Row], Conversation]
 class ResultsTarget(NamedTuple):
     """Where results go: standard output, a file, or a file with the results of an earlier run.
 
-    `fd` is set if the results go to a file that is open, and could also be the input.
+    `fd` is set if the results go to an open file, which could also be the input file.
     """
 
     write: Callable[[bytes], None]
@@ -158,7 +158,7 @@ def _choose_format(settings: Settings, request: ChatRequest, rows: Rows, target:
 
 
 def _open_csv(settings: Settings, request: ChatRequest, rows: Rows, target: ResultsTarget) -> _ResultsFormat:
-    """Find the columns, which may need a row; raise UsageError if the file of an earlier run has other columns."""
+    """Find the columns, reading a row if needed; raise UsageError if the file of an earlier run has other columns."""
     from aiml_cli.batch import results  # few runs write CSV
 
     fields = results.list_fields(results.find_schema(request.response_spec))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROW, STDIN = "row", "stdin"
 PART_GAP = "\n\n"  # between texts that become one part
 # What an unknown placeholder looks like; everything else in braces is text, such as JSON, code and formulas.
-_WORDS = re.compile(r"[^\W\d][\w .#%/?!&+-]*")
+_PLACEHOLDER_NAME = re.compile(r"[^\W\d][\w .#%/?!&+-]*")
 CODE_CHARS = frozenset("\"'`:;=<>|\\")
 MAX_NAME_LENGTH = 64
 _CODE_BEFORE = re.compile(r"[$#@^_]$|\\[A-Za-z]{1,20}(?:\{[^{}]{0,60}\})*$")
@@ -47,11 +47,11 @@ def ask_each(endpoint: str, words: Sequence[str], settings: Settings) -> int:
         return _print_first(endpoint, words, settings, lambda: _open_rows(options, source, notify), shard)
     if options.estimate:
         return _estimate(endpoint, words, settings, lambda: _open_rows(options, source, notify), shard)
-    from aiml_cli.batch import each_run  # loads the network modules: after all checks
+    from aiml_cli.batch import each_run  # loads the network modules, so it comes after all checks
 
     target = each_run.open_target(options)
     if target.fd is not None and source.is_same_file(target.fd):  # each result would become a row, endlessly
-        raise UsageError(f"{source.name}: the rows are read from the file that the results are written to")
+        raise UsageError(f"{source.name}: rows cannot be read from the file that the results are written to")
     try:
         with start_demo_if_asked(settings) as resolved, open_tools(resolved, shared=True) as tools:
             request = replace(_build_request(endpoint, words, resolved), tools=tools)
@@ -115,7 +115,7 @@ class RowPrompt:
         self._previous = tuple(previous)
         content: tuple[Part, ...] = getattr(last, "content", ())
         self._common, self._before = content[:-1], str(content[-1]).removesuffix(mark)
-        # Each pattern of a file name is between two texts.
+        # One text more than file names: each pattern of a file name is between two texts.
         self._texts, self._file_names = _split_at_row_files(self._words, words)
         self._files = _make_file_reader(request) if self._file_names else None
 
@@ -187,7 +187,7 @@ class RowPrompt:
     def _fill_words(self, row: Row) -> tuple[str, Sequence[str], bool]:
         """Return the prompt with filled placeholders, the names of the files, and whether a placeholder was filled.
 
-        Raise UsageError for an unknown placeholder.
+        Raises UsageError for an unknown placeholder.
         """
         filler = _PlaceholderFiller(row)
         pieces, names = [filler.fill(self._texts[0])], list[str]()
@@ -211,7 +211,7 @@ class _PlaceholderFiller:
         return replace_placeholders(text, self._replace)
 
     def fill_name(self, pattern: str) -> str | None:
-        """Return the name of a file, None if its braces are not placeholders; raise UsageError for an unknown one."""
+        """Return a file name, or None if its braces are not placeholders; raise UsageError for an unknown one."""
         values: list[str | None] = []
 
         def replace_and_note(inside: str, _before: str) -> str | None:
@@ -235,7 +235,7 @@ class _PlaceholderFiller:
         if name in (ROW, STDIN) and name not in self._columns:
             if isinstance(value, dict | list):
                 columns = " or ".join(f"@{{{column}}}" for column in self._columns)
-                raise UsageError(f"@{{{name}}}: a row with columns is not a file name", columns and f"use {columns}")
+                raise UsageError(f"@{{{name}}}: a row with columns cannot be a file name", columns and f"use {columns}")
             self.has_filled = True
             return value if isinstance(value, str) else self._row.text
         if isinstance(value, dict) and value.get(name, "") is None:
@@ -264,10 +264,10 @@ def _split_at_row_files(text: str, words: Sequence[str]) -> tuple[Sequence[str],
 
 
 def _is_placeholder(inside: str, before: str, values: Mapping[str, str]) -> bool:
-    """True if text in braces looks like a placeholder: a few words, or almost a column; not if it looks like code."""
+    """True if text in braces looks like a placeholder (a few words, or similar to a column name), not like code."""
     name = inside.strip()
     is_code = _CODE_BEFORE.search(before) or len(name) > MAX_NAME_LENGTH or set(name) & CODE_CHARS
-    is_name = inside == name and _WORDS.fullmatch(name)
+    is_name = inside == name and _PLACEHOLDER_NAME.fullmatch(name)
     return not is_code and bool(is_name or get_close_matches(name, values, 1, 0.8))
 
 
@@ -279,7 +279,7 @@ def _build_unknown_error(name: str, columns: Sequence[str]) -> UsageError:
 
 
 def _check_columns(prompt: RowPrompt, rows: Rows, row_format: str | None) -> None:
-    """Check the placeholders of the prompt against the header; JSON lines have none, each has its own columns."""
+    """Check the placeholders against the header; JSON lines have no header, because each has its own columns."""
     if row_format != "jsonl":
         prompt.check_columns(rows.header or ())
 

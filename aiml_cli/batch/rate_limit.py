@@ -137,13 +137,13 @@ class RateLimiter:
             return SentRequest(now, estimate, tokens)
 
     def _report_server_limit(self, tokens: float, now: float) -> None:
-        """Print once that all workers wait long for the server's limit, and how to change that."""
+        """Print once that all workers have to wait long because of the server's limit, and how to change that."""
         until, unit = self._pace.find_server_limit(tokens)
         if not self._has_reported_limit and until > max(now + LONG_WAIT_S, self._paused_until):
             self._has_reported_limit = True
             seconds, flag = round(until - now), f"--{unit}-per-minute"
             self._notify(
-                f"the server's limit on {unit} is reached; all workers wait {seconds} s; {flag} sets another rate"
+                f"the server's limit on {unit} is reached: all workers wait {seconds} s; {flag} sets another rate"
             )
 
     def end_request(self, request: SentRequest, usage: Usage | None) -> None:
@@ -167,10 +167,10 @@ class RateLimiter:
             if allowances:
                 self._pace.learn(allowances, monotonic())
             if allowances or not is_accepted:
-                self._change.notify_all()  # the next request may have another time
+                self._change.notify_all()  # the next request may have to be sent earlier or later
 
     def report_failure(self, error: AimlError, seconds: float, sent_at: float = float("inf")) -> None:
-        """Pause all workers for some seconds if the error is a rate limit.
+        """Pause all workers for this many seconds if the error is a rate limit.
 
         The error of a request that was sent before the last rate limit does not slow the run down further.
         """
@@ -185,7 +185,9 @@ class RateLimiter:
                 self._pace.slow_down(now, self._paused_until)
         if is_new and self._reported != self._allowed:
             self._reported = self._allowed
-            self._notify(f"{error.message}; all workers wait {seconds:.1f} s, then {self._allowed} at a time")
+            self._notify(
+                f"{error.message}; all workers wait {seconds:.1f} s, then at most {self._allowed} work at a time"
+            )
 
     def wait(self, seconds: float) -> None:
         """Wait before a retry, and until one more row may be sent; raise RunStopped if the run has ended."""
@@ -229,7 +231,7 @@ class TokenBucket:
             self._free_at = free_at + amount / self._rate
 
     def correct(self, amount: float) -> None:
-        """Take some more, or give back a negative amount."""
+        """Take an additional amount; a negative amount is given back."""
         if self._rate and self._free_at is not None:
             self._free_at += amount / self._rate
 
@@ -289,7 +291,7 @@ class AdaptivePace:
         self._pause_s = self._pause_s * SPEED_UP if self._pause_s > MIN_PAUSE_S else 0.0
 
     def slow_down(self, now: float, resume_at: float) -> None:
-        """Set the pace of the requests accepted since the last rejection; the pause after it does not count."""
+        """Slow down to the pace of the requests accepted since the last rejection, not counting the pause after it."""
         if self._accepted and now > self._since:
             self._pause_s = (now - self._since) / self._accepted
         else:
@@ -303,7 +305,7 @@ class TokenForecast:
 
     def __init__(self) -> None:
         self._output_tokens: float | None = None
-        self._input_share = 1.0  # of the estimate, which is too high for most texts
+        self._input_share = 1.0  # actual input tokens divided by the estimate, which is usually too high
 
     def estimate(self, body: bytes) -> tuple[float, float]:
         """Return the estimated input tokens of a request, and the expected tokens of input and output together."""
@@ -360,7 +362,7 @@ class Pace:
             window.take(_amount_of(window, tokens), now)
 
     def correct_tokens(self, amount: float) -> None:
-        """Count more tokens than were expected, or a negative amount of fewer."""
+        """Count tokens that were not expected; a negative amount means that fewer were used than expected."""
         self._tokens.correct(amount)
 
     def learn(self, allowances: Iterable[Allowance], now: float) -> None:

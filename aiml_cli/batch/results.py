@@ -49,13 +49,13 @@ def format_result(
     more = [name for name, is_shown in (("choices", has_choices), ("rounds", has_rounds)) if is_shown]
     result = {name: facts[name] for name in (*ANSWER_KEYS, *more)}
     if result["usage"]:
-        del result["usage"]["details"]  # the server's own names for the same counts
+        del result["usage"]["details"]  # the same counts under the server's own names
     seconds = facts["timing"]["total_s"]
     return json_line({"row": row.number, "hash": row_hash, "input": row.value, **data, **result, "seconds": seconds})
 
 
 def parse_data(text: str) -> Any:
-    """Return the answer parsed as JSON, None if it is not JSON."""
+    """Return the answer parsed as JSON, or None if it is not JSON."""
     with suppress(ValueError):
         return parse_answer_json(text)
     return None
@@ -113,7 +113,7 @@ class ResultWriter:
                 self._write_line(self._header)
 
     def release_waiters(self) -> None:
-        """Stop holding rows back that are far ahead: the run ends."""
+        """Stop holding back rows that are far ahead, because the run is ending."""
         with self._change:
             self._limit = sys.maxsize
             self._change.notify_all()
@@ -180,7 +180,7 @@ class CsvFormat:
 
 
 def find_columns(row_format: str, rows: Rows) -> tuple[Sequence[str] | None, Iterator[Row]]:
-    """Return the columns of the input, None if rows are strings, and all rows.
+    """Return the columns of the input (None if rows are strings), and all rows.
 
     The columns of JSON lines are the properties of the first valid row, if that is an object.
     """
@@ -197,7 +197,7 @@ def find_columns(row_format: str, rows: Rows) -> tuple[Sequence[str] | None, Ite
 
 
 def find_schema(spec: ResponseSpec | None) -> Any:
-    """Return the JSON Schema of the answers, None if there is none."""
+    """Return the JSON Schema of the answers, or None if there is none."""
     response_format = spec.response_format if spec else None
     return (response_format or {}).get("json_schema", {}).get("schema")
 
@@ -278,7 +278,7 @@ class CsvResumeFile(ResumeFile):
     def _is_whole(self, record: bytes) -> bool:
         return record.endswith(_LINE_END) and record.count(b'"') % 2 == 0
 
-    def _may_be_ours(self, record: bytes) -> bool:  # noqa: ARG002 - a header is written with the first result
+    def _may_be_ours(self, record: bytes) -> bool:  # noqa: ARG002 - the header and the first result are one write
         return False
 
     def _read_record(self, number: int, record: bytes) -> None:

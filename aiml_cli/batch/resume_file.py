@@ -1,4 +1,4 @@
-"""Read which rows the results file of an earlier run has, and append results to it."""
+"""Read which rows are in the results file of an earlier run, and append results to it."""
 
 import fcntl
 import json
@@ -50,7 +50,7 @@ class RowHasher:
         return digest.hexdigest()
 
     def hash_body(self, row: Row, body: Any) -> str:
-        """Return the hash that older versions wrote for a row: that of its complete request, which takes longer."""
+        """Return the hash that older versions wrote: that of the complete request, which takes longer to compute."""
         digest = self._begin(body)
         digest.update(row.text.encode("utf-8", "replace"))
         return digest.hexdigest()
@@ -176,7 +176,7 @@ class ResumeFile:
         return is_moved and self._done.remove(digest, min(numbers))
 
     def write(self, data: bytes) -> None:
-        """Append all of the data or nothing, because later rows may fit again; raise OutputFailed."""
+        """Append all of the data or nothing: a shorter result may still fit on a full disk. Raises OutputFailed."""
         size, view = os.fstat(self.fd).st_size, memoryview(data)
         while view:
             try:

@@ -43,13 +43,13 @@ class RowTokens:
         self._tokens_beside_text = self.count(word).input_tokens - estimate_tokens("a")
 
     def count(self, conversation: Conversation) -> TokenBound:
-        """Return the most tokens that the request of a row may use."""
+        """Return the maximum number of tokens that the request of a row may use."""
         prompt = self._count_prompt(conversation)
         uncounted = prompt.uncounted or self.shared.uncounted
         return self.shared._replace(input_tokens=self._shared_tokens + prompt.input_tokens, uncounted=uncounted)
 
     def count_text(self, text: str) -> TokenBound:
-        """Return the same for a row whose prompt is a single string; this is faster."""
+        """Return what `count` returns, but faster, for a row whose prompt is a single string."""
         return self.shared._replace(input_tokens=self._tokens_beside_text + estimate_tokens(text))
 
     def _count_prompt(self, conversation: Conversation) -> TokenBound:
@@ -67,11 +67,11 @@ class ModelPrice(NamedTuple):
 
     @property
     def output_limit(self) -> int | None:
-        """Return the most tokens of an answer, None if unknown."""
+        """Return the maximum number of tokens of an answer, or None if unknown."""
         return self.model.output_limit if self.model else None
 
     def compute_usd(self, tokens: TokenBound) -> float | None:
-        """Return the cost of tokens in US dollars, None if unknown."""
+        """Return the cost of tokens in US dollars, or None if unknown."""
         return tokens.compute_usd(self.model.prices) if self.model and not tokens.uncounted else None
 
 
@@ -84,7 +84,7 @@ def find_price(settings: Settings, tokens: RowTokens) -> ModelPrice:
 
 
 def _load_models(settings: Settings) -> list[Model] | None:
-    """Return the models of the stored catalog, or None; no request is sent, not even to the embedded server."""
+    """Return the models of the stored catalog, or None; no request is sent, not even to the demo server."""
     if not settings.options.demo:
         return load_stored_models(settings)
     from aiml_cli.demo.models import list_models  # only --demo needs them
@@ -159,7 +159,7 @@ class Estimate:
 
     @property
     def output_tokens(self) -> int | None:
-        """Return the most tokens of all answers, by the limit of the request or of the model; None if unknown."""
+        """Return the maximum tokens of all answers, from the limit of the request or the model; None if unknown."""
         one = self._shared.output_tokens
         if one is None and self.price.output_limit:
             one = self.price.output_limit * (self.options.n or 1)
@@ -167,8 +167,8 @@ class Estimate:
 
     @property
     def unknown(self) -> str:
-        """Return why the price is unknown, "" if it is known."""
-        return self.price.problem or (f"{self.totals.uncounted} is part of it" if self.totals.uncounted else "")
+        """Return why the price is unknown, or "" if it is known."""
+        return self.price.problem or (f"it includes {self.totals.uncounted}" if self.totals.uncounted else "")
 
     def input_usd(self) -> float | None:
         """Return the cost of the input in US dollars if each row needs one request; None if unknown."""
@@ -286,11 +286,11 @@ class _DoneRows:
         self._request, self._hasher = request, hasher
 
     def has(self, row: Row) -> bool:
-        """True if a row is done, by its hash."""
+        """True if the hash of a row shows that it is done."""
         return self._file is not None and not row.error and self._file.has(row.number, self._hasher.hash(row))
 
     def has_body(self, row: Row, conversation: Conversation) -> bool:
-        """True if a row is done by the hash of its complete request, which older versions wrote."""
+        """True if the hash of its complete request, as older versions wrote it, shows that a row is done."""
         if self._file is None:
             return False
         body = self._request.build_body(conversation)

@@ -42,7 +42,7 @@ class RowFileReader:
 
         They are kept for this thread: hashing and sending the row read them only once.
         """
-        if not names:  # no braces were placeholders
+        if not names:  # none of the braces is a placeholder
             return RowFiles()
         if getattr(self._kept, "row", None) is not row:
             self._kept.files, self._kept.row = self._try(names), row
@@ -66,7 +66,7 @@ class RowFileReader:
     def _read(self, names: Sequence[str]) -> RowFiles:
         size_limit, texts = SizeLimit(), list[tuple[str, str]]()
         contents = [self._read_file(name, size_limit) for name in dict.fromkeys(names)]
-        finder = FileFinder(size_limit, _never_fetch, self._notify_once)  # all names are resolved
+        finder = FileFinder(size_limit, _never_fetch, self._notify_once)  # finds nothing: the files are read already
         reader = PartReader(
             finder, self._notify_once, lambda *text: texts.append(text), self._request.options.detail, size_limit
         )
@@ -95,7 +95,7 @@ class RowFileReader:
         return FileContent(name, data)
 
     def _notify_once(self, notice: str) -> None:
-        """Print the first notice; there may be a million like it."""
+        """Print only the first notice, because a million rows may cause the same one."""
         if not self._has_notified:
             self._has_notified = True
             self._request.notify(notice)

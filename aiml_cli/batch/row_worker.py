@@ -38,7 +38,8 @@ PlacedRow = tuple[int, Row]
 class RunContext(NamedTuple):
     """What all rows of a run share: the request, and how results are written.
 
-    `is_done` says by a row's number and hash whether an earlier run has done it; None if there are no earlier results.
+    `is_done` takes the number and hash of a row, and returns whether an earlier run has done it; it is None if there
+    are no earlier results.
     """
 
     request: ChatRequest
@@ -90,7 +91,7 @@ class RowWorkers:
         return self._breaker.final_error()
 
     def run(self, tick: Callable[[], None], every_s: float) -> None:
-        """Work until all is done, and call `tick` every `every_s` seconds; raise Stopped after a signal."""
+        """Work until all rows are done, and call `tick` every `every_s` seconds; raise Stopped after a signal."""
         self.pool.start()
         for _ in self.pool.results(tick=tick, every_s=every_s):
             pass
@@ -109,13 +110,14 @@ class RowWorkers:
     def finish_within(
         self, seconds: float, notify: Callable[[str], None], tick: Callable[[], None], every_s: float
     ) -> None:
-        """Wait up to some seconds for the rows in progress; a signal ends the wait."""
+        """Wait up to `seconds` for the rows in progress; a signal ends the wait."""
         with suppress(Stopped), allow_second_signal():
             self.finish()
             if count := self._in_flight:
                 rows = "1 row that is" if count == 1 else f"{count} rows that are"
                 notify(
-                    f"no more rows are sent; waiting up to {seconds:g} s for {rows} in progress; a signal stops them"
+                    f"no more rows are sent; waiting up to {seconds:g} s for {rows} in progress; "
+                    "another signal stops them"
                 )
             for _ in self.pool.results(tick=tick, every_s=every_s, until=monotonic() + seconds):
                 pass
@@ -204,7 +206,7 @@ class RowWorkers:
         """Write a result; a row that we aborted, or that waited when the run was stopped, has none."""
         (position, row), (answer, model), context = placed, result, self._context
         if isinstance(answer.error, RunStopped) and answer.completion.usage:
-            context.stats.add_cost(answer, model)  # of an interrupted attempt
+            context.stats.add_cost(answer, model)  # the cost of an interrupted attempt
         if answer.error and (self.pool.is_aborted or isinstance(answer.error, RunStopped)):
             return
         context.stats.add(answer, model)
@@ -216,7 +218,7 @@ class RowWorkers:
 
 
 class _RowPacer:
-    """Paces the requests of one row with those of all rows, and tracks what the row may cost.
+    """Paces the requests of one row together with those of all rows, and tracks what the row may cost.
 
     An interrupted attempt may still be billed, so a retry needs the same amount again.
     """
@@ -259,12 +261,12 @@ class _RowPacer:
             self._spent_usd, self._reserved_usd = self._spent_usd + self._usd, 0.0
             if not self._budget.wait_for(self._usd):
                 self.is_over_budget = True
-                raise RunStopped("another retry could cost too much")
+                raise RunStopped("another retry could exceed --max-cost")
             self._reserved_usd = self._usd
         self._limiter.wait(seconds)
 
     def settle(self, cost_usd: float | None) -> None:
-        """Replace the reservation with the cost of the row; an interrupted attempt counts with its highest cost."""
+        """Replace the reservation with the cost of the row; an interrupted attempt counts with its maximum cost."""
         rest = None if cost_usd is None else max(0.0, cost_usd - self._spent_usd)
         self._budget.settle(self._reserved_usd, rest)
 

@@ -102,7 +102,7 @@ class RowInput:
             raise UsageError(f"{self.name} is {kind}, not rows of text", "convert it to text, CSV or JSON lines first")
 
     def _read(self) -> bytes:
-        """Read some bytes, also from a non-blocking pipe."""
+        """Read some bytes, even from a non-blocking pipe."""
         while True:
             try:
                 return os.read(self._fd, READ_SIZE)
@@ -216,7 +216,7 @@ def _build_record(number: int, header: Sequence[str], cells: list[str] | str) ->
     if isinstance(cells, str):
         return Row(number, "", None, error=cells)
     columns = dict(zip(header, cells, strict=False))
-    error = f"the number of cells differs from the header: {len(cells)}, not {len(header)}"
+    error = f"the row has {len(cells)} cells, but the header has {len(header)}"
     text = json.dumps(columns, ensure_ascii=False)
     return Row(number, text, columns, columns, error if len(cells) != len(header) else "")
 
@@ -231,7 +231,7 @@ def open_input(options: Options, notify: Notify) -> RowInput:
     if name != "-":
         return RowInput(name, _open_file(name), notify)
     if options.no_stdin or not stdin.has_stdin():
-        raise UsageError("--each has no rows to read", "pipe them in, or name their file with -f")
+        raise UsageError("--each has no rows to read", "pipe them in, or pass a file with -f")
     return RowInput("standard input", 0, notify)
 
 
@@ -245,7 +245,7 @@ def _open_file(name: str) -> int:
 
 
 class SampledRows(Rows):
-    """A random sample of the rows of an input, which must end; only the rows of the sample are in memory."""
+    """A random sample of the rows of a finite input; only the rows of the sample are kept in memory."""
 
     def __init__(self, row_format: str, source: RowInput, notify: Notify, *, size: int) -> None:
         super().__init__(row_format, source, notify)

@@ -120,7 +120,7 @@ def cost_at_most(answer: Answer) -> float | None:
 
 
 def count_requests(options: Options) -> int:
-    """Return the most requests that a row may need, not counting retries."""
+    """Return the maximum number of requests that a row may need, not counting retries."""
     return 1 + (options.schema_retries or 0) + (options.auto_continue or 0)
 
 
@@ -141,7 +141,7 @@ class CostTracker:
         return answer if estimate_usd is None else replace(answer, estimate_usd=estimate_usd)
 
     def max_cost_of(self, body: Mapping[str, Any]) -> float:
-        """Return the most that a row may cost, 0.0 without --max-cost; raise UsageError if it is unknown."""
+        """Return the most that a row may cost, or 0.0 without --max-cost; raise UsageError if it is unknown."""
         if self._options.max_cost is None or self._options.replay:
             return 0.0
         usd = budget.max_cost_of(self._settings, body)
@@ -189,7 +189,7 @@ class CostTracker:
 
 
 class Progress:
-    """The last line of the terminal; it disappears while something else is written there."""
+    """The progress line at the bottom of the terminal; it is removed while something else is written there."""
 
     def __init__(self, stats: RunStats, rows: Rows, shard_count: int) -> None:
         self._stats, self._rows, self._shard_count = stats, rows, shard_count

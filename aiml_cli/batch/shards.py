@@ -23,7 +23,8 @@ class Scheduler:
     """The environment variables in which a scheduler tells a task its index and the number of tasks.
 
     `first` is the lowest index, or the variable that contains it, which then needs `last` as well. Without `count` and
-    `last` the number of tasks is unknown. The index counts only if `required` is more than 1 and it is not `none`.
+    `last` the number of tasks is unknown. The index is ignored if it is `none`, or if the variable that
+    `required` names is unset or 1.
     """
 
     name: str
@@ -36,13 +37,13 @@ class Scheduler:
     none: str = ""
 
 
-# As the schedulers document them.
+# Environment variables, as the schedulers document them.
 SCHEDULERS = (
     Scheduler(
         "Slurm array", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX",
         "SLURM_ARRAY_TASK_STEP",
     ),
-    # The batch script also has a SLURM_PROCID; only tasks that srun starts have the number of tasks of their step.
+    # The batch script has a SLURM_PROCID too, but only tasks that srun starts have SLURM_STEP_NUM_TASKS.
     Scheduler("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", required="SLURM_STEP_NUM_TASKS"),
     Scheduler("Kubernetes", "JOB_COMPLETION_INDEX"),
     Scheduler("AWS Batch", "AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
@@ -76,10 +77,10 @@ def parse_shard(text: str | None, environ: Mapping[str, str]) -> Shard:
         case []:
             raise UsageError(
                 "--shard auto: no scheduler gave this task an index",
-                f"name the shard, such as --shard 2/8; auto reads {', '.join(each.index for each in SCHEDULERS)}",
+                f"pass the shard, such as --shard 2/8; auto reads {', '.join(each.index for each in SCHEDULERS)}",
             )
     names = " and ".join(each.name for each in active)
-    raise UsageError(f"--shard auto: {names} give this task an index", "name the shard, such as --shard 2/8")
+    raise UsageError(f"--shard auto: {names} give this task an index", "pass the shard, such as --shard 2/8")
 
 
 def _is_active(scheduler: Scheduler, environ: Mapping[str, str]) -> bool:
@@ -92,7 +93,7 @@ def _nest(outer: Shard, inner: Shard, total: int) -> Shard:
     """Return the shard of a task that srun started in a task of an array."""
     shard = Shard(outer.offset * inner.total + inner.offset, outer.total * inner.total)
     if total not in (0, shard.total):
-        raise UsageError(f"--shard auto/{total}: the array and srun make {shard.total} tasks", "use --shard auto")
+        raise UsageError(f"--shard auto/{total}: the array and srun have {shard.total} tasks", "use --shard auto")
     return shard
 
 
@@ -112,9 +113,9 @@ def _read_shard(scheduler: Scheduler, environ: Mapping[str, str], total: int) ->
     offset, rest = divmod(_read_number(environ, scheduler.index) - first, step)
     if rest or not 0 <= offset < (total or count):
         raise UsageError(
-            f"--shard auto: {scheduler.index}={environ[scheduler.index]} is not one of {total or count} tasks "
-            f"that are counted from {first}" + (f" in steps of {step}" if step > 1 else ""),
-            f"name the shard, such as --shard {_describe(scheduler, total or count)}",
+            f"--shard auto: {scheduler.index}={environ[scheduler.index]} is not the index of one of "
+            f"{total or count} tasks counted from {first}" + (f" in steps of {step}" if step > 1 else ""),
+            f"pass the shard, such as --shard {_describe(scheduler, total or count)}",
         )
     return Shard(offset, total or count)
 
@@ -131,7 +132,7 @@ def _read_range(scheduler: Scheduler, environ: Mapping[str, str]) -> tuple[int, 
         raise UsageError(
             f"--shard auto: the array has {count} tasks between {first} and {last}, with gaps; "
             "which indexes exist is unknown",
-            f"number them without gaps, or name the shard, such as --shard {_describe(scheduler, count)}",
+            f"number them without gaps, or pass the shard, such as --shard {_describe(scheduler, count)}",
         )
     return first, step, regular
 

@@ -40,7 +40,7 @@ from aiml_cli.transport.choose_transport import open_client
 # How long to wait for aborted answers to end, and how much CPU time the checks of one answer may take.
 ABORT_S, CHECK_CPU_S = 1.0, 2.0
 MAX_PATTERN_CHARS, MAX_QUOTED_CHARS = 10_000, 60
-PASSED, FAILED, NOT_ASKED = "passed", "failed", "not asked"
+PASSED, FAILED, NOT_SENT = "passed", "failed", "not asked"
 _KEYS = ("name", "vars", "expect")
 # Returns what is wrong with the text of an answer, or "".
 Check = Callable[[str], str]
@@ -78,7 +78,7 @@ class CaseResult:
     @property
     def status(self) -> str:
         """Return passed, failed, or not asked."""
-        return NOT_ASKED if self.answer is None else FAILED if self.failures else PASSED
+        return NOT_SENT if self.answer is None else FAILED if self.failures else PASSED
 
 
 def parse_cases(template: Template) -> list[Case]:
@@ -192,7 +192,7 @@ _CHECKS: Mapping[str, Callable[[str, object, Path], list[Check]]] = {
 def read_schema(value: object, folder: Path) -> str:
     """Return a schema as text: JSON, the short form, a table, or the file that `@FILE` names in the template's folder.
 
-    Raises UsageError, also for an absolute path.
+    Raises UsageError for any other value, for an absolute path, and for a file that cannot be read.
     """
     if isinstance(value, dict):
         return json.dumps(value, default=str)
@@ -380,7 +380,7 @@ def _list_problems(checks: Sequence[Check], text: str) -> list[str]:
 
 @contextmanager
 def _limit_cpu_time(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block after some seconds of CPU time, also within a regular expression.
+    """Raise TimeoutError in the block after `seconds` of CPU time, even within a regular expression.
 
     Only the main thread receives signals, so the block has to run there.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # How often to check whether aborted tasks have ended.
 POLL_S = 0.01
-# A connection and a file, or the other end of the connection where the server is embedded.
+# A connection, and a file or, with the demo server, the other end of the connection.
 FILES_PER_WORKER, OTHER_FILES = 2, 16
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ Connect = Callable[[], ClientContext]
 
 def fit_to_file_limit(jobs: int, notify: Callable[[str], None]) -> int:
     """Return how many workers fit into the limit of open files, after raising it as far as needed and allowed."""
-    import resource  # for runs only
+    import resource  # only runs need it
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     others = OTHER_FILES + len(list(Path("/dev/fd").iterdir()))
@@ -38,7 +38,7 @@ def fit_to_file_limit(jobs: int, notify: Callable[[str], None]) -> int:
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    except (OSError, ValueError):  # some systems have one more limit
+    except (OSError, ValueError):  # some systems have another, lower limit
         limit = soft
     fitting = min(jobs, max(1, (limit - others) // FILES_PER_WORKER))
     if fitting < jobs:
@@ -74,13 +74,13 @@ class Worker:
         self._resources.close()
 
     def abort(self, signal_number: int) -> None:
-        """Close the connection immediately and end waits; the thread gets Stopped with this signal."""
+        """Close the connection immediately and end waits; in the thread, Stopped is raised with this signal."""
         self._signal = signal_number
         self._aborted.set()
         if self._client:
             self._client.connection.abort(Stopped(signal_number))
 
-    # A worker is also the pacer of its own requests, independent of the other workers.
+    # A worker is also the RetryPacer of its own requests: it does not wait for the other workers.
     retries_broken = False
 
     def start_request(self, body: bytes | None) -> None:
@@ -95,7 +95,7 @@ class Worker:
     def report_failure(self, error: AimlError, seconds: float) -> None:
         """Do nothing: the other workers are not paused."""
 
-    def wait(self, seconds: float, *, is_paid: bool = False) -> None:  # noqa: ARG002 - it has no budget
+    def wait(self, seconds: float, *, is_paid: bool = False) -> None:  # noqa: ARG002 - a worker has no budget
         """Wait before a retry, until the worker is aborted."""
         self._aborted.wait(seconds)
 
@@ -126,7 +126,7 @@ class WorkerPool(Generic[Task, Result]):
 
     def start(self) -> None:
         """Start the threads, fewer if the system allows no more; raise AimlError if it allows none."""
-        with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
+        with defer_signals():  # an interrupted start would leave a thread that cannot be joined
             for count in range(self._size):
                 try:
                     Thread(target=self._work, daemon=True).start()

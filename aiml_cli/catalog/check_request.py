@@ -13,8 +13,8 @@ from aiml_cli.prompt.message_parts import Attachment
 from aiml_cli.settings.options import ROWS
 from aiml_cli.settings.resolve import Settings
 
-# Properties that some models accept and no option sets: API.md sections 2 and 4 (2026-08). They are not typing
-# errors, however similar they are to another property.
+# Properties that no option sets, and that the API documents for some models (2026-08). They are not typing errors,
+# however similar they are to another property.
 _OTHER_PROPERTIES = {
     "chat": (
         "audio", "echo", "enable_search", "enable_thinking", "frequency_penalty", "logit_bias", "metadata", "min_p",
@@ -31,7 +31,7 @@ _OTHER_PROPERTIES = {
 # Properties of every request, which the catalog does not list.
 _ALWAYS_KNOWN = frozenset({"model", "messages", "input", "instructions", "stream", "stream_options"})
 _SIMILARITY = 0.8
-_DROPS = "the gateway silently ignores unknown names"
+_DROPS_NOTE = "the gateway silently ignores unknown names"
 
 
 def list_warnings(settings: Settings, endpoint: str) -> list[str]:
@@ -49,14 +49,14 @@ def list_warnings(settings: Settings, endpoint: str) -> list[str]:
 def _warn_unlisted(names: Iterable[str], listed: tuple[str, ...], model: str) -> Iterator[str]:
     for name in names:
         if name not in listed and name not in _ALWAYS_KNOWN:
-            warning = f"-O {name}: the catalog does not list it for {model}, and {_DROPS}"
+            warning = f"-O {name}: the catalog does not list it for {model}, and {_DROPS_NOTE}"
             yield warning + _suggest(name, listed)
 
 
 def _warn_misspelled(names: Iterable[str], documented: frozenset[str]) -> Iterator[str]:
     for name in names:
         if name not in documented and (suggestion := _suggest(name, sorted(documented))):
-            yield f"-O {name}: this is not a documented property, and {_DROPS}{suggestion}"
+            yield f"-O {name}: this is not a documented property, and {_DROPS_NOTE}{suggestion}"
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

@@ -68,7 +68,7 @@ def _update(settings: Settings, stored: CachedModels | None) -> CachedModels:
     base_url, options = _clean_base_url(settings), settings.options
     response, body = _fetch(settings, stored)
     fresh = _parse_response(base_url, response, body, stored)
-    if not (is_local(base_url) or options.replay):  # the embedded server has another port each time
+    if not (is_local(base_url) or options.replay):  # the demo server has another port each time
         save_models(fresh)
     return fresh
 
@@ -85,7 +85,7 @@ def _fetch(settings: Settings, stored: CachedModels | None) -> tuple[HttpRespons
         refusal = error_from_status(response.status, response.headers, body) if response.status >= BAD_REQUEST else None
         if not isinstance(refusal, AuthError):
             return response, body
-        if options.replay:  # the recording contains the second request if there was a key
+        if options.replay:  # the recording may contain a second request, with a key
             return _get(send, client, url, headers)
         key = _find_key(settings, base_url, refusal)
         return _get(send, client, url, {**headers, "Authorization": f"Bearer {key.value}"})
@@ -97,7 +97,7 @@ def _get(send: Send, client: "Client", url: str, headers: dict[str, str]) -> tup
 
 
 def _find_key(settings: Settings, base_url: str, refusal: AuthError) -> api_keys.ApiKey:
-    """Return the user's key for the server; raise `refusal` if there is none, or if others could read it."""
+    """Return the user's key for the server; raise `refusal` if there is none, or if plain http would expose it."""
     key = api_keys.find_key(settings, base_url)
     if key is None:
         missing, command = api_keys.explain_missing_key(settings, base_url), f"aiml config key --base-url {base_url}"

@@ -13,7 +13,7 @@ from aiml_cli.catalog.find_models import find_model
 from aiml_cli.settings.resolve import Settings
 
 MAX_TOKENS = 10**12  # a larger count is an error of the server
-IMAGE_TOKENS = 5000  # of a large image in most models; a few count more
+MAX_IMAGE_TOKENS = 5000  # of a large image in most models; a few count more
 CHARS_PER_TOKEN = 3
 PIECE_CHARS = 1024 * 1024  # of a long string whose bytes are counted
 EXTRA_BYTES_PER_TOKEN = 2  # for the additional bytes of characters beyond ASCII
@@ -26,7 +26,7 @@ _NOT_INPUT = ("model", "stream", "stream_options", "metadata")
 _UNCOUNTED_PARTS = {
     "file": "a document",
     "input_file": "a document",
-    "input_audio": "sound",
+    "input_audio": "audio",
     "item_reference": "an item stored on the server",
 }
 _UNCOUNTED_PROPERTIES = {
@@ -72,10 +72,10 @@ class TokenBound(NamedTuple):
     input_tokens: int
     output_tokens: int | None
     uncounted: str = ""  # the name of a part that cannot be counted
-    write_factor: float = 1.0  # the factor on the input price if the server writes its cache
+    write_factor: float = 1.0  # multiplies the input price if the server writes to its cache
 
     def compute_usd(self, prices: Iterable[Price]) -> float | None:
-        """Return the cost in US dollars, without a token limit only of the input; None if a price is unknown."""
+        """Return the cost in US dollars, of the input alone if there is no token limit; None if a price is unknown."""
         prices = tuple(prices)
         input_price, output_price = price_per_million(prices, "input"), price_per_million(prices, "output")
         if input_price is None or output_price is None:
@@ -122,7 +122,7 @@ def _count_tokens(value: Json) -> int:
             case str() as text:
                 count += estimate_tokens(text)
             case {"type": part_type} if part_type in _IMAGE_PARTS:
-                count += IMAGE_TOKENS
+                count += MAX_IMAGE_TOKENS
             case dict() as children:
                 pending += children.items()
             case list() | tuple() as children:
@@ -162,6 +162,6 @@ def _count_bytes(text: str) -> int:
 
 
 def estimate_tokens(text: str) -> int:
-    """Return an upper estimate of the tokens in a string."""
+    """Return a deliberately high estimate of the number of tokens in a string."""
     extra_bytes = 0 if text.isascii() else _count_bytes(text) - len(text)
     return -(-len(text) // CHARS_PER_TOKEN) + -(-extra_bytes // EXTRA_BYTES_PER_TOKEN)

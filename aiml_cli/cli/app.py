@@ -29,7 +29,7 @@ aiml asks models through the AI/ML API. For example:
 
   aiml chat why is the sky blue       ask, and read the answer as it arrives
   git diff | aiml chat review this    say what to do with the piped text
-  aiml chat --demo hello              try it without a key: the embedded server answers
+  aiml chat --demo hello              try it without a key: the demo server answers
 
 All commands: aiml --help. All flags: aiml chat --help. Your API key: aiml config key
 """
@@ -45,7 +45,7 @@ aiml config key                 # store your API key"""
 CHAT_EXAMPLES = """\
 aiml chat 'why is the sky blue?'
 git diff | aiml chat 'review this change'
-aiml chat -f report.pdf -o summary.md 'summarise the report'"""
+aiml chat -f report.pdf -o summary.md 'summarize the report'"""
 RESPOND_EXAMPLES = """\
 aiml respond --web-search 'what is new in Python?'
 aiml respond --code-interpreter 'plot a sine wave'
@@ -75,9 +75,16 @@ BY = Option(
     per_call=True, attribute="by",
 )  # fmt: skip
 COMMON_OPTIONS = [*SERVER_OPTIONS, ROWS["demo"], ROWS["json"], ROWS["quiet"], ROWS["debug"]]
+# The help of options that do less in `aiml cmd`: it asks one model, and has no rows.
+CMD_HELP = {
+    "model": "The model. A,B falls back to B when A is unavailable.",
+    "max_cost": "Fail before sending if the estimated cost exceeds this many US dollars. "
+    "Without --max-tokens, only the input counts.",
+    "retries": "Retry a failed request this many times.",
+}
 # The options that `aiml cmd` shares with `aiml chat`: none that answers yes, and none that changes the kind of answer.
 CMD_OPTIONS = [
-    ROWS[name]
+    ROWS[name]._replace(help=CMD_HELP.get(name, ROWS[name].help))
     for name in (
         "model", "max_cost", "file", "no_stdin", "stdin_wait", "detail", "allow_secrets", "fit", "effort",
         "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stream", "include_usage", "option",
@@ -139,7 +146,7 @@ def _ask(endpoint: str, words: list[str], flags: Flags) -> Task:
 @app.command("cmd", cls=PromptCommand, epilog=CMD_EXAMPLES)
 @with_options(CMD_OPTIONS, "What the command should do. - reads it from standard input.")
 def cmd(words: list[str], flags: Flags) -> Task:
-    """Write a shell command, and run it after you agree."""
+    """Suggest a shell command, and run it after you confirm."""
     from aiml_cli.cli.commands import cmd
 
     return lambda: cmd.write_command(words, flags, [row.name for row in CMD_OPTIONS])
@@ -233,7 +240,7 @@ def parse_arguments(arguments: list[str]) -> Task:
     except OSError as error:  # the help could not be written
         raise OutputFailed(f"standard output: {error.strerror}") from None
     except SystemExit:  # Typer raises it if the reader of the help closed the pipe
-        raise ReaderClosed("the reader of the output closed it") from None
+        raise ReaderClosed("the program that reads the output closed the pipe") from None
     return result if callable(result) else lambda: int(result or 0)
 
 

@@ -1,4 +1,4 @@
-"""Explain an invalid command line: suggest a similar flag or command, or the name that aiml has for it."""
+"""Explain an invalid command line: suggest a similar flag or command, or the equivalent of one from another tool."""
 
 from collections.abc import Sequence
 from itertools import takewhile

@@ -13,7 +13,7 @@ from aiml_cli.settings.value_types import PATH, SWITCH, choice
 app = typer.Typer(help="Show and change settings, and store the API key.", **TYPER_SETTINGS)
 NAME = typer.Argument(metavar="NAME", help="The name of a setting, such as model.")
 PROFILE = typer.Option(
-    None, "--profile", metavar="NAME", help="Change it in this profile; a missing profile is created."
+    None, "--profile", metavar="NAME", help="Change it in this profile, which is created if it does not exist."
 )
 IMPORT = Option(
     PATH, "Import templates of llm, mods, aichat, fabric or GitHub Models (.prompt.yml): a file, or a folder of them.",
@@ -42,7 +42,7 @@ TEMPLATES_HELP = "The template to show or test: NAME or @FILE. Without one, all 
 @app.command("show", cls=Command)
 @with_options([*SERVER_OPTIONS, ROWS["json"]], "")
 def config_show(_words: list[str], flags: Flags) -> Task:
-    """Show every setting, its value, and where it was set."""
+    """Show the settings, their values, and where they were set."""
     from aiml_cli.cli.commands import config
 
     return lambda: config.show_all({**flags})
@@ -51,7 +51,7 @@ def config_show(_words: list[str], flags: Flags) -> Task:
 @app.command("get", cls=Command)
 def config_get(
     name: str = NAME,
-    profile: str | None = typer.Option(None, "--profile", metavar="NAME", help="With the settings of this profile."),
+    profile: str | None = typer.Option(None, "--profile", metavar="NAME", help="Use the settings of this profile."),
 ) -> Task:
     """Print the value of one setting."""
     from aiml_cli.cli.commands import config
@@ -63,7 +63,7 @@ def config_get(
 @app.command("set", cls=Command)
 def config_set(
     name: str = NAME,
-    value: str = typer.Argument(metavar="VALUE", help="The value, written as for the flag."),
+    value: str = typer.Argument(metavar="VALUE", help="The value, in the form that the flag accepts."),
     profile: str | None = PROFILE,
 ) -> Task:
     """Set a setting in the config file."""
@@ -73,7 +73,10 @@ def config_set(
 
 
 @app.command("unset", cls=Command)
-def config_unset(name: str = NAME, profile: str | None = PROFILE) -> Task:
+def config_unset(
+    name: str = NAME,
+    profile: str | None = typer.Option(None, "--profile", metavar="NAME", help="Remove it from this profile."),
+) -> Task:
     """Remove a setting from the config file."""
     from aiml_cli.cli.commands import config
 
@@ -121,7 +124,7 @@ def config_check(_words: list[str], flags: Flags) -> Task:
 @app.command("completions", cls=Command)
 def config_completions(
     shell: str = typer.Argument(
-        "", metavar="[SHELL]", show_default=False, help="bash, zsh or fish. Without it: the shell of $SHELL."
+        "", metavar="[SHELL]", show_default=False, help="bash, zsh or fish. Default: the shell in $SHELL."
     ),
     install: bool = typer.Option(
         False, "--install", help="Write the file where the shell finds it, and print what to do next."
@@ -130,8 +133,8 @@ def config_completions(
         None,
         "--key",
         metavar="KEY",
-        help="The key that turns the words on the command line into a command: alt-i, ctrl-g, 'ctrl-x i'. It loses its "
-        "present function. Without --install: print the script that binds it.",
+        help="The key that turns the words on the command line into a command: alt-i, ctrl-g, 'ctrl-x i'. Its current "
+        "function is replaced. Without --install: print the script that binds it.",
     ),
     yes: bool = typer.Option(False, "--yes", "-y", help="Replace a file that is not from aiml."),
 ) -> Task:

@@ -44,7 +44,7 @@ class _WithHelpScreens:
         parent: Any = super()
         option = parent.get_help_option(ctx)
         if option:
-            option.help = "Show help: -h the most used flags, --help all of them."
+            option.help = "Show help: -h for the most used flags, --help for all."
         return option
 
 
@@ -183,7 +183,7 @@ class _Spelling(NamedTuple):
 
 
 class _ArgumentReader:
-    """Read the arguments of a command whose words form one text.
+    """Reads the arguments of a command whose words form one text.
 
     The arguments are changed for Typer: a flag whose value is optional gets its default value, and -f gets all the
     files that the shell expanded from `*.py`.
@@ -225,7 +225,7 @@ class _ArgumentReader:
 
         for flag in between:
             if self._split(self._arguments[flag])[0] not in self._spellings:
-                raise self._errors[0]  # its hint is better if the flag does not exist
+                raise self._errors[0]  # an unknown flag: the first error has a better hint
             if self._arguments[flag] in ("-o", "--output"):
                 check_output_value(self._arguments[flag + 1], [self._arguments[word] for word in self._words])
         hint = quote_words(self._path, self._arguments, self._words[0], self._words[-1] + 1)

@@ -92,7 +92,7 @@ def _list_common(options: Iterable[Any], context: Any) -> dict[str, list[Pair]]:
 
 
 def _shorten_metavar(metavar: str, spelling: str) -> str:
-    """Return the forms of a value, or only the first if they are too long together."""
+    """Return a metavar; if it is too long, only its first form, or WORD if that form is a literal."""
     if len(f"{spelling} {metavar}") <= MAX_FLAG_WIDTH:
         return metavar
     first = metavar.partition("|")[0]

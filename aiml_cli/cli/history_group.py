@@ -28,10 +28,15 @@ FORMAT = Option(
 )
 OUTPUT = Option(PATH, "Write to this file.", "Output", {}, short="-o", per_call=True, attribute="output")
 OLDER = Option(
-    AGE, "All conversations that did not change for this long.", "Output", {}, per_call=True, attribute="older_than"
+    AGE, "Delete those that have not changed for this long.", "Output", {}, per_call=True, attribute="older_than"
 )
 ALL = Option(
-    SWITCH, "All conversations, and the copies of damaged files.", "Output", {}, per_call=True, attribute="all"
+    SWITCH,
+    "Delete all conversations, the cached answers, and the copies of damaged history files.",
+    "Output",
+    {},
+    per_call=True,
+    attribute="all",
 )
 
 
@@ -57,7 +62,7 @@ def history_list(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("show", cls=PromptCommand)
-@with_options([ROWS["json"], ROWS["quiet"], ROWS["verbose"]], f"{CONVERSATION} Without it: the latest.")
+@with_options([ROWS["json"], ROWS["quiet"], ROWS["verbose"]], f"{CONVERSATION} Default: the latest.")
 def history_show(words: list[str], flags: Flags) -> Task:
     """Show a conversation; with -v also the reasoning, tokens and cost."""
     from aiml_cli.cli.commands import history
@@ -76,7 +81,7 @@ def history_search(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("export", cls=PromptCommand)
-@with_options([FORMAT, OUTPUT, ROWS["quiet"]], f"{CONVERSATIONS} Without them: all.")
+@with_options([FORMAT, OUTPUT, ROWS["quiet"]], f"{CONVERSATIONS} Default: all.")
 def history_export(words: list[str], flags: Flags) -> Task:
     """Export conversations as Markdown, JSON, or a JSON line for each message."""
     from aiml_cli.cli.commands import history

@@ -43,7 +43,8 @@ TIMEOUT = Option(
 )
 ENV = Option(
     ValueType("NAME=VALUE", _parse_env, "NAME=VALUE", is_list=True),
-    "An environment variable for it; '${VAR}' is expanded at each start.", TOOLS, {}, per_call=True, attribute="env",
+    "An environment variable for the command; '${VAR}' is expanded at each start.", TOOLS, {}, per_call=True,
+    attribute="env",
 )  # fmt: skip
 MCP = Option(SWITCH, "The command is an MCP server.", TOOLS, {}, per_call=True, attribute="mcp")
 URL = Option(TEXT, "The URL of an MCP server.", TOOLS, {}, per_call=True, attribute="url")
@@ -71,7 +72,7 @@ def tools_list(_words: list[str], flags: Flags) -> Task:
 
 
 @app.command("show", cls=Command)
-@with_options(START_FLAGS, f"One: {NAMES_HELP}")
+@with_options(START_FLAGS, f"The tool to show: {NAMES_HELP}")
 def tools_show(words: list[str], flags: Flags) -> Task:
     """Show a tool as the model sees it.
 
@@ -83,7 +84,7 @@ def tools_show(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("check", cls=Command)
-@with_options(START_FLAGS, f"{NAMES_HELP} Without one: all.")
+@with_options(START_FLAGS, f"{NAMES_HELP} Default: all.")
 def tools_check(words: list[str], flags: Flags) -> Task:
     """Start tools, and show which are ready and how long that took.
 
@@ -112,10 +113,10 @@ def tools_call(words: list[str], flags: Flags) -> Task:
     "NAME -- COMMAND..., or NAME with --url.",
 )
 def tools_add(words: list[str], flags: Flags) -> Task:
-    """Add a command, or (--mcp, --url) an MCP server.
+    """Add a command as a tool, or an MCP server with --mcp or --url.
 
-    For example: aiml tools add weather -- curl -s 'wttr.in/{city}?format=3'. It runs without a shell, and {city} is an
-    argument of the call.
+    For example: aiml tools add weather -- curl -s 'wttr.in/{city}?format=3'. The command runs without a shell, and
+    {city} is an argument of the call.
     """
     from aiml_cli.cli.commands import tools_edit
 
@@ -124,13 +125,11 @@ def tools_add(words: list[str], flags: Flags) -> Task:
 
 
 @app.command("import", cls=Command)
-@with_options(
-    [ROWS["yes"], ROWS["quiet"]], "The mcp.json of another program, then names of servers. Without names: all."
-)
+@with_options([ROWS["yes"], ROWS["quiet"]], "The mcp.json of another program, then names of servers. Default: all.")
 def tools_import(words: list[str], flags: Flags) -> Task:
     """Import the MCP servers of another program.
 
-    Settings that let their tools run without confirmation are left out.
+    Settings that let their tools run without confirmation are not imported.
     """
     from aiml_cli.cli.commands import tools_edit
 

@@ -66,14 +66,14 @@ def parse_action(settings: Settings, words: Sequence[str]) -> StoredResponseActi
     if options.dry_run or options.as_:
         raise UsageError(f"--{verb} cannot be shown as a program: it sends no prompt")
     if name in (".", "..") or any(char in "/\\" or char <= " " or not char.isprintable() for char in name):
-        raise UsageError(f"--{verb}: {name!r} is not the id of a response", "it looks like resp_0123abc")
+        raise UsageError(f"--{verb}: {name!r} is not the id of a response", "an id looks like resp_0123abc")
     return StoredResponseAction(verb, name, settings)
 
 
 def run_action(action: StoredResponseAction, sender: Sender, request: HttpRequest, output: AnswerOutput) -> None:
     """Run the action, and show the response like a new answer.
 
-    Raise AnswerMismatch if the response ended before it was cancelled.
+    Raises AnswerMismatch if the response ended before it was cancelled.
     """
     run = {"wait": _wait, "cancel": _cancel}.get(action.verb, _show)
     try:

@@ -133,7 +133,7 @@ def show_hits(words: Sequence[str], flags: Flags, limit: int) -> int:
 
 
 def resolve_shared_options(flags: Flags) -> Options:
-    """Resolve the options that these commands share with others; their own flags may be named like options."""
+    """Resolve only the flags shared with other commands; the others may have the same names as options."""
     return resolve(read_sources({name: flags[name] for name in SHARED_OPTIONS if name in flags}, os.environ)).options
 
 

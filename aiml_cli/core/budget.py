@@ -32,7 +32,7 @@ class Reservation(NamedTuple):
     body: Mapping[str, Any]
 
     def cost_of(self, answer: Answer) -> float:
-        """Return the cost of the answer: as reported, or by its tokens, or else the reserved amount."""
+        """Return the cost of the answer: as reported, or computed from its tokens, or else the reserved amount."""
         if answer.reported_cost_usd is not None:
             return answer.reported_cost_usd
         return cost_of(self.settings, self.body, answer.completion.usage)
@@ -74,7 +74,7 @@ class Budget:
             return False
 
     def settle(self, reserved_usd: float, cost_usd: float | None) -> None:
-        """Replace a reserved amount by the actual cost; if the cost is unknown, the reserved amount is spent."""
+        """Replace a reserved amount with the actual cost; if the cost is unknown, the reserved amount is spent."""
         with self._change:
             self._reserved -= reserved_usd
             if self._reserved < ROUNDING_ERROR_USD:
@@ -156,7 +156,7 @@ def check_total_cost(requests: Sequence[tuple[Settings, Mapping[str, Any]]], wha
 
 
 def cost_of(settings: Settings, body: Mapping[str, Any], usage: Usage | None) -> float:
-    """Return what a request cost by its tokens, or the most it may have cost if they are unknown."""
+    """Return what a request cost according to its tokens, or the most it may have cost if they are unknown."""
     prices = _load_prices(settings, str(body.get("model")))
     usd = estimate_cost(prices, usage) if usage else None
     return (max_cost_of(settings, body) or 0.0) if usd is None else usd
@@ -191,7 +191,7 @@ def _find_model(settings: Settings, name: str) -> Model | None:
 
 def _explain_unknown(bound: CostBound) -> str:
     if bound.tokens.uncounted:
-        return f"{bound.tokens.uncounted} is part of it"
+        return f"it includes {bound.tokens.uncounted}"
     return f"the catalog has no fixed price for {bound.model}"
 
 

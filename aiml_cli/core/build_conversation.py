@@ -35,7 +35,7 @@ def build_conversation(
     extra_files: "Sequence[FileContent]" = (),
     see_inputs: "SeeInputs | None" = None,
 ) -> Conversation:
-    """Return the new messages; read files and standard input, and fetch URLs. Raise UsageError.
+    """Return the new messages; read files and standard input, and fetch URLs. Raises UsageError.
 
     Tool results may answer calls in the `previous` messages; with those the prompt may be empty. `see_inputs`
     receives the texts of files and standard input as they are sent.
@@ -95,7 +95,7 @@ def read_inputs(words: Sequence[str], settings: Settings, notify: "Notify") -> "
         fit_inputs=collect_inputs,
     )
     if prompt.attachments:
-        raise UsageError(f"{prompt.attachments[0]} is not text and cannot be split into pieces")
+        raise UsageError(f"{prompt.attachments[0]} is not text and cannot be split into chunks")
     _confirm_secrets(texts, settings)
     return inputs
 
@@ -134,7 +134,7 @@ def _confirm_secrets(texts: Sequence[tuple[str, str]], settings: Settings) -> No
 
 
 def _read_system_file(system: str) -> list[tuple[str, str]]:
-    """Return the name and text of the file that the system text names; a pipe can be read only once, so not here."""
+    """Return the name and text of the file that the system text names; a pipe is not read: that works only once."""
     if not system.startswith("@"):
         return []
     from aiml_cli.prompt.file_sources import find_path, read_at_file
@@ -151,7 +151,7 @@ def _read_messages(
     from aiml_cli.prompt.messages_file import collect_call_ids, read_messages_file  # for few calls only
 
     if options.messages == "-" and "-" in (options.file or ()):
-        raise UsageError("standard input cannot hold both --messages and --file")
+        raise UsageError("--messages and --file cannot both be read from standard input")
     messages = read_messages_file(options.messages, notify, check_text) if options.messages is not None else ()
     results = options.tool_result or {}
     if results and not options.previous_response_id:

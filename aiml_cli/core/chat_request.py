@@ -41,7 +41,7 @@ KEY_INSTRUCTIONS = (
 class ChatRequest:
     """The request of one turn.
 
-    `extra_files` are sent with the files of the options; `repeated` is sent as it is, instead of words and files.
+    `extra_files` are sent with the files of the options; `repeated` is sent unchanged, instead of words and files.
     `known_system` and `known_key` save reading them again. `fallback_models` are tried in order if the model is
     unavailable. `tools` run on this machine. `facts` are stored in the history with the messages and the answer.
     """
@@ -187,7 +187,7 @@ def require_key(request: ChatRequest) -> None:
 
 
 def resolve_key(request: ChatRequest) -> ApiKey | None:
-    """Return the key for the server; None for --demo and --replay. Raise AuthError if there is none."""
+    """Return the key for the server; None for --demo and --replay. Raises AuthError if there is none."""
     settings, options, url = request.settings, request.options, request.url
     if request.known_key:
         return request.known_key[0]

@@ -21,7 +21,7 @@ class RiskRule(NamedTuple):
     safe_letters: str = ""
 
     def applies(self, arguments: Sequence[str]) -> bool:
-        """True if the arguments of one of the programs make it risky."""
+        """True if one of the programs is risky with these arguments."""
         if self.safe_letters:
             return not _has_letter(arguments, self.safe_letters)
         if not (self.letters or self.marks):
@@ -45,7 +45,7 @@ DELETES, OVERWRITES, DISK = "deletes files", "overwrites files", "changes disks 
 RUNS_TEXT, DOWNLOADS = "runs text as a command", "downloads code and runs it"
 SQL, ENDLESS = "deletes data from a database", "starts processes without limit"
 REMOTE, STOPS = "deletes or changes things on a server", "stops or removes containers or services"
-SENDS, ALIASES = "sends data to another machine", "gives a program another name"
+SENDS, ALIASES = "sends data to another machine", "defines an alias for a program"
 SETTINGS = "changes system or user settings"
 # fmt: off
 RULES = (
@@ -93,16 +93,18 @@ RULES = (
     RiskRule("overwrites or deletes pushed commits", "git:push", "fd", (
         "--force", "--mirror", "--delete", "--prune", "+", ":",
     )),
-    RiskRule("loses changes of the repository", "git:reset", marks=("--hard", "--merge")),
-    RiskRule("loses changes of the repository", "git:checkout git:switch", "fBC", ("--force", "--", ".", "--discard")),
-    RiskRule("loses changes of the repository", "git:restore git:filter-branch git:filter-repo git:prune"),
-    RiskRule("loses changes of the repository", "git:branch git:tag git:update-ref", "dD", ("--delete",)),
-    RiskRule("loses changes of the repository", "git:stash git:reflog git:worktree", marks=(
+    RiskRule("discards changes in the repository", "git:reset", marks=("--hard", "--merge")),
+    RiskRule("discards changes in the repository", "git:checkout git:switch", "fBC", (
+        "--force", "--", ".", "--discard",
+    )),
+    RiskRule("discards changes in the repository", "git:restore git:filter-branch git:filter-repo git:prune"),
+    RiskRule("discards changes in the repository", "git:branch git:tag git:update-ref", "dD", ("--delete",)),
+    RiskRule("discards changes in the repository", "git:stash git:reflog git:worktree", marks=(
         "drop", "clear", "expire", "delete", "remove",
     )),
-    RiskRule("loses changes of the repository", "git:gc", marks=("--prune",)),
-    RiskRule("loses changes of the repository", "svn:revert hg:revert hg:strip hg:purge"),
-    RiskRule("loses changes of the repository", "hg", "C", ("--clean",)),
+    RiskRule("discards changes in the repository", "git:gc", marks=("--prune",)),
+    RiskRule("discards changes in the repository", "svn:revert hg:revert hg:strip hg:purge"),
+    RiskRule("discards changes in the repository", "hg", "C", ("--clean",)),
     RiskRule(RUNS_TEXT, "git", marks=("alias.", "core.pager=", "core.editor=", "core.sshcommand=")),
     RiskRule(STOPS, "docker:rm docker:rmi docker:prune docker:kill docker:remove docker:stop docker:restart"),
     RiskRule(STOPS, "podman:rm podman:rmi podman:prune podman:kill podman:stop podman:restart"),
@@ -287,7 +289,7 @@ def _ends_everything(arguments: Sequence[str]) -> bool:
 
 
 def _find_run_texts(calls: Sequence[Call], joined: str) -> Iterator[str]:
-    """Yield the reasons why the command runs text that is not in it."""
+    """Yield the reasons why the command runs text that it downloads, or that a shell reads as its input."""
     names = {call.name for call in calls}
     is_runner = bool(names & (SHELLS | {"eval"}) or any(re.match(r"\.{1,2}/", word) for word in joined.split()))
     if names & DOWNLOADERS and (is_runner or (names & INTERPRETERS and "(" in joined) or "chmod" in names):

@@ -1,4 +1,4 @@
-"""Fit a conversation into the model's context: leave out its oldest turns, or replace them by a summary."""
+"""Fit a conversation into the model's context: leave out its oldest turns, or replace them with a summary."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from aiml_cli.settings.options import ROWS, Options
 from aiml_cli.settings.resolve import Settings
 from aiml_cli.store import paths
 from aiml_cli.store.history import database, locks
-from aiml_cli.store.history.reader import PART, SUMMARY
+from aiml_cli.store.history.reader import PART_OF_SUMMARY, SUMMARY
 from aiml_cli.system.stdio import print_err
 from aiml_cli.system.terminal import is_terminal
 
@@ -34,11 +34,11 @@ Summarize this conversation between a user and you. The summary will replace it,
 the user wants, facts, names, numbers, decisions, results, open questions, and code or texts that are still worked on. \
 Write in the language of the conversation, and nothing but the summary."""
 INSTRUCTION_TOKENS = 150
-NOTHING_OLDER = "there are no older turns to summarize: the last turn stays as it is"
-NO_SUMMARY_HINT = "ask again, or another model"
+NOTHING_OLDER = "there are no older turns to summarize: the last turn is always kept"
+NO_SUMMARY_HINT = "try again, or use another model"
 PLACEHOLDER = "[the summary of the older turns]"
 # Options that apply to the user's answer but not to a summary.
-_OWN_OPTIONS = (
+_ANSWER_ONLY_OPTIONS = (
     "first", "fit", "file", "template", "param", "continue", "resume", "fork", "messages", "edit", "interactive", "n",
     "logprobs", "top_logprobs", "max_tokens", "max_completion_tokens", "run_tool", "allow", "tools", "tool_choice",
     "parallel_tool_calls", "tool_result", "web_search", "location", "code_interpreter", "mcp_server", "schema",
@@ -46,7 +46,7 @@ _OWN_OPTIONS = (
     "prompt_id", "prompt_version", "prompt_var", "output", "extract", "copy", "format", "json", "audio_out",
     "save_dir", "meta", "allow_cut", "prompt_cache",
 )  # fmt: skip
-_OWN_PROPERTIES = (
+_ANSWER_ONLY_PROPERTIES = (
     "messages", "input", "instructions", "tools", "tool_choice", "functions", "function_call", "response_format",
     "text", "n", "stop", "max_tokens", "max_completion_tokens", "max_output_tokens", "modalities", "audio", "logprobs",
     "top_logprobs", "previous_response_id", "conversation", "prompt", "web_search_options", "background", "include",
@@ -75,7 +75,7 @@ class SummarizedTurns(PreviousTurns):
         conversation: Conversation,
         options: Options,
         endpoint: str,
-        history: HistoryMode,  # noqa: ARG002 - there is one way to send a text
+        history: HistoryMode,  # noqa: ARG002 - the turns are always sent as text
     ) -> tuple[Conversation, Options]:
         """Return the messages, with the turns as text in the first one, and the options without a system text.
 
@@ -93,7 +93,7 @@ def fit_conversation(
 ) -> tuple[ChatRequest, Conversation]:
     """Return the request and its new messages, shortened as --fit oldest or compact says if they exceed the context.
 
-    Without `summarize` nothing is sent, and a placeholder is used as the summary. Raise UsageError if they cannot fit,
+    Without `summarize` nothing is sent, and a placeholder is used as the summary. Raises UsageError if they cannot fit,
     and the error of a failed summary.
     """
     excess, room = _find_excess(request, conversation)
@@ -113,11 +113,11 @@ def fit_conversation(
 def fit_next_round(request: ChatRequest, results: Conversation) -> ChatRequest:
     """Return the request that sends tool results, without the oldest turns if it exceeds the context.
 
-    The turn with the calls is always kept, even if it exceeds the context; the server decides about that.
+    The turn with the calls is always kept, even if it exceeds the context; the server may then reject the request.
     """
     try:
         excess, room = _find_excess(request, results)
-    except UsageError:  # the context is unknown, as it was for the first request, which was sent
+    except UsageError:  # the context is unknown, and the first request was sent all the same
         return request
     return request if room is None or excess <= 0 else _leave_out_oldest(request, results, excess, room)[0]
 
@@ -129,7 +129,7 @@ def _too_long_error() -> UsageError:
 
 
 def _find_excess(request: ChatRequest, conversation: Conversation) -> tuple[int, Room | None]:
-    """Return by how many tokens the request exceeds the context, and the context; None if it fits everywhere."""
+    """Return by how many tokens the request exceeds the context, and the context; None if it fits any context."""
     previous = request.previous_turns
     empty = replace(request.with_known_system(), previous_turns=None).build_body(Conversation())
     tokens = bound_tokens(empty).input_tokens + estimate_messages(conversation.messages)
@@ -217,7 +217,7 @@ def summarize_older(
     """Ask for a summary of the older turns; return the last request for it, and its answer.
 
     Turns that are too long for one request are summarized in parts, each with the summary of the parts before it.
-    `keep` says what the summary must include. Raise UsageError if there are no older turns, and the error of a failed
+    `keep` says what the summary must include. Raises UsageError if there are no older turns, and the error of a failed
     summary.
     """
     ends, start, so_far = _find_part_ends(request, room), 0, ""
@@ -234,7 +234,7 @@ def summarize_older(
 
 
 def _copy_first(request: ChatRequest) -> ChatRequest:
-    """Return the request with the turns of the copy that --fork makes: all parts of a summary are saved in it."""
+    """Copy the conversation now if --fork is set, so that all parts of the summary are saved in one copy."""
     previous = request.previous_turns
     if previous is None or not previous.copied_until or request.options.no_log:
         return request
@@ -284,7 +284,7 @@ def build_summary_request(
     )  # fmt: skip
     facts = {"until": previous.older_until, "turns": _count_older(previous)}
     if end < previous.last_start:
-        facts = {"until": 0, PART: end}
+        facts = {"until": 0, PART_OF_SUMMARY: end}
     text = f"{SUMMARY_REQUEST} Keep in particular: {keep}" if keep else SUMMARY_REQUEST
     return replace(
         request.with_known_system(),
@@ -301,7 +301,7 @@ def build_summary_request(
 
 def is_summary(summary_request: ChatRequest) -> bool:
     """True if the request asks for the complete summary, False if it asks for a part of one."""
-    return PART not in (summary_request.facts or {}).get(SUMMARY, {PART})
+    return PART_OF_SUMMARY not in (summary_request.facts or {}).get(SUMMARY, {PART_OF_SUMMARY})
 
 
 def find_error(answer: Answer) -> AimlError | None:
@@ -322,7 +322,7 @@ def use_summary(
     `conversation_id` is where the summary is saved.
     """
     instructions = [message for message in previous.messages[: previous.last_start] if is_instruction(message)]
-    head = (*instructions, *make_pair(summary_request, text))
+    head = (*instructions, *build_summary_messages(summary_request, text))
     return replace(
         previous,
         id=previous.id if conversation_id is None else conversation_id,
@@ -336,7 +336,7 @@ def use_summary(
     )
 
 
-def make_pair(summary_request: ChatRequest, text: str) -> tuple[RawMessage, RawMessage]:
+def build_summary_messages(summary_request: ChatRequest, text: str) -> tuple[RawMessage, RawMessage]:
     """Return the messages that send a summary: the short request for it, and its text."""
     request = get_role_and_text((summary_request.repeated or Conversation()).messages[0])[1]
     return RawMessage({"role": "user", "content": request}), RawMessage({"role": "assistant", "content": text})
@@ -391,9 +391,9 @@ def _count_older(previous: PreviousTurns | None) -> int:
 
 def _choose_settings(settings: Settings) -> Settings:
     """Return the settings without those that apply to the user's answer but not to a summary."""
-    defaults = {ROWS[name].attribute: ROWS[name].default for name in _OWN_OPTIONS}
+    defaults = {ROWS[name].attribute: ROWS[name].default for name in _ANSWER_ONLY_OPTIONS}
     given = settings.options.option_ or {}
-    properties = {name: value for name, value in given.items() if name.partition(".")[0] not in _OWN_PROPERTIES}
+    properties = {name: value for name, value in given.items() if name.partition(".")[0] not in _ANSWER_ONLY_PROPERTIES}
     if settings.options.format == "text":
         defaults["format"] = "text"
     return replace(settings, options=replace(settings.options, **defaults, option_=properties or None))

@@ -18,8 +18,8 @@ MAX_FINDINGS = 10
 def confirm_secrets(texts: Sequence[tuple[str, str]], settings: Settings) -> None:
     """Raise UsageError if a text contains a secret and the user does not agree to send it.
 
-    `texts` are pairs of name and text. On a terminal the user is asked, also about guesses. In a script, a certain
-    secret is refused, and a guess only causes a warning of one line.
+    `texts` are pairs of name and text. On a terminal the user is asked, also about guesses. In a script, text that is
+    certainly a secret is refused, and a guess only causes a warning of one line.
     """
     options, keys = settings.options, _load_keys(settings)
     findings = [finding for name, text in texts for finding in find_secrets(name, text, keys)]

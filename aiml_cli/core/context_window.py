@@ -14,21 +14,21 @@ from aiml_cli.prompt.message_parts import InputText, PromptParts
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
 
-# This fits into every context, so nothing is looked up for it.
+# An input of this size fits into every context, so nothing is looked up for it.
 SMALL_INPUT_TOKENS = 2_000
-# An image takes some hundreds; the size of a PDF or audio is not known beforehand.
-IMAGE_TOKENS = 1_500
+# Most images take a few hundred tokens, some more; the size of a PDF or audio is not known beforehand.
+TYPICAL_IMAGE_TOKENS = 1_500
 CUT_NOTE_TOKENS = 20
 MESSAGE_TOKENS = 4  # the overhead of a message
 # Without a token limit, an eighth of the context is reserved for the answer.
 ANSWER_DIVISOR = 8
 PART_NAMES = {"head": "its head", "tail": "its tail", "middle": "both ends"}
-SHORTER_ANSWER_HINT = "allow a shorter answer with --max-tokens"
+SHORTER_ANSWER_HINT = "use a lower --max-tokens"
 UNKNOWN_CONTEXT_HINT = "without --fit all of it is sent; aiml models lists the models whose context is known"
 _IMAGE_TYPES = ("image_url", "input_image")
 # Properties whose values are not text for the model, or whose size is unknown.
 _UNCOUNTED_KEYS = ("type", "role", "id", "status", "call_id", "tool_call_id", "file_data", "data", "encrypted_content")
-CONTEXT = "context"  # in the details of an error: what is unknown
+CONTEXT = "context"  # the value of `missing` in an error's details if the context is unknown
 CutText = tuple[str, int, str]  # the head that is sent, the number of tokens left out, the tail that is sent
 # Where a text is split, the best first; all are searched for in the last half of a piece.
 SPLIT_MARKS = ("\n\n", "\n", ". ", " ")
@@ -41,7 +41,9 @@ def fit_inputs(parts: PromptParts, settings: Settings, notify: Notify, other_tex
     """
     texts = [item.text for item in parts.inputs]
     sizes = [estimate_tokens(text) for text in texts]
-    other_tokens = sum(map(estimate_tokens, [*parts.other_texts, other_text])) + IMAGE_TOKENS * parts.image_count
+    other_tokens = (
+        sum(map(estimate_tokens, [*parts.other_texts, other_text])) + TYPICAL_IMAGE_TOKENS * parts.image_count
+    )
     if sum(sizes) + other_tokens <= SMALL_INPUT_TOKENS:
         return texts
     room = available_tokens(settings) - other_tokens
@@ -64,12 +66,12 @@ def warn_if_too_long(parts: PromptParts, settings: Settings, notify: Notify) -> 
     if size > model.context:
         notify(
             f"about {size:,} tokens of input, and the context of {model.id} is {model.context:,}; "
-            "--fit head, tail or middle sends a part that fits, --chunk N sends the input in pieces"
+            "--fit head, tail or middle sends a part that fits, --chunk N sends the input in chunks"
         )
 
 
 class Room(NamedTuple):
-    """The number of tokens available for input, and the model and the full context that it belongs to."""
+    """The number of tokens available for input, the model, and its full context."""
 
     tokens: int
     model: str
@@ -97,7 +99,7 @@ def find_room(settings: Settings) -> Room:
 
 
 def find_known_model(settings: Settings) -> Model | None:
-    """Return the model as the stored catalog, or the embedded server, describes it; never sends a request."""
+    """Return the model as the stored catalog, or with --demo the demo server, describes it; never send a request."""
     return find_model(_load_known_models(settings) or [], settings.options.model or "")
 
 
@@ -115,7 +117,7 @@ def find_known_room(settings: Settings) -> Room | None:
     return Room(model.context, model.id, model.context) if model and model.context else None
 
 
-def describe_fill(settings: Settings, messages: Sequence[AnyMessage], system: str) -> str:
+def describe_context_usage(settings: Settings, messages: Sequence[AnyMessage], system: str) -> str:
     """Return how much of the model's context a conversation uses, such as "12% of 128k", or "" if that is unknown."""
     room = find_known_room(settings)
     if room is None:
@@ -145,7 +147,7 @@ def _count_tokens(value: Any) -> int:
             case str() as text:
                 count += estimate_tokens(text)
             case {"type": part_type} if part_type in _IMAGE_TYPES:
-                count += IMAGE_TOKENS
+                count += TYPICAL_IMAGE_TOKENS
             case Mapping() as item:
                 pending += [child for name, child in item.items() if name not in _UNCOUNTED_KEYS]
             case list() | tuple() as children:
@@ -206,13 +208,13 @@ def _notify_cut(
 
 
 def take_head(text: str, tokens: int) -> str:
-    """Return the longest head of at most `tokens` tokens, without a cut line if its second half has a newline."""
+    """Return the longest head of at most `tokens` tokens, without a partial line if its second half has a newline."""
     limit = _find_limit(text, 0, tokens)
     return text if limit == len(text) else text[: _find_split(text, 0, limit, ("\n",))]
 
 
 def take_tail(text: str, tokens: int) -> str:
-    """Return the longest tail of at most `tokens` tokens, without a cut line if its first half has a newline."""
+    """Return the longest tail of at most `tokens` tokens, without a partial line if its first half has a newline."""
     window = text[max(0, len(text) - max(0, tokens) * CHARS_PER_TOKEN) :]
     low, high = 0, len(window)
     while low < high:  # the smallest start from which the remaining text fits

@@ -30,7 +30,7 @@ DEMO_PORT = 8765
 
 
 def use_placeholder_server(settings: Settings) -> Settings:
-    """Point --demo to a server that the user starts: the embedded server stops with this call."""
+    """Point --demo to a demo server that the user starts: that of this call stops when the call ends."""
     if not settings.options.demo:
         return settings
     if not settings.options.quiet:
@@ -95,7 +95,7 @@ def _map_sources(words: Sequence[str], options: Options) -> Mapping[str, str]:
     names = [name for name in names if not ((path := find_path(name)) and path.is_dir())]
     finder = FileFinder(SizeLimit(), _never_fetch, _ignore_notice)
     files = [file for name in names for file in finder.find(name)]
-    # A program does not name a file with invisible characters in its name.
+    # A file name with invisible characters is not written into a program; the file's content is.
     files = [file for file in files if file.name.isprintable()]
     return {b64encode(file.data).decode(): str(Path(file.name).expanduser()) for file in files if file.data}
 

@@ -1,4 +1,4 @@
-"""Replace a file by an answer, after the user has seen the diff."""
+"""Replace a file with an answer, after the user has seen the diff."""
 
 import os
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class FileEdit(NamedTuple):
 def edit_file(name: str, words: Sequence[str], settings: Settings) -> int:
     """Ask for a file's new text, show the diff, replace the file, and return the exit code.
 
-    Raise UsageError before anything is sent if this is impossible, and AnswerMismatch if the user says no.
+    Raises UsageError before anything is sent if this is impossible, and AnswerMismatch if the user says no.
     """
     # --fit and --allow-cut could replace the file by a part of it.
     settings = replace(settings, options=replace(settings.options, fit=None, allow_cut=None))
@@ -84,7 +84,7 @@ def edit_file(name: str, words: Sequence[str], settings: Settings) -> int:
 
 
 class _PendingEdit:
-    """The new text in a file beside the original, which it replaces, or beside which it is kept."""
+    """The new text in a file next to the original; it replaces the original, or is kept next to it."""
 
     def __init__(self, file: OutputFile) -> None:
         self._file, self._is_open = file, True
@@ -102,7 +102,7 @@ class _PendingEdit:
         """Close the file once, and print its name; an empty file is removed."""
         if self._is_open:
             self._is_open = False
-            self._file.close_and_tell(complete=False)
+            self._file.close_and_report(complete=False)
 
 
 def _check_words(settings: Settings, words: Sequence[str]) -> None:
@@ -140,7 +140,7 @@ def _make_output(options: Options) -> AnswerOutput:
 
 
 def _apply_answer(edit: FileEdit, answer: Answer, options: Options, pending: _PendingEdit) -> int:
-    """Replace the file if the answer is complete and different and the user agrees; otherwise raise the reason."""
+    """Replace the file if the answer differs and the user agrees; raise the answer's error, or AnswerMismatch."""
     if answer.error:
         pending.save_beside(answer.completion.first.output_text)
         raise answer.error
@@ -201,7 +201,7 @@ def _print_diff(edit: FileEdit, new: bytes, options: Options) -> None:
 
 
 def _check_unchanged(edit: FileEdit, pending: _PendingEdit, new: bytes) -> None:
-    """Raise OutputFailed if another program has changed the file meanwhile: its changes must not be lost."""
+    """Raise OutputFailed if another program has changed the file in the meantime: those changes must not be lost."""
     try:
         if edit.path.read_bytes() == edit.old:
             return

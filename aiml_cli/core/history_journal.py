@@ -46,7 +46,7 @@ DeltasSince = Callable[[Offsets], list[tuple[str, int, str]]]
 
 
 class _FinishedAnswer(NamedTuple):
-    """An answer that another one follows: a retry, or with `messages` the answer to the results of its calls."""
+    """A finished answer; unless it is the last, a retry follows, or with `messages` the answer to tool results."""
 
     answer: Answer
     is_last: bool
@@ -62,7 +62,7 @@ class Journal:
     def __init__(self, build_exchange: "Callable[[], NewExchange]", *, quiet: bool) -> None:
         self._build_exchange, self._quiet = build_exchange, quiet
         self._deltas_since: DeltasSince = _no_deltas
-        # Not a SimpleQueue: in CPython 3.11 its get never returns if a signal arrives at the time-out.
+        # Not a SimpleQueue: in CPython 3.11 its get never returns if a signal arrives at the timeout.
         self._queue: Queue[_FinishedAnswer | str] = Queue()
         self._thread: Thread | None = None
         self._notices: list[str] = []
@@ -73,7 +73,7 @@ class Journal:
         """Start to write, unless it has started; `deltas_since` returns the text that is new since its last call."""
         if self._thread is None:
             self._deltas_since = deltas_since
-            with defer_signals():  # an interrupted start leaves a thread that cannot be joined
+            with defer_signals():  # an interrupted start would leave a thread that cannot be joined
                 self._thread = Thread(target=self._run, daemon=True)
                 self._thread.start()
 
@@ -91,7 +91,7 @@ class Journal:
         self._queue.put(model)
 
     def close(self, answer: Answer) -> None:
-        """Write how the answer ended, and wait until it is written, also after a signal."""
+        """Write how the answer ended, and wait until it is written, even after a signal."""
         self.start(_no_deltas)
         self._queue.put(_FinishedAnswer(answer, is_last=True))
         if self._thread:
@@ -101,21 +101,21 @@ class Journal:
                 self._thread.join(STOP_TIMEOUT_S)
                 raise
         if self._thread and self._thread.is_alive():
-            self._notices.append("this answer may be missing from the history: other programs keep it locked")
+            self._notices.append("this answer may be missing from the history: other programs keep the history locked")
         for notice in self._notices if not self._quiet else ():
             with suppress(AimlError):
                 print_err(f"aiml: {notice}")
 
     def _wait(self, seconds: float) -> None:
-        """Wait until all is written, but not long for a history that another process keeps locked."""
+        """Wait until everything is written, but only briefly if another process keeps the history locked."""
         if self._thread:
             self._thread.join(LOCKED_TIMEOUT_S)
-            is_writing = self._history and self._history.is_writing  # a long answer takes its time
+            is_writing = self._history and self._history.is_writing  # a long answer takes longer to write
             if self._thread.is_alive() and (is_writing or not _is_locked()):
                 self._thread.join(seconds)
 
     def _run(self) -> None:
-        """Write; an error causes a notice and does not affect the answer."""
+        """Write the exchange; an error causes a notice and does not affect the answer."""
         try:
             import sqlite3  # imported while the request waits for its answer
 
@@ -130,7 +130,7 @@ class Journal:
                 self._write(database.recreate_history(), exchange)
         except AimlError as error:
             self._notices.append(f"this answer was not stored in the history: {error.message}")
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - no error may affect the answer
             self._notices.append(f"this answer was not stored in the history: {error or type(error).__name__}")
 
     def _write(self, history: "History", exchange: "NewExchange") -> None:
@@ -288,7 +288,7 @@ def _to_answer_end(answer: Answer, exchange: "NewExchange", *, is_rejected: bool
     answer = _cut_extras(answer) if is_cut else answer
     completion, data = answer.completion, answer_to_dict(answer)
     facts = {**(exchange.facts or {}), **{name: data[name] for name in FACTS if data[name]}}
-    if "tool_calls" in facts:  # the results are separate messages
+    if "tool_calls" in facts:  # their results are stored as separate messages
         facts["tool_calls"] = [
             {name: call[name] for name in ("id", "name", "arguments")} for call in facts["tool_calls"]
         ]

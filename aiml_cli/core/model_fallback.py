@@ -93,7 +93,7 @@ def _send_once(context: TurnContext, send: Send) -> AimlError | None:
         return error
     except Stopped as stop:
         return stop.error
-    # With raw output the server's own bytes are written already.
+    # With raw output the server's own bytes are already written, so there is no fallback to another model.
     event = context.sender.completion().reported_error if context.output.raw is None else None
     reported = error_from_event(event) if event else None
     # All other errors in an answer are checked when the turn ends.

@@ -20,8 +20,8 @@ _UNKNOWN_RESPONSE = re.compile(
 )
 _UNKNOWN_ITEM = re.compile(r"\brs_|\bpersisted|\bitem\b.{0,200}\bnot found|'reasoning' item", re.IGNORECASE | re.DOTALL)
 _CHAT_ITEM_TYPES = ("message", "function_call", "function_call_output")
-NO_RESULT = "There is no result of this call: it was stopped, or never run."
-NOT_ALLOWED = "The user did not allow this call."
+MISSING_RESULT_TEXT = "There is no result of this call: it was stopped, or never run."
+DECLINED_CALL_TEXT = "The user did not allow this call."
 _APPROVAL_REQUEST, _APPROVAL_RESPONSE = "mcp_approval_request", "mcp_approval_response"
 Item = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ class PreviousTurns:
     the first turn followed; it is not among the messages. The first `head_count` messages are never left out: system
     messages, and the summary of older turns. `older_until` is the last message in the history that is older than the
     last turn, and `last_start` where that turn begins. With `copied_until` the next exchange is saved in a copy of the
-    conversation, up to that message.
+    conversation that ends with that message.
     """
 
     id: int | None
@@ -65,14 +65,14 @@ class PreviousTurns:
         return Conversation((*turns, *conversation.messages)), options
 
     def list_unsupported_items(self, endpoint: str) -> list[str]:
-        """Return the types of the items that the endpoint does not support."""
+        """Return what the endpoint does not support: types of items, and the id of a stored response before them."""
         items = [turn.item for turn in self.messages]
         types = [item.get("type", "") for item in items if not _is_sent(item, endpoint, HistoryMode.FULL)]
         root = [self.root_response_id] if self.root_response_id and endpoint != "responses" else []
         return list(dict.fromkeys([*root, *types]))
 
     def continue_request(self) -> Conversation:
-        """Return the message that asks to continue a truncated answer; raise UsageError if it is complete."""
+        """Return the message that asks to continue an answer; raise UsageError if the answer is complete."""
         if not self.is_truncated:
             raise UsageError("the last answer is complete; there is nothing to continue", "type the next message")
         return CONTINUE_REQUEST
@@ -180,7 +180,7 @@ def _pair_with_answers(turns: Sequence[RawMessage], results: set[str]) -> list[t
 def _answer(item: Item, call_id: str) -> RawMessage:
     if item.get("type") == _APPROVAL_REQUEST:
         return RawMessage({"type": _APPROVAL_RESPONSE, "approval_request_id": call_id, "approve": False})
-    return RawMessage({"role": "tool", "tool_call_id": call_id, "content": NO_RESULT})
+    return RawMessage({"role": "tool", "tool_call_id": call_id, "content": MISSING_RESULT_TEXT})
 
 
 def _list_calls(item: Item) -> Iterator[str]:

@@ -14,7 +14,7 @@ from aiml_cli.system.signals import Stopped
 def edit_text(start: str, environ: Mapping[str, str]) -> str:
     """Open `start` in the user's editor and return the edited text.
 
-    Raise UsageError if it is empty or the editor fails; after a failure the file stays, and the hint names it.
+    Raises UsageError if the text is empty or the editor fails; if it fails, the file is kept and the hint names it.
     """
     path = paths.cache_dir() / f"prompt-{os.getpid()}-{token_hex(4)}.md"
     create_file(path, f"{start}\n".encode("utf-8", "replace") if start else b"")

@@ -21,9 +21,9 @@ from aiml_cli.store.history.reader import StoredMessage
 
 
 def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> ChatRequest:
-    """Return the request with the turns and the model of its conversation; a model set for this call wins.
+    """Return the request with the turns and the model of its conversation; one set for this call takes precedence.
 
-    Lock the conversation for this process. Raise UsageError if there is none, or if another process has locked it.
+    Lock the conversation for this process. Raises UsageError if it does not exist or another process has locked it.
     """
     history = database.open_existing()
     if history is None:
@@ -35,7 +35,7 @@ def load_previous_turns(request: ChatRequest, environ: Mapping[str, str]) -> Cha
         writer.recover_interrupted(history)
         messages = reader.read_messages(history, conversation.id)
         if not request.options.fork or any(message.state == writer.STREAMING for message in messages):
-            writer.acquire_conversation(history, conversation.id)  # raises with the reason
+            writer.acquire_conversation(history, conversation.id)  # raises an error with the reason
             messages = reader.read_messages(history, conversation.id)
     age, is_copied = reader.format_age(conversation.changed), bool(request.options.fork)
     what = f"a copy of {conversation.name}" if is_copied else conversation.name
@@ -80,7 +80,7 @@ def ask_to_continue(conversation: Conversation, text: str) -> Conversation:
 
 def _find_conversation(history: database.History, options: Options, session: str) -> StoredConversation:
     if options.resume:
-        return find_conversations.find_conversation(history, options.resume.removeprefix("="))  # of -r=…
+        return find_conversations.find_conversation(history, options.resume.removeprefix("="))  # the = of -r=…
     if conversation := find_conversations.last_in_session(history, session):
         return conversation
     hint = "--resume continues one from another terminal; AIML_SESSION names a session"
@@ -93,7 +93,7 @@ def _build_previous_turns(
     if any(message.facts.get("cut") for message in messages):
         name = conversation.name
         raise UsageError(f"{name} cannot be continued: a message in it was too large to be stored completely")
-    live = live_messages(messages)
+    live = drop_failed_exchanges(messages)
     head, turns = _select_sent(live)
     last = turns[-1] if turns else None
     items = [(message, RawMessage(item)) for message in (*head, *turns) for item in message_items(message)]
@@ -148,7 +148,7 @@ def is_summary(message: StoredMessage) -> bool:
     return reader.get_summary_until(message.facts) is not None
 
 
-def live_messages(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
+def drop_failed_exchanges(messages: Sequence[StoredMessage]) -> list[StoredMessage]:
     """Return the messages without failed exchanges, without rejected answers, and without summaries that failed.
 
     Tool results are kept, like the calls before them.
@@ -165,7 +165,7 @@ def _is_failed_summary(message: StoredMessage) -> bool:
     """True for the answer to a request for a summary that replaces nothing."""
     is_answer = is_summary(message) and message.role == "assistant"
     is_usable = message.state == writer.COMPLETE and message.text.strip() and not message.facts.get("refusal")
-    return is_answer and (not is_usable or reader.PART in message.facts[reader.SUMMARY])
+    return is_answer and (not is_usable or reader.PART_OF_SUMMARY in message.facts[reader.SUMMARY])
 
 
 def message_items(message: StoredMessage) -> Iterator[Mapping[str, Any]]:
@@ -190,7 +190,7 @@ def _is_truncated(message: StoredMessage) -> bool:
 
 
 def _use_last_model(settings: Settings, messages: Sequence[StoredMessage]) -> Settings:
-    """Return the settings with the conversation's model, unless a model is typed or the server cannot have it."""
+    """Return the settings with the conversation's model, unless this call sets one or the server cannot have it."""
     model = next((message.model for message in reversed(messages) if message.model), "")
     is_typed = settings.sources.get("model") in (Source.TEMPLATE, Source.FLAG)
     if not model or is_typed or model.startswith("demo/") != bool(settings.options.demo):

@@ -14,7 +14,7 @@ from aiml_cli.api.answer import RanCall, ToolRound
 from aiml_cli.api.completion_builder import Completion, ToolCall
 from aiml_cli.api.messages import AnyMessage, Image, Message, RawMessage, Sound, ToolResult
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.previous_turns import NOT_ALLOWED
+from aiml_cli.core.previous_turns import DECLINED_CALL_TEXT
 from aiml_cli.core.tool_session import ToolSession
 from aiml_cli.output.plain_text import collapse_whitespace
 from aiml_cli.store.api_keys import ApiKey
@@ -32,7 +32,7 @@ MAX_PARALLEL = 32
 STOP_S, JOIN_S = 2.0, 0.02
 
 
-class _Plan(NamedTuple):
+class _PlannedCall(NamedTuple):
     """A call that will run, or that has a result already."""
 
     call: ToolCall
@@ -48,7 +48,7 @@ def run_round(session: ToolSession, request: ChatRequest, completion: Completion
     """Run the calls of an answer; raise Interrupted if the user quits at a question."""
     report = _Report(request)
     tools = {tool.wire_name: tool for tool in session.toolbox.list_enabled()}
-    plans = [_plan(session, request, report, call, tools) for call in completion.first.tool_calls]
+    plans = [_plan_call(session, request, report, call, tools) for call in completion.first.tool_calls]
     approvals, refused = _answer_approvals(session, request, completion)
     results = _run_parallel(session, plans, report, key.value if key else "")
     calls = [_to_ran_call(plan, result) for plan, result in zip(plans, results, strict=True)]
@@ -56,34 +56,34 @@ def run_round(session: ToolSession, request: ChatRequest, completion: Completion
     return ToolRound(completion, (*calls, *refused), messages)
 
 
-def _plan(
+def _plan_call(
     session: ToolSession, request: ChatRequest, report: "_Report", call: ToolCall, tools: Mapping[str, OpenTool]
-) -> _Plan:
+) -> _PlannedCall:
     """Announce a call, and decide whether it runs."""
     tool = tools.get(call.name)
     name = tool.name if tool else call.name
     report.print_call(name, call.arguments)
     if tool is None:
-        return _Plan(call, name, result=CallResult(_explain_unknown(call.name, tools), is_error=True))
+        return _PlannedCall(call, name, result=CallResult(_explain_unknown(call.name, tools), is_error=True))
     try:
         arguments = parse_arguments(call.arguments)
         definition = tool.definition
         preview = tool.tool.preview(arguments)
     except ToolError as error:
-        return _Plan(call, name, result=CallResult(str(error), is_error=True))
+        return _PlannedCall(call, name, result=CallResult(str(error), is_error=True))
     wanted = CallRequest(name, preview, definition.hints, definition.fingerprint)
     if allowed_by := session.approvals.decide(wanted, request.options.allow or ()):
-        return _Plan(call, name, tool, arguments, allowed_by=allowed_by)
-    return _Plan(call, name, result=CallResult(NOT_ALLOWED, is_error=True), is_refused=True)
+        return _PlannedCall(call, name, tool, arguments, allowed_by=allowed_by)
+    return _PlannedCall(call, name, result=CallResult(DECLINED_CALL_TEXT, is_error=True), is_refused=True)
 
 
 def _explain_unknown(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, known, 1)
-    return f"There is no tool {name}. " + (f"Did you mean {near[0]}?" if near else f"There is {', '.join(known)}.")
+    return f"There is no tool {name}. " + (f"Did you mean {near[0]}?" if near else f"Available: {', '.join(known)}.")
 
 
-def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report", key: str) -> list[CallResult]:
-    """Return the results in the order of the calls, without the API key; cancel the calls on an interruption."""
+def _run_parallel(session: ToolSession, plans: Sequence[_PlannedCall], report: "_Report", key: str) -> list[CallResult]:
+    """Return the results in the order of the calls, with the API key masked; cancel the calls on an interruption."""
     results: dict[int, CallResult] = {}
     workers = _Workers(plans)
     try:
@@ -101,7 +101,7 @@ def _run_parallel(session: ToolSession, plans: Sequence[_Plan], report: "_Report
 class _Workers:
     """Threads that run the calls of one answer. `done` gets the index, the result and the seconds of each call."""
 
-    def __init__(self, plans: Sequence[_Plan]) -> None:
+    def __init__(self, plans: Sequence[_PlannedCall]) -> None:
         self.done: Queue[tuple[int, CallResult, float]] = Queue()
         self._waiting: Queue[tuple[int, OpenTool]] = Queue()
         self._plans = plans
@@ -137,13 +137,13 @@ class _Workers:
                 self.done.put((index, result, monotonic() - began))
 
 
-def _to_ran_call(plan: _Plan, result: CallResult) -> RanCall:
+def _to_ran_call(plan: _PlannedCall, result: CallResult) -> RanCall:
     text = result.text if result.text.strip() else NO_OUTPUT
     call = plan.call
     return RanCall(call.id, plan.name, call.arguments, text, result.is_error, plan.allowed_by, plan.is_refused)
 
 
-def _media_messages(plans: Sequence[_Plan], results: Sequence[CallResult]) -> Iterator[Message]:
+def _media_messages(plans: Sequence[_PlannedCall], results: Sequence[CallResult]) -> Iterator[Message]:
     """Yield messages with the images and audio of the results: a tool result itself is text on both endpoints."""
     for plan, result in zip(plans, results, strict=True):
         if result.media:
@@ -189,7 +189,7 @@ class _Report:
         self._print(format_call(name, arguments))
 
     def print_result(self, call: RanCall, end: str = "", media: Sequence[Image | Sound] = ()) -> None:
-        """Print what a call returned; `end` is not shortened."""
+        """Print what a call returned; `end` is appended in full, even if the result is shortened."""
         if call.is_refused:
             self._print(f"{call.name}: not allowed")
             return

@@ -44,7 +44,7 @@ def _is_native(names: str, settings: Settings) -> bool:
 
     stored = load_stored_models(settings) or []
     models = [find_model(stored, name.strip()) for name in names.split(",")]
-    # Until 2026 an entry had features, with slashes in their names, which say nothing about schemas.
+    # Until the summer of 2026 an entry listed features, with slashes in their names, but none about schemas.
     capabilities = [[name for name in model.capabilities if "/" not in name] for model in models if model]
     return all(not names or SCHEMA_CAPABILITY in names for names in capabilities)
 
@@ -118,7 +118,7 @@ def send_until_valid(context: TurnContext) -> None:
         for count in range(1, limit + 1):
             completion = sender.completion()
             if request.tools is not None and completion.first.tool_calls:
-                return  # the answer comes after the results, whatever the text before the calls is
+                return  # the answer comes after the tool results; text before the calls is not checked
             invalid = request.response_spec and _find_invalid_choice(request.response_spec, completion)
             if not invalid:
                 return

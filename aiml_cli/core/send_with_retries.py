@@ -62,7 +62,7 @@ class RetryPacer(Protocol):
     retries_broken: bool
 
     def start_request(self, body: bytes | None) -> None:
-        """Wait until a request may be sent; raise AimlError if that will never be the case."""
+        """Wait until a request may be sent; raise AimlError if it can never be sent."""
 
     def report_response(self, status: int, headers: Mapping[str, str]) -> None:
         """Record the status and headers of a response."""
@@ -125,7 +125,7 @@ class Sender:
     ) -> None:
         """Send the request, and retry until it is answered or the user may have seen a part of the answer.
 
-        Raise the last error; raise it without a retry if `skip_retries` is true for it.
+        Raises the last error, without a retry if `skip_retries` is true for it.
         """
         self._previous_response_id = previous_response_id
         self._is_cached = bool(self.cache and self._replay(self.cache, request, sink))
@@ -188,7 +188,7 @@ class Sender:
             self.journal.start_next_round(earlier, tool_round.results)
 
     def switch_model(self, model: str) -> None:
-        """Drop the empty answer of a model, and send the next request to another one; the attempts add up."""
+        """Drop the empty answer of a model, and send the next request to another one; attempts of both are counted."""
         self._builder, self._first_event, self._has_output = CompletionBuilder(), 0.0, False
         self._other_attempts += self._attempts
         self._attempts = 0
@@ -214,7 +214,7 @@ class Sender:
         """Return the text after the offsets, and advance them; safe to call from another thread."""
         if self._offsets_builder is not (builder := self._builder):
             self._offsets_builder = builder
-            offsets.clear()  # they belong to an earlier answer
+            offsets.clear()  # the old offsets belong to an earlier answer
         return builder.deltas_since(offsets)
 
     def completion(self) -> Completion:
@@ -293,9 +293,9 @@ class Sender:
             is_answer = 200 <= response.status < 300  # noqa: PLR2004
             watched = self.cache.watch(request, response) if self.cache else response
             chunks = sink.tee(watched.chunks) if is_answer else watched.chunks
-            self._take(client.connection, request, response._replace(chunks=chunks), sink)
+            self._show_response(client.connection, request, response._replace(chunks=chunks), sink)
 
-    def _take(
+    def _show_response(
         self, connection: "ConnectionHandle", request: HttpRequest, response: HttpResponse, sink: ResponseSink
     ) -> None:
         """Show the events of a response; once all choices have ended, wait only briefly for usage and [DONE]."""
@@ -353,7 +353,7 @@ class Sender:
         if self._retries_broken and not self._builder.has_finished(1):
             completion = self._builder.build()
             if completion.incomplete_reason == STREAM_CUT:
-                raise IncompleteAnswer(STREAM_CUT, "ask again")
+                raise IncompleteAnswer(STREAM_CUT, "try again")
 
     def _raise_if_aborted(self) -> None:
         if self._client:
@@ -385,9 +385,11 @@ class Sender:
             self.broken_answers.append(self.answer(None))
             self._has_output, self._first_event = False, 0.0
         if not self._segments:
-            self._builder = CompletionBuilder()  # without the id and the counts of the failed attempt
+            self._builder = CompletionBuilder()  # drops the id and the token counts of the failed attempt
         if self._pacer:
-            spread = 0.0 if options.replay else error_kinds.spread_pause(self._headers, self._attempts, now, jitter)
+            spread = (
+                0.0 if options.replay else error_kinds.jitter_retry_after(self._headers, self._attempts, now, jitter)
+            )
             self._pacer.wait(delay + spread, is_paid=is_paid)
         else:
             time.sleep(delay)

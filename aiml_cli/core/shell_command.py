@@ -86,7 +86,7 @@ class Proposal(NamedTuple):
 
     @property
     def risks(self) -> list[str]:
-        """Return why the command is risky, by the rules of aiml or else as rated by the model; may be empty."""
+        """Return why the command is risky according to the rules of aiml, or else to the model; may be empty."""
         by_model = [f"{self.model_risk} (rated by the model)"] if self.model_risk != LOW else []
         return find_risks(self.command) or by_model
 

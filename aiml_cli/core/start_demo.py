@@ -1,4 +1,4 @@
-"""Start the embedded server, for one call or until Ctrl-C."""
+"""Start the demo server, for one call or until Ctrl-C."""
 
 import os
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ FIRST_PORT, LAST_PORT = 1024, 65535
 
 @contextmanager
 def start_demo_if_asked(settings: Settings) -> Iterator[Settings]:
-    """Start the embedded server if --demo is set, and yield the settings with its URL and one of its models."""
+    """Start the demo server if --demo is set, and yield the settings with its URL and one of its models."""
     if not settings.options.demo:
         yield settings
         return
-    if settings.options.replay:  # the recording answers; like the server, it gets a new URL in each process
+    if settings.options.replay:  # the recording answers; its URL differs between processes, like the server's
         port = FIRST_PORT + os.getpid() % (LAST_PORT - FIRST_PORT)
         yield _use_url(settings, f"http://127.0.0.1:{port}/v1")
         return
@@ -37,14 +37,14 @@ def _use_url(settings: Settings, url: str) -> Settings:
 
 
 def use_demo_model(settings: Settings) -> Settings:
-    """Return the settings with a model of the embedded server, unless another one was typed."""
+    """Return the settings with a model of the demo server, unless another one was typed."""
     model = settings.options.model or DEMO_MODEL
     is_chosen = settings.sources["model"] is Source.FLAG or model.startswith("demo/")
     return settings if is_chosen else replace(settings, options=replace(settings.options, model=DEMO_MODEL))
 
 
 def serve_demo(port: int) -> int:
-    """Run the embedded server until Ctrl-C; return the exit code."""
+    """Run the demo server until Ctrl-C; return the exit code."""
     from threading import Event
 
     from aiml_cli.demo.server import serve  # only this command needs a server

@@ -38,7 +38,7 @@ class PreparedPrompt(NamedTuple):
 def prepare_prompt(endpoint: str, words: Sequence[str], flags: Flags) -> PreparedPrompt:
     """Open the editor and apply the template, if the flags ask for it.
 
-    Raise UsageError for a missing value, and for a variable that the template does not have.
+    Raises UsageError for a missing value, and for a variable that the template does not have.
     """
     text, flags = collect_typed(words, flags, has_rows="each" in flags)
     mentioned = text.files if isinstance(text, LiteralText) else ()
@@ -111,7 +111,7 @@ def apply_template(
 def collect_typed(words: Sequence[str], flags: Flags, *, has_rows: bool = False) -> tuple[str, Flags]:
     """Return the words as one string, edited if --edit is set, and the flags with each file that the string mentions.
 
-    With rows, the flags are unchanged, because their file contains the rows; the string is a LiteralText with the
+    With rows, the flags are unchanged, because -f names the file of the rows; the string is a LiteralText with the
     mentioned files. Files that each row names are marked in it, so that a template by someone else cannot name any.
     """
     if "edit" in flags:

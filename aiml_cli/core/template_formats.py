@@ -63,7 +63,7 @@ class ImportedTemplate:
 
     @property
     def file_name(self) -> str:
-        """Return the name with the characters that a template's name can have."""
+        """Return the name, with dashes for the characters that the name of a template cannot have."""
         return re.sub(r"[^A-Za-z0-9_-]+", "-", self.name).strip("-_")
 
     def add_setting(self, name: str, value: Any) -> None:
@@ -144,7 +144,7 @@ def _convert_llm(name: str, facts: dict[Any, Any]) -> ImportedTemplate:
         template.add_setting(str(key), value)
     if system := str(facts.get("system") or ""):
         converted = _convert_variables(system)
-        if "{prompt}" in converted:  # the input belongs to the prompt only
+        if "{prompt}" in converted:  # only the prompt can contain the input
             template.skipped.append("$input in the system text")
             converted = escape_braces(system)
         template.add_setting("system", converted)
@@ -164,7 +164,7 @@ def _convert_variables(text: str) -> str:
         name = bare or braced
         if dollar or not name:
             return "$" if dollar else escape_braces(match[0])
-        if not re.match(r"[A-Za-z_]", name):  # $5 is money
+        if not re.match(r"[A-Za-z_]", name):  # $5 is an amount of money
             return match[0]
         return "{prompt}" if name == "input" else f"{{{_rename_if_reserved(name)}}}"
 
@@ -202,7 +202,7 @@ def _split_front_matter(text: str) -> tuple[str, str]:
     """Return the front matter between two lines of dashes, and the text after it; "" and the text if there is none."""
     lines = text.lstrip().split("\n")
     rules = [number for number, line in enumerate(lines) if _is_rule(line)][:2]
-    if len(rules) < 2 or rules[0] != 0:  # noqa: PLR2004 - the two lines
+    if len(rules) < 2 or rules[0] != 0:  # noqa: PLR2004 - the two lines of dashes
         return "", text
     return "\n".join(lines[1 : rules[1]]), "\n".join(lines[rules[1] + 1 :])
 
@@ -259,7 +259,7 @@ def convert_mustache(template: ImportedTemplate, text: str, input_name: str) -> 
         converted += [escape_braces(text[position : match.start()]), f"{{{_rename(template, name, input_name)}}}"]
         position = match.end()
     others = [other for other in _OTHER_MUSTACHE.findall(text) if not _MUSTACHE.fullmatch(other)]
-    template.skipped += [f"{other}, which is text here" for other in dict.fromkeys(others)]
+    template.skipped += [f"{other}, which is kept as text" for other in dict.fromkeys(others)]
     return "".join((*converted, escape_braces(text[position:])))
 
 
@@ -268,7 +268,7 @@ def _rename(template: ImportedTemplate, name: str, input_name: str) -> str:
     if name == input_name:
         return "prompt"
     new = _rename_if_reserved(re.sub(r"\W", "_", name, flags=re.ASCII))
-    note = f"the variable {name} is named {new} here"
+    note = f"the variable {name} is renamed to {new}"
     if new != name and note not in template.notes:
         template.notes.append(note)
     return new
@@ -390,7 +390,7 @@ def _add_expected(template: ImportedTemplate, expect: dict[str, list[str]], expe
 
 
 def _to_text(value: object) -> str:
-    """Return a YAML value as a string: a string or number as it is, everything else as JSON."""
+    """Return a YAML value as a string: a string or number unchanged, everything else as JSON."""
     if isinstance(value, bool | dict | list):
         return json.dumps(value, ensure_ascii=False, default=str)
     return "" if value is None else str(value)

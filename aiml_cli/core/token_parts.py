@@ -9,7 +9,7 @@ from aiml_cli.api.message_conversion import get_role_and_text
 from aiml_cli.api.messages import Conversation, Image, Message
 from aiml_cli.catalog.pricing import estimate_tokens
 from aiml_cli.core.chat_request import ChatRequest
-from aiml_cli.core.context_window import IMAGE_TOKENS, estimate_messages
+from aiml_cli.core.context_window import TYPICAL_IMAGE_TOKENS, estimate_messages
 from aiml_cli.prompt.message_parts import InputText
 
 _EMPTY_TAG = re.compile(r'<((?:file|stdin)_{0,99})(?: name="[^"\n]*")?>\n{1,2}</\1>')  # the tag around a file
@@ -33,7 +33,7 @@ def count_parts(
     yield "names of files", estimate_tokens(rest) - estimate_tokens(words)
     parts = [part for part in prompt.content if not isinstance(part, str)] if isinstance(prompt, Message) else []
     images = sum(isinstance(part, Image) for part in parts)
-    yield "images", images * IMAGE_TOKENS
+    yield "images", images * TYPICAL_IMAGE_TOKENS
     yield "PDFs and audio", None if len(parts) > images else 0
     for name, value in (("tools", body.get("tools")), ("schema of the answer", _find_format(body))):
         yield name, estimate_tokens(json.dumps(value, ensure_ascii=False)) if value else 0

@@ -19,14 +19,14 @@ from aiml_cli.errors import AnswerMismatch, IncompleteAnswer, UsageError
 from aiml_cli.settings.options import Options
 
 # The reason of an IncompleteAnswer whose last response is complete: a limit ended the rounds of tool calls.
-LIMIT = "limit"
+ROUND_LIMIT_REASON = "limit"
 Send = Callable[[TurnContext], None]
 
 
 def send_with_tools(context: TurnContext, session: ToolSession | ReplayedTools, send: Send) -> None:
     """Send a request with `send`, run the tools that are called, and send again with their results.
 
-    Raise IncompleteAnswer after --max-rounds, and AnswerMismatch at the end if a call was not allowed.
+    Raises IncompleteAnswer after --max-rounds, and AnswerMismatch at the end if a call was not allowed.
     """
     limit, refused = context.request.options.max_rounds or 0, list[RanCall]()
     for number in count(1):
@@ -38,7 +38,7 @@ def send_with_tools(context: TurnContext, session: ToolSession | ReplayedTools, 
         if number > limit:
             rounds = f"{limit} rounds" if limit > 1 else "one round"
             raise IncompleteAnswer(
-                f"stopped after {rounds} of tool calls", "--max-rounds N allows more", stopped_by=LIMIT
+                f"stopped after {rounds} of tool calls", "--max-rounds N allows more", stopped_by=ROUND_LIMIT_REASON
             )
         tool_round = _run_round(context, session, completion)
         context.output.show_results(tool_round)
@@ -138,7 +138,7 @@ def _reserve(context: TurnContext) -> TurnContext:
     try:
         return context._replace(reservation=budget.reserve(last.settings, body))
     except UsageError as error:
-        raise IncompleteAnswer(error.message, error.hint, stopped_by=LIMIT) from None
+        raise IncompleteAnswer(error.message, error.hint, stopped_by=ROUND_LIMIT_REASON) from None
 
 
 def _build_refusal(calls: Sequence[RanCall]) -> AnswerMismatch:

@@ -16,7 +16,7 @@ from aiml_cli.api.completion_builder import Completion, ToolCall
 from aiml_cli.api.json_values import as_list
 from aiml_cli.api.messages import RawMessage
 from aiml_cli.api.tool_formats import build_mcp_servers, list_function_names, list_tools
-from aiml_cli.core.previous_turns import NOT_ALLOWED
+from aiml_cli.core.previous_turns import DECLINED_CALL_TEXT
 from aiml_cli.errors import RequestRejected, UsageError
 from aiml_cli.settings.options import Options
 from aiml_cli.settings.resolve import Settings
@@ -26,7 +26,7 @@ from aiml_cli.tools.toolbox import Toolbox, open_toolbox
 from aiml_cli.transport.key_masking import mask_credentials
 from aiml_cli.transport.replay import load_recording
 
-NEEDS_ALLOW = "nobody can be asked: --allow NAME runs a tool without asking, --allow '*' runs them all"
+NEEDS_ALLOW = "no question can be asked here: --allow NAME runs a tool without asking, --allow '*' runs them all"
 Item = Mapping[str, Any]
 _APPROVAL_TYPE = "mcp_approval_response"
 
@@ -39,9 +39,9 @@ class ToolSession:
         self._approves_server_calls = approves_server_calls
 
     def build_body(self, options: Options, build: Callable[[Options], dict[str, Any]]) -> dict[str, Any]:
-        """Return the request body that `build` makes of the options and the tools.
+        """Return the request body that `build` returns for the options with the tools.
 
-        Raise UsageError for two tools with the same name.
+        Raises UsageError for two tools with the same name.
         """
         return build(self._add_to(options))
 
@@ -66,15 +66,15 @@ class ToolSession:
 
 
 def _import_checker() -> None:
-    import jsonschema  # noqa: F401 - takes 100 ms
+    import jsonschema  # noqa: F401 - takes 100 ms, so it is imported early
 
 
 @contextmanager
 def open_tools(settings: Settings, *, asks: bool = True, repl: bool = False) -> Iterator["ToolSession | ReplayedTools"]:
     """Start the tools of the options, and stop them after the block.
 
-    They start while the request is prepared. `asks`: the user can be asked on the terminal, if there is one. Without
-    `repl` and --allow, the server runs its own tools without approval.
+    They start while the request is prepared. `asks`: the user can be asked on the terminal, if there is one. With
+    neither `repl` nor --allow, the server runs its own tools without approval.
     """
     options = settings.options
     if options.replay:
@@ -113,7 +113,7 @@ class ReplayedTools:
         self._path, self._bodies = path, bodies
 
     def build_body(self, options: Options, build: Callable[[Options], dict[str, Any]]) -> dict[str, Any]:
-        """Return the request body that `build` makes of the options and the tools that the recorded call had."""
+        """Return the request body that `build` returns for the options with the tools of the recorded call."""
         bodies = [build(_add_tools(options, tools)) for tools in self._list_tool_sets(options)]
         return next((body for body in bodies if len(bodies) > 1 and _to_key(body) in self._keys), bodies[0])
 
@@ -205,13 +205,13 @@ def _add_tools(options: Options, recorded: Sequence[Any]) -> Options:
 
 
 def _to_ran_call(call: ToolCall, result: str) -> RanCall:
-    if result == NOT_ALLOWED:
+    if result == DECLINED_CALL_TEXT:
         return RanCall(*call, result, is_error=True, is_refused=True)
     return RanCall(*call, result, allowed_by="recording")
 
 
 def _is_ours(tool: Any, given: set[str], options: Options) -> bool:
-    """True if a recorded tool is neither in --tools nor one that another option adds again."""
+    """True if a recorded tool must be added, because neither --tools nor another option adds it."""
     if not isinstance(tool, Mapping):
         return False
     if tool.get("type") == "mcp":

@@ -9,7 +9,7 @@ from aiml_cli.api.json_values import as_list
 from aiml_cli.output.format_money import format_dollars
 from aiml_cli.output.json_output import json_line
 from aiml_cli.store.history.find_conversations import StoredConversation
-from aiml_cli.store.history.reader import PART, SUMMARY, StoredMessage, get_summary_until
+from aiml_cli.store.history.reader import PART_OF_SUMMARY, SUMMARY, StoredMessage, get_summary_until
 from aiml_cli.store.history.writer import COMPLETE, INTERRUPTED, STREAMING
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
@@ -243,7 +243,7 @@ def describe_ending(message: StoredMessage) -> str:
     if message.facts.get("undone"):
         return "undone"
     if message.role == "assistant" and message.state == COMPLETE and get_summary_until(message.facts) is not None:
-        return "a part of the summary below" if PART in message.facts[SUMMARY] else SUMMARY_NOTE
+        return "a part of the summary below" if PART_OF_SUMMARY in message.facts[SUMMARY] else SUMMARY_NOTE
     error = message.facts.get("error")
     reason = (isinstance(error, dict) and error.get("message")) or message.facts.get("finish_reason")
     if message.state == COMPLETE:
@@ -262,7 +262,7 @@ def other_choices(message: StoredMessage) -> list[tuple[int, str]]:
 
 
 def one_line(text: str) -> str:
-    """Replace all white space by single spaces."""
+    """Replace all whitespace with single spaces."""
     return " ".join(text.split())
 
 

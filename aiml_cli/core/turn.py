@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aiml_cli.transport.choose_transport import Client
 
 EMPTY = "the answer is empty"
-_PRINTED = set[str]()  # notices that are printed once, not for each row or turn
+_printed_notices = set[str]()  # notices that are printed once, not for each row or turn
 CONTINUE_HINT = "-c asks for the rest; or "
 
 
@@ -103,7 +103,7 @@ class _Turn:
         )
 
     def run(self) -> AimlError | None:
-        """Run the turn; return the error of the last of several models, and raise all other errors."""
+        """Run the turn; with several models, return the error of the last one. All other errors are raised."""
         self.request = resolve_conversation(self.request)
         if is_stored_action(self.request.options):
             self._run_stored_action()
@@ -190,8 +190,8 @@ def warn_without_effect(settings: Settings) -> None:
 
 
 def _print_once(notice: str) -> None:
-    if notice not in _PRINTED:
-        _PRINTED.add(notice)
+    if notice not in _printed_notices:
+        _printed_notices.add(notice)
         print_err(f"aiml: {notice}")
 
 
@@ -281,7 +281,7 @@ def _check_answer(request: ChatRequest, journal: Journal | None, answer: Answer)
         error = code_blocks.missing_block_error(options.extract, completion, is_saved=journal is not None)
     if error is None and completion.is_empty and has_ended and not options.cancel:
         if options.output or options.copy:  # an empty answer must not replace a file or the clipboard
-            error = AnswerMismatch(EMPTY, "ask again, or rephrase the request")
+            error = AnswerMismatch(EMPTY, "try again, or rephrase the request")
         else:
             request.notify(EMPTY)
     elif error is None and has_ended and not options.quiet:
@@ -385,9 +385,9 @@ def _add_rounds(answer: Answer, sender: Sender) -> Answer:
 
 
 def _open_cache(request: ChatRequest) -> "ResponseCache | None":
-    """Return the cache for the answer of a turn; None without --cache, and where an answer must be new.
+    """Return the cache for the answer of a turn; None without --cache, or if the answer must be new.
 
-    The rows of --each never have a history; without one for the whole run, they have no cache either.
+    The rows of --each are never in the history; if --no-log is set for the run, they have no cache either.
     """
     options = request.options
     is_unkept = options.no_log and not options.each
@@ -398,7 +398,7 @@ def _open_cache(request: ChatRequest) -> "ResponseCache | None":
     from aiml_cli.store.answer_cache import AnswerStore  # few calls have a cache
     from aiml_cli.transport.cache import ResponseCache
 
-    # The embedded server has another port in each call.
+    # The demo server has another port in each call.
     address = f"demo:{request.endpoint.path}" if options.demo else ""
     return ResponseCache(
         AnswerStore(make_notifier(options.quiet)),

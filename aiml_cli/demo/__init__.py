@@ -1,1 +1,1 @@
-"""The embedded server: the gateway's API without a model, for trying things out offline."""
+"""The demo server: the gateway's API without a model, for trying things out offline."""

@@ -129,7 +129,7 @@ def _call_tool(request: DemoRequest, choice: int) -> DemoAnswer:
 
 
 def _call_tools(request: DemoRequest, choice: int) -> DemoAnswer:
-    """Call the tools that the prompt names, and answer with text to their results."""
+    """Call the tools that the prompt names, and respond to their results with text."""
     calls, hosted = choose_calls(request), choose_hosted_calls(request)
     asks = any(call.output is None for call in hosted)
     if not calls and not asks:
@@ -255,7 +255,7 @@ def _describe_size(text: str) -> str:
 
 def _list_frequent_words(text: str, limit: int = 3) -> list[str]:
     counts = Counter(word.lower() for word in _split_words(text))
-    return [f"{word} ({count}×)" for word, count in counts.most_common(limit)]  # noqa: RUF001 - a sign for the eye
+    return [f"{word} ({count}×)" for word, count in counts.most_common(limit)]  # noqa: RUF001 - the multiplication sign
 
 
 def _guess_language(text: str) -> str:
@@ -264,7 +264,7 @@ def _guess_language(text: str) -> str:
     scripts = Counter(unicodedata.name(letter, "UNNAMED").split()[0] for letter in letters)
     if not scripts:
         return "no language"
-    if scripts.keys() & {"HIRAGANA", "KATAKANA"}:  # the Chinese characters among them may be more
+    if scripts.keys() & {"HIRAGANA", "KATAKANA"}:  # Japanese may have more Chinese characters than kana
         return "Japanese"
     script = scripts.most_common(1)[0][0]
     return _guess_by_stopwords(text) if script == "LATIN" else _SCRIPTS.get(script, f"{script.title()} script")

@@ -39,7 +39,7 @@ class DemoTool:
 
 
 class DemoServer(NamedTuple):
-    """An MCP server whose tools the gateway would run; the model knows one of them."""
+    """An MCP server whose tools the gateway would run; `tool` is the only one that the demo model calls."""
 
     label: str
     tool: str
@@ -88,7 +88,7 @@ class HostedCall(NamedTuple):
     label: str
     name: str
     arguments: str
-    request_id: str = ""  # of the request that was approved
+    request_id: str = ""  # the id of the approval request
     output: str | None = None
 
 
@@ -104,7 +104,7 @@ class DemoRequest:
     attachments: tuple[str, ...] = ()
     tools: tuple[DemoTool, ...] = ()
     tool_choice: str = ""
-    tool_result: str | None = None  # if that is the last message
+    tool_result: str | None = None  # None unless it is the last message
     schema: Json | None = None  # {} for any JSON object, None for text
     max_tokens: int | None = None
     choice_count: int = 1
@@ -130,14 +130,14 @@ def list_attachments(content: Json) -> tuple[str, ...]:
 
 
 def parse_choice(choice: Json, key: str = "") -> str:
-    """Return the function that must be called, "none", or ""; on the chat endpoint, the function is under a key."""
+    """Return the function that must be called, "none", or ""; on the chat endpoint, it is nested under `key`."""
     if isinstance(choice, dict):
         return str((choice[key] if key else choice).get("name", ""))
     return "none" if choice == "none" else ""
 
 
 def parse_schema(answer_format: Json, key: str = "") -> Json:
-    """Return the schema, {} for any JSON object or None for text; on the chat endpoint, the schema is under a key."""
+    """Return the schema, {} for any JSON object or None for text; on the chat endpoint, it is nested under `key`."""
     if answer_format.get("type") == "json_schema":
         return (answer_format[key] if key else answer_format).get("schema", {})
     return {} if answer_format.get("type") == "json_object" else None
@@ -169,7 +169,7 @@ class GatewayError(Exception):
 
 
 def build_error_body(status: int, message: str, path: str) -> Json:
-    """Return the body of an error (API.md section 8, shape 2: seen live on 2026-08-30)."""
+    """Return the body of an error in the shape that the gateway sends (seen on 2026-08-30)."""
     title = _TITLES.get(status) or HTTPStatus(status).phrase
     return {
         "title": title,

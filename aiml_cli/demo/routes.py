@@ -176,9 +176,9 @@ class Gateway:
             )
 
     def _add_conversation(self, body: Mapping[str, Json], endpoint: DemoEndpoint, model_id: str) -> Mapping[str, Json]:
-        """Return the body with the stored conversation that it continues, for the only model that uses it.
+        """Return the body with the stored conversation that it continues, for demo/tools, the only model that uses it.
 
-        Raise GatewayError for a call without a result.
+        Raises GatewayError for a call without a result.
         """
         if model_id != "demo/tools":
             return body
@@ -201,7 +201,7 @@ class Gateway:
             self.running[done["id"]] = responses.build_response(exchange, "in_progress")
 
     def _load(self, response_id: str) -> Json:
-        """Return a stored response; a background response is complete the second time."""
+        """Return a stored response; a background response is complete when it is loaded for the second time."""
         return self.running.pop(response_id, None) or self.stored.get(response_id) or _raise_not_found("Response")
 
     def _list_inputs(self, response_id: str, query: Mapping[str, list[str]]) -> Json:
@@ -236,7 +236,7 @@ def _find_model_name(path: str) -> str:
 
 
 def _build_page(items: list[Json], query: Mapping[str, list[str]]) -> Json:
-    """Return a page of the items after the one that the query names; raise GatewayError."""
+    """Return a page of the items after the one that the query names; raise GatewayError for an invalid query."""
     ids = [item["id"] for item in items]
     after, limit = query.get("after", [""])[0], query.get("limit", [str(PAGE_ITEMS)])[0]
     if not re.fullmatch("[1-9][0-9]?|100", limit):

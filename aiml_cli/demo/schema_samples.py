@@ -7,8 +7,8 @@ from aiml_cli.demo.parsed_request import GatewayError, Json
 
 DEMO_NOTE = "[demo: no model ran]"
 _COMMAND = f"echo '{DEMO_NOTE}'"
-_REQUIRED_ONLY_DEPTH = 4  # levels; below it only required properties are made,
-_MAX_DEPTH = 16  # and here a schema that refers to itself ends
+_REQUIRED_ONLY_DEPTH = 4  # levels; deeper objects have only their required properties
+_MAX_DEPTH = 16  # levels; the sample of a schema that refers to itself ends here
 _MAX_LENGTH = 1000  # elements or characters, so that a schema cannot exhaust the memory
 _FORMATS = {
     "date": "2026-01-31",
@@ -23,7 +23,7 @@ _FORMATS = {
 def make_sample(schema: Json, root: Json = None) -> Json:
     """Return a value that satisfies a schema, which is a part of the schema `root`.
 
-    Raise GatewayError if the schema is invalid.
+    Raises GatewayError if the schema is invalid.
     """
     try:
         return _make_value(schema, root or schema, 0)

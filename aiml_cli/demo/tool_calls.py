@@ -317,7 +317,7 @@ def check_tool_items(items: Items, endpoint: str) -> None:
             waiting[item["call_id"]] = None
         elif item_type == "function_call_output":
             if item["call_id"] not in waiting:
-                _raise_unasked(item["call_id"], endpoint)
+                _raise_unrequested_result(item["call_id"], endpoint)
             del waiting[item["call_id"]]
         elif item_type == "mcp_approval_response" and item["approval_request_id"] not in requests:
             request_id = item["approval_request_id"]
@@ -336,7 +336,7 @@ def _raise_unanswered(call_ids: Iterable[str], endpoint: str) -> None:
     raise GatewayError(400, f"No tool output found for function call {next(iter(call_ids))}.")
 
 
-def _raise_unasked(call_id: str, endpoint: str) -> None:
+def _raise_unrequested_result(call_id: str, endpoint: str) -> None:
     if endpoint == "chat":
         message = "Invalid parameter: messages with role 'tool' must be a response to a preceding message with"
         raise GatewayError(400, f"{message} 'tool_calls'.")

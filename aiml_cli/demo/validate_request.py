@@ -123,7 +123,7 @@ def _check_message(path: str, message: Json) -> Issues:
 
 
 def _check_assistant_message(path: str, message: Mapping[str, Json]) -> Issues:
-    """Check a message of the model, which needs no content beside tool calls."""
+    """Check a message from the model, which needs no content if it has tool calls."""
     content, calls = message.get("content"), message.get("tool_calls", [])
     issues = [] if content is None else _check_content(f"{path}.content", content, _CHAT_PARTS)
     path += ".tool_calls"
@@ -162,7 +162,7 @@ def _check_chat_tool(path: str, tool: Json) -> Issues:
 
 
 def _check_function(path: str, function: Json, required: Mapping[str, str]) -> Issues:
-    """Check the declaration of a function; `required` adds to the name, whose characters are limited."""
+    """Check the declaration of a function; `required` has properties besides the name, whose characters are limited."""
     issues = _check_properties(path, function, {"name": "string", **required})
     return issues or ([] if _NAME.fullmatch(function["name"]) else [f"{path}.name: Invalid"])
 

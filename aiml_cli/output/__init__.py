@@ -1,1 +1,1 @@
-"""Renderers: events in; text on a terminal, in a pipe or in a file out."""
+"""Renderers, which turn events into text on a terminal, in a pipe or in a file."""

@@ -8,8 +8,8 @@ from aiml_cli.api.stream_events import EventBatch
 from aiml_cli.output.plain_text import join_text
 from aiml_cli.system.sanitize import escape_json
 
-# An element may have megabytes. So its bytes are kept once and never become Python objects; repetitions are
-# possessive, so that the regular expressions keep no state for backtracking.
+# An element may have megabytes, so its bytes are kept only once and are not parsed into Python objects. Repetitions
+# are possessive, so that the regular expressions keep no state for backtracking.
 _STRING = rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
 _NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][-+]?[0-9]++)?+"
 _SPACE = rb"[ \t\r\n]*+"
@@ -75,7 +75,7 @@ def _split_blocks(text: bytes) -> Iterator[bytes]:
     start = 0
     while start < len(text):
         end = min(start + BLOCK_BYTES, len(text))
-        while end < len(text) and text[end] & 0xC0 == 0x80:  # noqa: PLR2004 - a byte in the middle of a character
+        while end < len(text) and text[end] & 0xC0 == 0x80:  # noqa: PLR2004 - a UTF-8 continuation byte
             end -= 1
         yield text[start:end]
         start = end
@@ -191,7 +191,7 @@ def _is_json(text: bytearray) -> bool:
         if match[1]:
             opened += match[1]
             continue
-        # A value is complete: brackets close, until a comma or the end.
+        # A value is complete; closing brackets may follow, up to a comma or the end.
         while (after := _NEXT.match(text, position)) and (mark := after[0][0]) != ord(","):
             if opened.pop() != _PAIRS[mark]:
                 return False

@@ -57,7 +57,7 @@ class AnswerOutput:
                 renderer.end_round(answer)
 
     def show_results(self, tool_round: ToolRound) -> None:
-        """Show what the tools of a round returned, if the format contains it."""
+        """Show what the tools of a round returned, if the format includes it."""
         from aiml_cli.output.json_output import JsonLinesRenderer  # as above
 
         if isinstance(self.stdout, JsonLinesRenderer):
@@ -68,7 +68,7 @@ class AnswerOutput:
         return _write_chunks(chunks, self.raw) if self.raw else chunks
 
     def close(self, answer: Answer) -> None:
-        """Show the rest, and write the --meta file even if that fails."""
+        """Show the rest, and write the --meta file even if showing the rest fails."""
         try:
             self._close_renderers(answer)
         except AimlError as error:
@@ -79,7 +79,7 @@ class AnswerOutput:
                 self.meta.close(answer)
 
     def _close_renderers(self, answer: Answer) -> None:
-        # Nothing more goes to a stdout that failed; an error with a place is from another file (save_media).
+        # If stdout failed, nothing more is written to it; an error with a `place` is about another file (save_media).
         if not isinstance(answer.error, OutputFailed | ReaderClosed) or "place" in answer.error.details:
             self.stderr.end_reasoning()
             self.stdout.close(answer)
@@ -87,7 +87,7 @@ class AnswerOutput:
                 self.draw_images(answer)
         self.stderr.close(answer)
         if self.file:
-            self.file.close_and_tell(complete=answer.error is None)
+            self.file.close_and_report(complete=answer.error is None)
         if self.copied:
             self.copied.copy(answer)
 
@@ -113,7 +113,7 @@ class CopyingRenderer:
         self.text.close(answer)
 
     def copy(self, answer: Answer) -> None:
-        """Copy a complete answer and print a notice; leave the clipboard unchanged otherwise. Raise OutputFailed."""
+        """Copy a complete answer and print a notice; leave the clipboard unchanged otherwise; raise OutputFailed."""
         from aiml_cli.system.clipboard import copy_text  # few answers are copied
 
         message, text = UNCHANGED_CLIPBOARD, self._kept.decode("utf-8", "replace")
@@ -126,7 +126,7 @@ class CopyingRenderer:
 
 
 def choose_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
-    """Open the output of the only answer; raise an error before anything is sent if it cannot be written."""
+    """Open the output of a single answer; raise an error before anything is sent if it cannot be written."""
     if not options.copy:
         return _open_output(options, environ)
     from aiml_cli.output.tool_rounds import LastRoundRenderer  # like the clipboard, for few calls only
@@ -140,7 +140,7 @@ def choose_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
 
 
 def _open_output(options: Options, environ: Mapping[str, str]) -> AnswerOutput:
-    """Open the output of the only answer, without the clipboard."""
+    """Open the output of a single answer, without the clipboard."""
     if not (options.output or options.meta or options.audio_out):
         check_stdout()
         return build_output(None, options, environ)

@@ -11,7 +11,7 @@ def format_dollars(amount: float) -> str:
 
 
 def format_total(costs: Sequence[float | None]) -> str:
-    """Return the sum of the known costs with four decimals, or more if it is tiny, and whether others are unknown."""
+    """Return the sum of the known costs with four decimals, or more if it is tiny; say if others are unknown."""
     known = [cost for cost in costs if cost is not None]
     if costs and not known:
         return "cost unknown"

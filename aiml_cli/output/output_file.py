@@ -33,9 +33,10 @@ class CannotReplaceError(OSError):
 class OutputFile:
     """A file that is written under its name with `.part` added, and renamed when the answer is complete.
 
-    An incomplete answer stays in the part. A pipe, a character device such as /dev/null, or an open descriptor such as
-    /dev/stderr is written directly. Raises UsageError if the file cannot be written or could not be replaced at the
-    end. `is_resumable`: the part has no other name than that with `.part`; it is an error if that file exists.
+    An incomplete answer stays in that file, the part. A pipe, a character device such as /dev/null, or an open
+    descriptor such as /dev/stderr is written directly. Raises UsageError if the file cannot be written or could not be
+    replaced at the end. With `is_resumable`, the name always ends in `.part`, never in `.part1` and so on; an existing
+    part is then an error.
     """
 
     def __init__(self, name: str, *, is_resumable: bool = False) -> None:
@@ -102,7 +103,7 @@ class OutputFile:
             raise OutputFailed(f"{self._name}: {error.strerror}", hint) from None
         return ""
 
-    def close_and_tell(self, *, complete: bool) -> None:
+    def close_and_report(self, *, complete: bool) -> None:
         """Close the file as `close` does; if the answer is incomplete, print the name of the part."""
         if part := self.close(complete=complete):
             print_err(f"aiml: the incomplete answer is in {part}")
@@ -115,7 +116,7 @@ class OutputFile:
 
 
 def open_output(name: str | None) -> OutputFile | None:
-    """Open the file of -o; return None for standard output, which must be writable. Raise UsageError, OutputFailed."""
+    """Open the file of -o, or return None for a writable standard output; raise UsageError or OutputFailed."""
     if name and not is_stdout(name):
         return OutputFile(name)
     check_stdout()
@@ -196,7 +197,7 @@ def _check_replaceable(target: Path, old: os.stat_result) -> None:
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
-        if error.errno != errno.ETXTBSY:  # a program that is running can be replaced
+        if error.errno != errno.ETXTBSY:  # a running program can be replaced, but not opened
             raise
     if _is_mount_point(target):
         raise CannotReplaceError("a file system is mounted on it; mount its folder instead")
@@ -212,7 +213,7 @@ def _is_mount_point(target: Path) -> bool:
         name = name.replace(bytes([char]), b"\\%03o" % char)
     try:
         return any(line.split(b" ")[4] == name for line in MOUNTS.read_bytes().splitlines())
-    except (OSError, IndexError):  # only Linux has the list, and mounts on files
+    except (OSError, IndexError):  # only Linux has this list, and can mount on a file
         return False
 
 

@@ -39,13 +39,13 @@ class MediaWriter:
             try:
                 saved.extend(save(answer))
             except AimlError as save_error:
-                # AnswerOutput sees by this that the answer's own output did not fail.
+                # This tells AnswerOutput that the answer's own output did not fail.
                 save_error.details["place"] = "saving"
                 error = error or save_error
         return replace(answer, saved=tuple(saved), error=error)
 
     def _save_audio(self, answer: Answer) -> Iterator[SavedFile]:
-        """Write the audio of the first choice that has any; that of an incomplete answer goes to a part file."""
+        """Write the audio of the first choice that has any; the audio of an incomplete answer goes to a part file."""
         if not self._audio_name:
             return
         data = (choice.audio.data for choice in answer.completion.choices if choice.audio)

@@ -24,7 +24,7 @@ class Spinner:
 
     def start(self) -> None:
         """Start the thread that shows the seconds; a request that ends within 0.3 seconds shows nothing."""
-        with defer_signals():  # an interrupted start leaves a thread that nobody can join
+        with defer_signals():  # an interrupted start would leave a thread that cannot be joined
             spinners.append(self)
             Thread(target=self._run, daemon=True).start()
 

@@ -68,7 +68,7 @@ def _is_drawable(picture: Picture, protocol: str) -> bool:
 
 
 def _limit_cells(picture: Picture, fd: int) -> tuple[int, int]:
-    """Return the columns or rows to which an image is scaled; the other one is 0, and follows from the aspect ratio."""
+    """Return the columns or rows to which an image is scaled; a 0 follows from the image's own size."""
     columns, rows = get_terminal_size(fd)
     cell_width, cell_height = _get_cell_size(fd, columns, rows)
     most_columns, most_rows = max(columns - 1, 1), max(rows * 2 // 3, 1)
@@ -79,7 +79,7 @@ def _limit_cells(picture: Picture, fd: int) -> tuple[int, int]:
 
 
 def _get_cell_size(fd: int, columns: int, rows: int) -> tuple[int, int]:
-    """Return the pixels of a character, as reported by the kernel."""
+    """Return the size of a character in pixels, as reported by the kernel."""
     with suppress(OSError):
         _, _, width, height = struct.unpack("4H", fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
         if width >= columns and height >= rows:

@@ -48,8 +48,8 @@ def compose_prompt(
 
     Without words, standard input is the prompt; with words, wait up to `stdin_wait_s` seconds for it (0: without a
     limit). `notify` prints a notice. `fetch` returns the bytes and the media type of a URL; `loaders` convert files to
-    text. `check_text` is called with each text that was not typed; `fit_inputs` returns the parts of them to send.
-    Raise UsageError if the prompt is empty or something in it cannot be sent.
+    text. `check_text` is called with each text that was not typed; `fit_inputs` selects what to send of these texts.
+    Raises UsageError if the prompt is empty or something in it cannot be sent.
     """
     text, names = extract_mentions(words, notify)
     if unsent := _list_file_words(words, files):
@@ -62,7 +62,7 @@ def compose_prompt(
     is_piped = use_stdin and stdin.has_stdin()
     segments = _split_at_stdin(typed)
     if len(segments) > 1 and not is_piped and use_stdin:
-        hint = f"{{{stdin.PLACEHOLDER}}} is that text, and with --no-stdin too"
+        hint = f"write {{{stdin.PLACEHOLDER}}} to send it as text, or use --no-stdin"
         raise UsageError(f"the prompt contains {stdin.PLACEHOLDER}, but nothing is piped in", hint)
     if not is_piped:
         segments = [stdin.PLACEHOLDER.join(segments)]
@@ -73,7 +73,7 @@ def compose_prompt(
 
         size_limit = SizeLimit()
         finder = FileFinder(size_limit, fetch, notify, loaders)
-        reader = PartReader(finder, notify, check_text, detail, size_limit, stdin.Patience(stdin_wait_s))
+        reader = PartReader(finder, notify, check_text, detail, size_limit, stdin.StdinTimeout(stdin_wait_s))
         prompt = Prompt(*read_parts(segments, files, texts, reader, is_piped=is_piped, fit_inputs=fit_inputs))
     else:
         prompt = Prompt((typed,) if typed and not typed.isspace() else ())
@@ -136,7 +136,7 @@ def _split_at_stdin(text: str) -> list[str]:
 def extract_mentions(words: Sequence[str], notify: "Notify | None" = None) -> tuple[str, list[str]]:
     """Return the words as text, in which mentions lose their @, and the names of the mentioned files.
 
-    `notify` prints a notice about a possible path without a file. Raise UsageError for a clear path without a file.
+    `notify` prints a notice about a possible path without a file. Raises UsageError for a clear path without a file.
     """
     if not any("@" in word or type(word) is not str for word in words):
         return " ".join(words), []

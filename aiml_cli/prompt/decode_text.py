@@ -168,7 +168,7 @@ def _is_wide(data: bytes, encoding: str, width: int) -> bool:
 
 
 def _is_assigned(text: str) -> bool:
-    """True if all characters are assigned; binary data soon has others."""
+    """True if Unicode assigns all characters; binary data soon contains unassigned ones."""
     from unicodedata import category  # few texts have this encoding
 
     return all(category(char) not in ("Cn", "Co", "Cs") for char in text)
@@ -194,7 +194,7 @@ def _decode_wide(data: bytes, name: str, encoding: str) -> str:
     try:
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError:
-        message = f"{name} begins like {encoding[:6].upper()} text but is not"
+        message = f"{name} begins like {encoding[:6].upper()} text but cannot be decoded"
         raise UsageError(message, SUPPORTED_TYPES_HINT) from None
 
 
@@ -230,7 +230,7 @@ class SizeLimit:
         return _join_pieces(self._read_pieces(name, read_piece))
 
     def read_text(self, name: str, read_piece: Callable[[int], bytes]) -> str | bytes:
-        """Read to the end; return long UTF-8 as text, and anything else as bytes. Raise UsageError as `read` does.
+        """Read to the end; return long UTF-8 as text, and anything else as bytes; raise UsageError as `read` does.
 
         A long text is decoded while it is read: its bytes and its characters are never in memory together.
         """
@@ -282,7 +282,7 @@ def detect_type(data: bytes) -> str:
 
 
 def _is_pdf(data: bytes) -> bool:
-    """True if the header is at the start, or after white space or binary data; text may quote it after words."""
+    """True if the header is at the start, or after whitespace or binary data; text may quote it after words."""
     start = data.find(b"%PDF-", 0, PDF_REACH)
     before = data[:start].removeprefix(b"\xef\xbb\xbf") if start > 0 else b""
     is_text = before.strip().isascii() and not _count_controls(before) and before.strip()

@@ -178,14 +178,14 @@ def _subtract(left: int, data: bytes, folder: str) -> int:
     """Return how many bytes of a folder may still be sent; raise UsageError if `data` is too long."""
     if len(data) > left:
         raise UsageError(
-            f"{folder}: more than {format_size(MAX_FOLDER_BYTES)} of text are in this folder",
-            "name a smaller one, or a glob",
+            f"{folder}: this folder contains more than {format_size(MAX_FOLDER_BYTES)} of text",
+            "use a smaller folder, or a glob",
         )
     return left - len(data)
 
 
 def is_url(name: str) -> bool:
-    """True if a name is the URL of something to download, which `raw:` may precede."""
+    """True if a name is the URL of something to download, with or without `raw:` before it."""
     return name.lower().startswith(SCHEMES)
 
 
@@ -199,7 +199,7 @@ def find_path(name: str) -> Path | None:
     try:
         path = Path(name).expanduser()
         return path if path.exists() else None
-    except (OSError, RuntimeError, ValueError):  # too long, an unknown user, or a zero byte
+    except (OSError, RuntimeError, ValueError):  # too long, an unknown user, or a NUL byte
         return None
 
 
@@ -229,12 +229,12 @@ def _expand_glob(name: str, notify: Notify) -> list[str]:
     ignored = set[str]()
     parts = [part for part in pattern[len(folder) :].split("/") if part]
     files, links = _leave_out_links(folder, sorted(_match_parts(name, folder, parts, ignored)))
-    linked = f"{links} linked, which are outside of {folder or 'this folder'} or there twice" if links else ""
+    linked = f"{links} linked (outside of {folder or 'this folder'}, or duplicates)" if links else ""
     notice = ", ".join(filter(None, (linked, f"{len(ignored)} {IGNORED}" if ignored else "")))
     if not files:
         raise UsageError(f"{name}: no file matches", f"left out: {notice}" if notice else "")
     if len(files) > MAX_FILES:
-        raise UsageError(f"{name}: {len(files):,} files match; at most {MAX_FILES:,} can be sent", "name fewer")
+        raise UsageError(f"{name}: {len(files):,} files match; at most {MAX_FILES:,} can be sent", "narrow the glob")
     if notice:
         notify(f"{name}: {_count_files(len(files))}; left out: {notice}")
     return files
@@ -253,7 +253,7 @@ def _match_parts(name: str, folder: str, parts: Sequence[str], ignored: set[str]
         entries = _scan(folder)
         scanned += len(entries)
         if scanned > MAX_SCANNED:
-            raise UsageError(f"{name}: the pattern matches in more than {MAX_SCANNED:,} files", "name a folder")
+            raise UsageError(f"{name}: the pattern would search more than {MAX_SCANNED:,} files", "name a folder")
         steps = [(folder, parts[1:])] if parts[0] == "**" and len(parts) > 1 else []
         entries = [entry for entry in entries if _may_match(entry, parts) and not is_ignored(folder, entry, parts)]
         steps += [(f"{folder}{entry.name}/", rest) for entry in entries for rest in _enter(entry, parts)]
@@ -357,7 +357,7 @@ def list_folder(name: str, folder: Path) -> FolderListing:
         paths += [Path(root, entry) for entry in files if entry in kept]
         if len(paths) > MAX_FILES:
             raise UsageError(
-                f"{name}: more than {MAX_FILES:,} files are in this folder", "name a smaller one, or a glob"
+                f"{name}: this folder contains more than {MAX_FILES:,} files", "use a smaller folder, or a glob"
             )
     return FolderListing(sorted(paths), hidden, links, ignored)
 

@@ -35,7 +35,7 @@ _NAME_CHARS = f"{_ALNUM}_.$-"
 _ASSIGNMENT = (
     r"(?P<rest>[\w.$-]{0,40}+)"
     r"(?:\\?[\"'`]?\]?[ \t]{0,8}(?P<sign>=>|:=|:|=)(?!=)"  # name = , "name": , ["name"] =
-    r"|(?P<other>[\"'][ \t]{1,4}value=|[ \t]{0,4}\r?\n[ \t-]{1,40}value:|>)"  # attributes, lists of YAML, elements
+    r"|(?P<other>[\"'][ \t]{1,4}value=|[ \t]{0,4}\r?\n[ \t-]{1,40}value:|>)"  # attributes, YAML lists, XML elements
     r"|(?P<space>[ \t]{1,4}))"  # --name value
     r"[ \t]{0,8}(?:[rbuf]{0,2}\\?(?P<quote>[\"'`])(?P<quoted>(?:(?!(?P=quote))[^\n]){0,300})(?P=quote)"
     r"|(?P<bare>[^\s\"'`<>]{1,300}))"
@@ -115,9 +115,9 @@ def _find_all(text: str, known: Sequence[str]) -> Iterator[tuple[int, str, bool]
 
 
 def list_present(text: str) -> set[str]:
-    """Return the markers of rules and the words in names of secrets that are in a text; false positives are possible.
+    """Return the rule markers, and the words used in names of secrets, that occur in a text; some are false positives.
 
-    In a long text, each of the 250 markers is searched only where it can be a part of a secret.
+    In a long text, each of the 250 markers is searched for only where it can be part of a secret.
     """
     markers = {place: list_markers(place) for place in Place}
     if len(text) <= PIECE_CHARS:
@@ -142,7 +142,7 @@ def _list_name_words() -> dict[str, str]:
 
 
 def _search(markers: Mapping[str, str], text: str, found: Container[str] = ()) -> set[str]:
-    """Return more of the markers in a text; needed characters are searched first, much faster than words."""
+    """Return the markers in a text that are not in `found`; single characters are tested first, which is faster."""
     wanted = {marker: marker + needs for marker, needs in markers.items() if marker not in found}
     absent = {char for char in set().union(*wanted.values()) if char not in text}
     return {marker for marker, chars in wanted.items() if absent.isdisjoint(chars) and marker in text}
@@ -199,13 +199,13 @@ def _rate_assignment(name: str, match: "re.Match[str]", context: str, *, is_flag
 
 
 def _is_code(value: str) -> bool:
-    """True for a name of the program: dotted, snake case, camel case, or with the name of a secret in it."""
+    """True for a name in program code: dotted, snake case, camel case, or with a word such as `token` in it."""
     is_about_secrets = _IDENTIFIER.fullmatch(value) and re.search("key|token|secret|passw", value, re.IGNORECASE)
     return bool(_CODE.fullmatch(value) or is_about_secrets)
 
 
 def _is_chosen(name: str, value: str, *, is_word_enough: bool) -> bool:
-    """True if this may be a chosen password; it must have a digit where a word could mean something else."""
+    """True if a person may have chosen this password; it must have a digit where a word could mean something else."""
     is_password = bool(re.search("pass|pwd|psk|secret", name, re.IGNORECASE))
     has_digit = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
     minimum = MIN_PASSWORD_LENGTH if is_password and has_digit else MIN_WORD_LENGTH

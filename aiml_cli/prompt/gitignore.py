@@ -17,7 +17,7 @@ _STAR, _DEEP, _ANYWHERE = "[^/]*", "(?:/.+)?/", "^(?:.+/)?"
 
 
 class IgnoreRule(NamedTuple):
-    """A line of a file of rules: a file that it matches is ignored, or with ! it is not."""
+    """A line of an ignore file: a file that it matches is ignored, or with `!` not ignored."""
 
     regex: "re.Pattern[str]"
     is_ignored: bool
@@ -39,7 +39,7 @@ class IgnoreRules:
 
     def is_ignored(self, path: str, *, is_dir: bool) -> bool:
         """True if the rules match a path, relative to the folder; folders above it are not checked."""
-        full = os.path.join(self._folder, path)  # noqa: PTH118 - of each file of a large folder
+        full = os.path.join(self._folder, path)  # noqa: PTH118 - faster: runs for each file
         parent = os.path.dirname(full)  # noqa: PTH120 - as above
         while parent.startswith(self._root):
             if (found := _match(self._load_rules(parent), full[len(parent.rstrip("/")) + 1 :], is_dir)) is not None:
@@ -70,7 +70,7 @@ def _find_repository(folder: str) -> str:
 
 
 def _find_exclude_file(root: str) -> Path:
-    """Return the path of the repository's own rules; a worktree or submodule has a file that names its folder."""
+    """Return the path of the repository's own rules; in a worktree or submodule, a `.git` file names the folder."""
     path = Path(root, ".git")
     if path.is_file():
         path = Path(root, _read_line(path).removeprefix("gitdir:").strip())
@@ -86,7 +86,7 @@ def _read_line(path: Path) -> str:
 def _read_text(path: Path) -> str:
     """Return the bytes of a regular file, each as a character; "" if there is none or it cannot be read.
 
-    Links are not followed, as by Git, which also matches bytes.
+    As in Git, links are not followed and patterns match bytes.
     """
     try:
         if not stat.S_ISREG(path.lstat().st_mode):

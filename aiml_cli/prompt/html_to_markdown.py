@@ -35,7 +35,7 @@ _REMOVED = (
     "[role=search]", "[hidden]", "[aria-hidden=true]",
 )  # fmt: skip
 _MARKS = {"¶", "#", "§", "🔗", ""}  # the text of a link from a heading to itself
-# The open elements that each of these ends, unless one of the borders is inside them.
+# Which open elements each of these tags ends, up to the innermost of the borders.
 _ENDS = {
     "li": {"li"}, "dt": {"dt", "dd"}, "dd": {"dt", "dd"}, "option": {"option"}, "tr": {"tr", "td", "th"},
     "td": {"td", "th"}, "th": {"td", "th"}, "tbody": {"tr", "td", "th", "thead", "tbody"},
@@ -49,7 +49,7 @@ _BLOCKS = frozenset({
 
 def is_html(data: bytes, media_type: str) -> bool:
     """True if a response is a page: by its media type or, without one, by its first bytes."""
-    from aiml_cli.prompt.decode_text import detect_type  # not in the child process, which may not find the package
+    from aiml_cli.prompt.decode_text import detect_type  # the child process may not find the package
 
     plain = media_type.partition(";")[0].strip().lower()
     if plain in HTML_TYPES:
@@ -138,7 +138,7 @@ def to_markdown(html: str, url: str) -> str:
     class Converter(MarkdownConverter):
         """Writes Markdown for a model: only a | in a table is escaped, and code fences are long enough."""
 
-        def convert_pre(self, element: Any, text: str, parent_tags: Any) -> str:  # noqa: ARG002 - of the library
+        def convert_pre(self, element: Any, text: str, parent_tags: Any) -> str:  # noqa: ARG002 - the library passes it
             code = element.get_text().strip("\n")
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
             return f"\n\n{fence}{_find_language(element)}\n{code}\n{fence}\n\n" if code else ""
@@ -208,7 +208,7 @@ def _fix_links(page: Any, base: str) -> None:
 
 
 def _join(base: str, address: str) -> str:
-    """Return the absolute URL without white space, which would end a Markdown link."""
+    """Return the absolute URL without whitespace, which would end a Markdown link."""
     from contextlib import suppress
     from urllib.parse import urljoin
 

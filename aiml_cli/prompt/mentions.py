@@ -23,7 +23,7 @@ EXTENSIONS = (
     "swift tar tex tgz tif tiff toml ts tsv tsx txt vtt vue wav webp xls xlsx xml xz yaml yml zip zsh"
 )
 PATH_STARTS = ("/", "./", "../", "~/")
-# A mention starts a line, or follows white space, an opening bracket or a quote. `@@` is a literal @.
+# A mention starts a line, or follows whitespace, an opening bracket or a quote. `@@` is a literal @.
 OPENERS = "([<\"'\u2018\u201c\u201e\u00ab\uff08\u300c\u300e\u300a\u3010"
 _BEFORE = rf"(?:(?<!\S)|(?<=[{re.escape(OPENERS)}]))"
 _MENTION = re.compile(
@@ -121,7 +121,7 @@ def parse_mentions(words: Sequence[str]) -> ParsedWords:
 
 
 def mark_row_files(words: Sequence[str]) -> list[str]:
-    """Mark each @ before a placeholder, also in `@@`, which is literal. Braces may contain several words."""
+    """Mark each @ before a name with a placeholder, such as `@{my file}`, and in `@@{name}`, which is literal."""
     return _ROW_FILE.sub(ROW_FILE_MARK, "\0".join(words)).split("\0")
 
 
@@ -248,7 +248,7 @@ def _replace(text: str, mentions: Sequence[Mention], *, keeps_names: bool = True
 
 
 def _find_end(raw: str) -> tuple[str, int]:
-    """Return the name at the start of characters without white space, and its length there.
+    """Return the name at the start of a text without whitespace, and how many characters it takes there.
 
     Punctuation after a name does not belong to it, unless a file with that name exists.
     """

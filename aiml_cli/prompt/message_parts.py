@@ -115,7 +115,7 @@ class PartReader(NamedTuple):
     check_text: CheckText | None
     detail: str | None
     size_limit: SizeLimit
-    patience: stdin.Patience | None = None
+    patience: stdin.StdinTimeout | None = None
 
     def read_name(self, name: str) -> list[_Piece]:
         """Return the pieces of a file, a folder, a glob or a URL."""
@@ -166,9 +166,8 @@ def read_parts(
 ) -> tuple[tuple[Part, ...], tuple[Attachment, ...]]:
     """Return the parts of a message, with adjacent texts joined, and the attachments among them.
 
-    Files come first, then standard input, the typed words last. Standard input is between the `segments` of
-    the words if there are several. `fit_inputs` returns the parts to send
-    of the texts that were not typed.
+    Files come first, then standard input, and the typed words last. Standard input is between the `segments` of the
+    words if there are several. `fit_inputs` selects what to send of the texts that were not typed.
     """
     typed = "".join(segments)
     is_named = typed.strip() in ("", "-") or "-" in files

@@ -360,11 +360,11 @@ def _find_value(match: "re.Match[str]") -> int:
 
 @cache
 def _compile(rule: Rule, marker: str) -> "re.Pattern[str]":
-    # The literal comes first, because the engine searches it fast; the text before it is checked only then.
+    # The literal comes first, because the engine finds it fast; only then is the text before it checked.
     prefix = re.escape(marker)
-    # Letters that are not ASCII are no part of a token: they may stand right before it, as in Chinese.
+    # Letters that are not ASCII cannot be part of a token, so one may come right before it, as in Chinese.
     flags = re.NOFLAG if rule.place is Place.ANYWHERE else re.ASCII
     if rule.judge is _judge_token and "(?P<value>" not in rule.rest:
-        # A word may not end right before it, nor with a hyphen between: so it would be a piece of longer base64.
+        # No word may end right before it or before a hyphen in between: it would be a piece of longer base64.
         return re.compile(rf"{prefix}(?<!\w{prefix})(?<![\w-]-{prefix})(?P<value>{rule.rest})", flags)
     return re.compile(f"{prefix}{rule.rest}", flags)

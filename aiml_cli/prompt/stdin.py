@@ -18,7 +18,7 @@ NOTICE_AFTER_SECONDS = 2.0
 CHECK_SECONDS = 1.0
 
 
-class Patience(NamedTuple):
+class StdinTimeout(NamedTuple):
     """How long to wait for the first byte of a pipe that may never end; 0 means no limit, None the default."""
 
     seconds: float | None = None
@@ -40,7 +40,7 @@ def has_stdin() -> bool:
 
 
 def read_stdin(
-    notify: Callable[[str], None], size_limit: SizeLimit | None = None, *, patience: Patience | None = None
+    notify: Callable[[str], None], size_limit: SizeLimit | None = None, *, patience: StdinTimeout | None = None
 ) -> bytes:
     """Read to the end, with a notice if nothing arrives for two seconds; raise UsageError if it is too large.
 
@@ -50,14 +50,14 @@ def read_stdin(
 
 
 def read_stdin_text(
-    notify: Callable[[str], None], size_limit: SizeLimit, *, patience: Patience | None = None
+    notify: Callable[[str], None], size_limit: SizeLimit, *, patience: StdinTimeout | None = None
 ) -> str | bytes:
     """Read like `read_stdin`; return long UTF-8 as text, and anything else as bytes."""
     return _read(size_limit.read_text, notify, patience)
 
 
 def _read(
-    read: Callable[[str, Callable[[int], bytes]], Content], notify: Callable[[str], None], patience: Patience | None
+    read: Callable[[str, Callable[[int], bytes]], Content], notify: Callable[[str], None], patience: StdinTimeout | None
 ) -> Content:
     try:
         if not has_input(NOTICE_AFTER_SECONDS) and not os.isatty(0):
@@ -73,11 +73,11 @@ def _read(
 
 
 def has_input(seconds: float) -> bool:
-    """True if there is data or the end of the input within some seconds."""
+    """True if data arrives, or the input ends, within this many seconds."""
     return bool(select.select([0], [], [], seconds)[0])
 
 
-def _wait_for_input(patience: Patience) -> None:
+def _wait_for_input(patience: StdinTimeout) -> None:
     """Wait while another program can write; a pipe that only the parent process keeps open may never end."""
     from aiml_cli.system.pipe_writers import Writers, find_writers  # most input is available immediately
 

@@ -23,7 +23,7 @@ TYPE_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "a boo
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """The format that an answer must have; each check returns the problem of a value, or "".
+    """The format that an answer must have; each check returns the problem with a value, or "".
 
     If the model does not support schemas (`is_native` False), the schema is sent in the system text.
     """
@@ -43,7 +43,7 @@ class ResponseSpec:
         return replace(options, system=f"{options.system}\n\n{instruction}" if options.system else instruction)
 
     def find_error(self, text: str) -> str:
-        """Return the problem of an answer in one sentence, or "" if it is valid."""
+        """Return the problem with an answer in one sentence, or "" if it is valid."""
         try:
             value = parse_answer_json(text)
         except ValueError as error:
@@ -97,7 +97,7 @@ def _check_items(value: Any) -> str:
 
 
 def make_checker(schema: dict[str, Any]) -> Check:
-    """Return a function that returns the problem of a value, or ""; raise UsageError for an invalid schema."""
+    """Return a function that returns the problem with a value, or ""; raise UsageError for an invalid schema."""
     # jsonschema takes 100 ms; most requests have no schema.
     from jsonschema import Draft202012Validator, SchemaError, exceptions, validators
     from referencing.exceptions import Unresolvable

@@ -153,7 +153,7 @@ def parse_shorthand(text: str) -> Schema:
 def parse_parameters(text: str, source: str) -> Schema:
     """Return the schema of a function's parameters; `unit?` may be missing, and an empty string has no fields.
 
-    Raises UsageError, which begins with `source`, for a malformed field.
+    Raises UsageError, whose message begins with `source`, for a malformed field.
     """
     fields = list(_parse_fields(text, source))
     required = [field.name for field in fields if not field.is_optional]

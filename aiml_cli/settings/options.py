@@ -78,8 +78,8 @@ class Option(NamedTuple, Generic[T]):
     - `no_env`: no environment variable sets it.
     - `only_endpoint`: the only endpoint that a local option applies to.
     - `common`: `-h` shows its flag.
-    - `template`: a template can set it, even one by somebody else. Such options say what is asked and how the answer is
-      shown, but never where to send, or what to run, read, write or store.
+    - `template`: a template can set it, even one from someone else. Such options say what is asked and how the answer
+      is shown, but never where to send, or what to run, read, write or store.
     - `sensitive`: it names a server or a command; a config file that the members of a group can change cannot set it.
     - `requires`: one of these options must be set; with `requires_values`, only for these values of the option.
     """
@@ -211,7 +211,7 @@ class Options:
     )
     no_stdin: bool | None = option(SWITCH, "Do not read standard input.", panel=PROMPT)
     stdin_wait: float | None = option(
-        number(0, 86400), "Give up after N seconds without input on a pipe that may never end (10); 0 never gives up.",
+        number(0, 86400), "Give up after N seconds without input on an open pipe (10 by default); 0 never gives up.",
         panel=PROMPT,
     )
     detail: str | None = option(
@@ -284,14 +284,14 @@ class Options:
         ),
     )
     chunk: int | None = option(
-        integer(1), "Split the input into pieces of this many tokens, and send a request for each.", panel=PROMPT,
+        integer(1), "Split the input into chunks of this many tokens, and send a request for each.", panel=PROMPT,
         per_call=True,
         conflicts=(Conflict("each", WHOLE_ROWS), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     reduce: str | None = option(
         TEXT_OR_FILE, "With --chunk: the prompt that combines the answers into one.", panel=PROMPT, per_call=True,
         conflicts=(Conflict("each", WHOLE_ROWS), ONE_MODEL_ONLY, NOT_IN_REPL),
-        requires=("chunk",), requires_hint="--chunk N splits the input into pieces",
+        requires=("chunk",), requires_hint="--chunk N splits the input into chunks",
     )
     each: str | None = option(
         choice("line", "jsonl", "csv", "nul"),
@@ -300,7 +300,7 @@ class Options:
         conflicts=(Conflict(SEVERAL_MODELS, "send one request after the other, or use A,B as a fallback"),),
     )
     jobs: int | None = option(
-        integer(1, 256), "Send this many rows or pieces at the same time.", panel=EACH, short="-j", default=4,
+        integer(1, 256), "Send this many rows or chunks at the same time.", panel=EACH, short="-j", default=4,
         requires=("each", "chunk"), requires_hint="--each line sends a request for each line",
     )
     unordered: bool | None = option(
@@ -328,7 +328,7 @@ class Options:
         panel=EACH, **NEEDS_EACH,
     )
     grace: float | None = option(
-        number(0, 86400), "After SIGTERM, wait up to N seconds (20) for rows in progress; 0 stops immediately.",
+        number(0, 86400), "After SIGTERM, wait up to N seconds for rows in progress; 0 stops immediately.",
         panel=EACH, default=20, **NEEDS_EACH,
     )
     estimate: bool | None = option(
@@ -341,8 +341,8 @@ class Options:
         ),
     )
     effort: str | None = option(
-        text("none", "minimal", "low", "medium", "high", "xhigh", "max"), "How long the model thinks first.",
-        panel=SAMPLING, common=True, template=True,
+        text("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+        "How much the model thinks before it answers.", panel=SAMPLING, common=True, template=True,
         aliases=("--reasoning-effort",), chat="reasoning_effort", responses="reasoning.effort",
     )
     reasoning_summary: str | None = option(
@@ -369,7 +369,7 @@ class Options:
         panel=SAMPLING, template=True, chat="max_completion_tokens",
     )
     seed: int | None = option(
-        integer(1), "Make the answer repeatable, as far as the model can.",
+        integer(1), "Make the answer repeatable, as far as the model supports it.",
         panel=SAMPLING, template=True, chat="seed",
     )
     n: int | None = option(
@@ -401,8 +401,8 @@ class Options:
         default=10,
     )
     tools: Json | None = option(
-        JSON, "Functions that the model may call, in the format of either endpoint; they are not run.", panel=TOOLS,
-        template=True,
+        JSON, "Functions that the model may call, in the format of either endpoint; they are only sent, not run.",
+        panel=TOOLS, template=True,
         chat="tools", responses="tools",
     )
     tool_choice: Json | None = option(
@@ -473,7 +473,8 @@ class Options:
         SWITCH, "Store the response on the server, to continue it later.", panel=RESPONSES, responses="store",
     )
     previous_response_id: str | None = option(
-        TEXT, "Continue a stored response.", panel=RESPONSES, per_call=True, responses="previous_response_id",
+        TEXT, "Continue the stored response with this id.", panel=RESPONSES, per_call=True,
+        responses="previous_response_id",
     )
     truncation: str | None = option(
         choice("auto", "disabled"), "If the input is too long: drop its middle (auto) or fail (disabled).",
@@ -492,20 +493,21 @@ class Options:
             "message.input_image.image_url", "computer_call_output.output.image_url", "reasoning.encrypted_content",
             "code_interpreter_call.outputs", "file_search_call.results", "message.output_text.logprobs",
         ),
-        "Return more output data. May be repeated.", panel=RESPONSES, template=True, responses="include",
+        "Include additional data in the response. May be repeated.", panel=RESPONSES, template=True,
+        responses="include",
     )
     wait: str | None = option(
-        TEXT, "Wait for a background response, by its id, and show it.", panel=RESPONSES, per_call=True,
+        TEXT, "Wait for the background response with this id, and show it.", panel=RESPONSES, per_call=True,
         only_endpoint="responses",
         conflicts=(Conflict("show"), Conflict("cancel"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     show: str | None = option(
-        TEXT, "Show the present state of a stored response, by its id.", panel=RESPONSES, per_call=True,
+        TEXT, "Show the current state of the stored response with this id.", panel=RESPONSES, per_call=True,
         only_endpoint="responses",
         conflicts=(Conflict("cancel"), NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     cancel: str | None = option(
-        TEXT, "Cancel a background response, by its id.", panel=RESPONSES, per_call=True, only_endpoint="responses",
+        TEXT, "Cancel the background response with this id.", panel=RESPONSES, per_call=True, only_endpoint="responses",
         conflicts=(NOT_WITH_EACH, Conflict("chunk"), ONE_MODEL_ONLY, NOT_IN_REPL),
     )
     prompt_id: str | None = option(
@@ -513,10 +515,11 @@ class Options:
         responses="prompt.id",
     )
     prompt_version: str | None = option(
-        TEXT, "The version of that template.", panel=RESPONSES, template=True, responses="prompt.version",
+        TEXT, "The version of the prompt template on the server.", panel=RESPONSES, template=True,
+        responses="prompt.version",
     )
     prompt_var: Mapping[str, Json] | None = option(
-        VARIABLES, "A variable of that template. May be repeated.",
+        VARIABLES, "A variable of the prompt template on the server. May be repeated.",
         panel=RESPONSES, template=True, responses="prompt.variables",
     )
     option_: Mapping[str, Json] | None = option(
@@ -552,7 +555,7 @@ class Options:
         ),
     )
     in_place: str | None = option(
-        PATH, "Send a file, show a diff, and replace the file after you say yes.", panel=OUTPUT,
+        PATH, "Send a file, show a diff, and replace the file after you confirm.", panel=OUTPUT,
         per_call=True,
         conflicts=(
             *map(Conflict, (
@@ -616,7 +619,7 @@ class Options:
     )
     cache: str | None = option(
         CACHE_AGE,
-        "Use the cached answer to the same request if it is complete and younger than AGE (1d).",
+        "Use the cached answer to the same request if it is complete and younger than AGE (1d if not given).",
         panel=OUTPUT,
         conflicts=(
             Conflict("run_tool", "the effects of tools cannot be cached", typed_only=True),
@@ -628,7 +631,7 @@ class Options:
     )
     no_log: bool | None = option(SWITCH, "Do not store this call in the history.", panel=OUTPUT)
     yes: bool | None = option(SWITCH, "Answer yes to questions.", panel=OUTPUT, short="-y", per_call=True)
-    color: str | None = option(choice("auto", "always", "never"), "When to use colour.", panel=OUTPUT, default="auto")
+    color: str | None = option(choice("auto", "always", "never"), "When to use color.", panel=OUTPUT, default="auto")
     editing: str | None = option(
         choice("emacs", "vi"), "The key bindings of the line editor in the REPL.", panel=OUTPUT, default="emacs",
     )
@@ -651,7 +654,7 @@ class Options:
         panel=CONNECTION, sensitive=True, flag_name="header",
     )
     demo: bool | None = option(
-        SWITCH, "Use the embedded demo server. It needs no key and runs no model.", panel=INSTEAD_OF_ASKING,
+        SWITCH, "Use the demo server that is part of aiml. It needs no key and runs no model.", panel=INSTEAD_OF_ASKING,
         common=True, per_call=True,
     )
     timeout: float | None = option(
@@ -660,7 +663,8 @@ class Options:
     )
     retries: int | None = option(
         integer(0, 10),
-        "Retry a failed request this many times (2; 8 with --each). Once an answer has begun, only rows are retried.",
+        "Retry a failed request this many times (8 by default with --each). "
+        "An answer that has begun is only retried for a row of --each.",
         panel=CONNECTION, default=2,
     )
     ca_bundle: str | None = option(PATH, "Trust the certificates in this file.", panel=CONNECTION, sensitive=True)

@@ -26,7 +26,7 @@ _REMOTE_TYPES = "mcp|connector|remote|openapi|plugin"
 _URL = r"(?i)\s*(?:[a-z][a-z0-9+.-]*:)?//\S+\s*"
 # Parts of a JSON Schema: maps whose keys are chosen by the user, and strings that only a model reads.
 _SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-_PROSE = frozenset({
+_MODEL_TEXT_KEYS = frozenset({
     "description", "title", "$schema", "$id", "$ref", "$comment", "examples", "example", "default", "enum", "const",
     "pattern", "content", "text", "instructions", "prompt", "required",
 })  # fmt: skip
@@ -125,7 +125,7 @@ def _find_addresses(value: Any, name: str, *, in_schema_map: bool) -> Iterator[s
         for item in value:
             yield from _find_addresses(item, name, in_schema_map=False)
     elif isinstance(value, str):
-        if re.fullmatch(_URL, value) and name not in _PROSE:
+        if re.fullmatch(_URL, value) and name not in _MODEL_TEXT_KEYS:
             yield name or value
         if value.lstrip().startswith(("{", "[", '"')):
             yield from _find_addresses(_parse_json(value), name, in_schema_map=False)

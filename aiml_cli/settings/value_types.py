@@ -238,7 +238,7 @@ def _parse_folders(value: str) -> tuple[str, ...]:
 
 
 def parse_age(text: str) -> float:
-    """Convert 30m, 12h, 7d or 2w to seconds; raise ValueError."""
+    """Convert 30m, 12h, 7d or 2w to seconds; raise ValueError for anything else."""
     digits, unit = text[:-1], AGE_UNITS_S.get(text[-1:])
     if unit is None or not (digits.isascii() and digits.isdecimal()):
         raise ValueError(text)
@@ -342,8 +342,9 @@ LOCATION = ValueType(
     " or ".join(f"{part}=…" for part in LOCATION_KEYS), _parse_location, "city=…,country=…", is_list=True,
     separator="=",
 )  # fmt: skip
-# The headers that --header cannot set. Credentials: the words of a name, parts of its words, and names that end in key.
 _NAME_CHARS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+# Credentials, which --header cannot set: names with these words or parts, and names that end in key or token and are
+# not harmless.
 _CREDENTIAL_WORDS = frozenset({"auth", "jwt", "pat", "sig", "token"})
 _CREDENTIAL_PARTS = (
     "authoriz", "authentic", "apikey", "bearer", "cookie", "credential", "passphrase", "passw", "secret", "signature",

@@ -109,7 +109,7 @@ def write_python(request: SnippetRequest) -> str:
 
 
 def _write_headers(request: SnippetRequest) -> str:
-    """Write the argument with the headers: on one line if the key is the only one."""
+    """Write the argument with the headers: on one line if the key is the only header."""
     key = f'"Authorization": "Bearer " + os.environ["{request.key_variable}"]' if request.key_variable else ""
     if not request.headers:
         return f"    headers={{{key}}},\n" if key else ""

@@ -47,7 +47,7 @@ class AnswerStore:
             folder = _check_folder()
             stored = _read_private(folder / name) if folder else None
         except (OSError, AimlError) as error:
-            self._tell(error)
+            self._report_once(error)
             return None
         with suppress(ValueError, zlib.error):
             head, _, data = zlib.decompress(stored or b"").partition(b"\n")
@@ -68,14 +68,14 @@ class AnswerStore:
             if _count_growth(folder / GROWTH_FILE, len(packed)) > GROWTH_BYTES:
                 _delete_oldest(folder)
         except (OSError, AimlError) as error:
-            self._tell(error)
+            self._report_once(error)
 
     def remove(self, name: str) -> None:
         """Delete the data under a name."""
         with suppress(OSError, AimlError):
             (answer_cache_dir() / name).unlink(missing_ok=True)
 
-    def _tell(self, error: OSError | AimlError) -> None:
+    def _report_once(self, error: OSError | AimlError) -> None:
         reason = error.message if isinstance(error, AimlError) else error.strerror or str(error)
         with _problems_lock:
             is_new = reason not in _problems
@@ -97,7 +97,7 @@ def forget_problems() -> None:
 
 
 def delete_answers() -> int:
-    """Delete all answers, and return how many there were; raise OSError."""
+    """Delete all answers, and return how many there were; raise OSError if that fails."""
     with suppress(AimlError):  # without a home directory, there are none
         if folder := _check_folder():
             files = _list_files(folder)

@@ -121,7 +121,7 @@ def delete_stored_key(host: str) -> bool:
 
 
 def _check_key(key: ApiKey) -> ApiKey | None:
-    """Return the key, or None if it is empty or a placeholder; raise AuthError, without its text, if malformed."""
+    """Return the key, or None if it is empty or a placeholder; raise AuthError, without the key, if it is malformed."""
     if not key.value.strip() or PLACEHOLDER.fullmatch(key.value.strip()):
         return None
     invalid = next((char for char in key.value if not "!" <= char <= "~"), None)

@@ -57,7 +57,7 @@ def _change_value(data: bytes, path: Path, table_path: TablePath, name: str, raw
     if name == "profile":
         read_profile(document, raw_value, path)
     old, value = get_table(document, table_path).get(name), to_toml_value(parse_value(row, raw_value))
-    if row.value_type.separator and old and not isinstance(old, dict):  # one entry, or a list of them
+    if row.value_type.separator and old and not isinstance(old, dict):  # a string or a list, not a table
         old = _parse_again(name, old, path)
     if row.value_type.is_list and isinstance(old, dict) and isinstance(value, dict):
         spelled = {key.lower(): key for key in old} if row.value_type.is_merged else {}
@@ -132,7 +132,7 @@ class ConfigDraft:
 
 
 def create_draft() -> ConfigDraft:
-    """Copy the config file to a new file beside it; raise UsageError or OutputFailed if that fails."""
+    """Copy the config file to a new file next to it; raise UsageError or OutputFailed if that fails."""
     path = _find_file()
     refuse_symlink(path)
     original = read_file(path)

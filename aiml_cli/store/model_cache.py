@@ -1,6 +1,6 @@
 """Cache each server's list of models on disk, with its ETag.
 
-A plain list of ids beside it is for the shell completions. Ids come from a server, so that ids with characters that
+A plain list of ids next to it is for the shell completions. The ids come from a server, so those with characters that
 are special in a shell are left out.
 """
 

@@ -81,7 +81,7 @@ def read_search(values: ValuesBySource) -> TemplateSearch:
 
 def expand_folders(names: Sequence[str]) -> tuple[Path, ...]:
     """Return the folders of template_path; raise UsageError for `~NAME` if the user does not exist."""
-    folders = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111 - that of Path raises RuntimeError
+    folders = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111 - Path's raises RuntimeError
     if unknown := [str(folder) for folder in folders if not folder.is_absolute()]:
         raise UsageError(f"template_path: {unknown[0]} begins with the name of a user that does not exist")
     return tuple(dict.fromkeys(folders))
@@ -120,7 +120,7 @@ def _list_folder(folder: Path) -> list[Path]:
 
 
 def load_templates(references: Sequence[str], search: TemplateSearch = OWN_FOLDER) -> Template:
-    """Read templates, and merge them if there are several (the last one wins); raise UsageError."""
+    """Read templates, and merge them if there are several (the last one wins); raise UsageError if that fails."""
     return merge_templates([load_template(reference, search) for reference in references])
 
 
@@ -174,7 +174,7 @@ def read_template(path: Path, search: TemplateSearch = OWN_FOLDER) -> bytes | No
 def _find_file(reference: str, search: TemplateSearch) -> Path:
     """Return the path of a template, even if there is no file; raise UsageError for an invalid name."""
     if reference.startswith("@") and "\0" not in reference:
-        return Path(os.path.abspath(os.path.expanduser(reference[1:])))  # noqa: PTH100, PTH111 - no RuntimeError
+        return Path(os.path.abspath(os.path.expanduser(reference[1:])))  # noqa: PTH100, PTH111 - as above
     if not _NAME.fullmatch(reference) and reference.endswith(".toml"):
         raise UsageError(f"{reference!r} is not a valid template name", f"use @{reference} for the file")
     name = _make_file_name(reference)
@@ -212,7 +212,7 @@ def parse_template(name: str, path: Path, table: toml_edit.Table) -> Template:
 def explain_refusal(name: str, value: object) -> str:
     """Return why a template cannot contain a setting with this value, or ""; raise UsageError for an invalid value.
 
-    Somebody else may have written a template, so it cannot say where to send, or what to run, read, write or store.
+    A template may come from someone else, so it cannot say where to send, or what to run, read, write or store.
     """
     row = ROWS.get(name)
     if row is None:
@@ -274,7 +274,11 @@ def _build_missing_error(reference: str, path: Path, search: TemplateSearch) -> 
 def describe_templates(search: TemplateSearch = OWN_FOLDER) -> str:
     """Return a hint with the names of all templates."""
     names = list_templates(search)
-    return f"available: {', '.join(names)}" if names else "there are none yet; to save one: aiml chat --save NAME WORDS"
+    return (
+        f"available: {', '.join(names)}"
+        if names
+        else "there are no templates yet; to save one: aiml chat --save NAME WORDS"
+    )
 
 
 def _list_neighbours(path: Path) -> Iterator[str]:

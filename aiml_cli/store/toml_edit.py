@@ -85,7 +85,7 @@ def _drop_empty(value: Any) -> Any:
 
 
 def _iter_settings(text: str, table_path: TablePath, name: str, value: Any, *, is_new: bool) -> Iterator[str]:
-    """Yield possible new texts; for a new key, first with a new line, so that no comment moves to another key."""
+    """Yield possible new texts; for a new key, first one with a new line, so that no comment moves to another key."""
     if is_new:
         yield from _iter_insertions(text, table_path, format_line(name, value))
     yield _edit_table(text, table_path, lambda table: _set_item(table, name, value))

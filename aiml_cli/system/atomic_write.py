@@ -1,6 +1,6 @@
 """Write files atomically, private files with one writer at a time, and read files and pipes safely.
 
-A symbolic link instead of a private file is refused, neither followed nor replaced: its target may be anywhere,
+A symbolic link in place of a private file is an error; it is neither followed nor replaced: its target may be anywhere,
 and a link that the user created should not disappear.
 """
 
@@ -43,14 +43,14 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def create_file(path: Path, data: bytes) -> None:
-    """Create a private file that does not exist yet; raise OutputFailed."""
+    """Create a private file that does not exist yet; raise OutputFailed if that fails."""
     with _translate_errors(path):
         make_private_folder(path.parent)
         write_new_file(path, data, 0o600)
 
 
 def replace_public_file(path: Path, data: bytes) -> None:
-    """Write a file that other users may read, atomically; raise OutputFailed."""
+    """Write a file that other users may read, atomically; raise OutputFailed if that fails."""
     with _translate_errors(path):
         for folder in reversed([folder for folder in path.parents if not folder.exists()]):
             folder.mkdir(0o755, exist_ok=True)  # zsh rejects a folder that a group can write to
@@ -200,7 +200,7 @@ def read_file(path: Path) -> bytes | None:
 def read_bounded(path: str | Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """Return the bytes of a file or a pipe that the user named.
 
-    Raises OSError if it cannot be read, is a device (not a terminal or /dev/null), or has more than `limit` bytes.
+    Raises OSError if it cannot be read, is a device other than a terminal or /dev/null, or has more than `limit` bytes.
     """
     buffer = io.BytesIO()  # its memory is returned without a copy
     with open_source(path) as source:
@@ -215,7 +215,7 @@ def read_bounded(path: str | Path, limit: int = MAX_FILE_BYTES) -> bytes:
 
 @contextmanager
 def open_source(path: str | Path) -> Iterator["NamedFile"]:
-    """Open a file, a pipe or a device to read it piece by piece; raise OSError."""
+    """Open a file, a pipe or a device to read it piece by piece; raise OSError if that fails."""
     try:
         full_path = Path(path).expanduser()
         fd = os.open(full_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -251,7 +251,7 @@ class NamedFile:
             raise OSError(errno.EINVAL, "this is not a regular file")
 
     def refuse_larger(self, limit: int) -> None:
-        """Raise OSError if the file is known to have more bytes."""
+        """Raise OSError if the file is known to have more than `limit` bytes."""
         if os.fstat(self._fd).st_size > limit:
             raise _build_size_error(limit)
 

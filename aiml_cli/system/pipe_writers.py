@@ -1,4 +1,4 @@
-"""Find the processes that can still write to standard input, a pipe: it does not end until they have closed it."""
+"""Find the processes that can still write to standard input if it is a pipe, which ends only when they close it."""
 
 import os
 import stat

@@ -14,8 +14,8 @@ from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import TICK_S, Stopped, is_stopping
 from aiml_cli.system.stdio import suspend_output, write_err, write_err_raw
 from aiml_cli.system.terminal import (
-    LINES,
-    SECRET,
+    LINE_MODE,
+    SECRET_MODE,
     SINGLE_KEYS,
     TERMINAL,
     Mode,
@@ -25,12 +25,12 @@ from aiml_cli.system.terminal import (
 )
 from aiml_cli.system.text_width import count_fitting
 
-# Before each line of a foreign text, so that it cannot look like output of aiml.
+# Precedes each line of a text that aiml did not write, so that the text cannot look like output of aiml.
 BAR = "│ "
 MAX_REPEATS = 2  # of the same line; further ones are counted
 _RESET = "\x1b[0m"
 _MIN_WIDTH, _MIN_PAGE, _LINE_BYTES = 8, 3, 4096
-# Invisible characters: white space, and the blank Braille pattern.
+# Invisible characters: whitespace, and the blank Braille pattern.
 _BLANKS = " \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000\u2800"
 _PAGE_KEYS = {" ": "", "\n": "", "n": "no", "q": "quit", "\x04": "no", "": "no"}
 _one_question = RLock()
@@ -39,7 +39,7 @@ _one_question = RLock()
 class Note(NamedTuple):
     """A note below the text of a question, in a terminal style ("" for none).
 
-    A foreign note is indented, so that it cannot look like output of aiml.
+    A note from outside aiml is indented, so that it cannot look like output of aiml.
     """
 
     text: str
@@ -80,7 +80,7 @@ def confirm(question: str, *, default: bool = False) -> bool:
     def show() -> None:
         write_err(f"{question} {'[Y/n]' if default else '[y/N]'} ")
 
-    with closing(terminal), modes.use(LINES, show):
+    with closing(terminal), modes.use(LINE_MODE, show):
         try:
             show()
             answer = terminal.readline()
@@ -101,7 +101,7 @@ def ask_secret(question: str) -> str:
     def show() -> None:
         write_err(question)
 
-    with closing(open_terminal()) as terminal, modes.use(SECRET, show):
+    with closing(open_terminal()) as terminal, modes.use(SECRET_MODE, show):
         try:
             show()
             answer = terminal.readline()
@@ -118,7 +118,7 @@ def make_replace_prompt(assume_yes: bool) -> Callable[[Path], bool]:
 
 
 def ask_choice(title: str, text: str, choices: Sequence[str], explanation: str) -> str:
-    """Show a foreign text completely, page by page, and return the word that the user chose.
+    """Show an untrusted text completely, page by page, and return the word that the user chose.
 
     The first letter of a word is enough; only "no" and "quit" can be chosen before the last page. After any other
     answer, the explanation is shown and the question is asked again. An empty answer, Ctrl-D and no terminal mean "no".
@@ -146,7 +146,7 @@ def ask_answer(
 
 
 class _Question:
-    """A question about a foreign text; it is written to the terminal, even if standard error is a file."""
+    """A question about an untrusted text; it is written to the terminal, even if standard error is a file."""
 
     def __init__(self, terminal: TextIO, title: str, text: str, notes: Sequence[Note] = ()) -> None:
         self._terminal = terminal
@@ -164,7 +164,7 @@ class _Question:
 
     def read_line(self, question: str, is_stopped: Callable[[], bool]) -> str | None:
         """Show the text, and return the typed line, or None if there is none."""
-        with self._prompt(LINES, self._lines, question):
+        with self._prompt(LINE_MODE, self._lines, question):
             try:
                 line = self._read(lambda: is_stopping() or is_stopped())
             except Stopped:
@@ -198,7 +198,7 @@ class _Question:
 
     def _read_choice(self, prompt: str, answers: Mapping[str, str], explanation: str) -> str:
         while True:
-            with self._prompt(LINES, self._lines, prompt):
+            with self._prompt(LINE_MODE, self._lines, prompt):
                 answer = self._read()
                 if not answer.endswith("\n"):
                     self._write("\n")
@@ -248,7 +248,7 @@ def _find_key(typed: str) -> str | None:
 
 
 def lay_out(text: str, columns: int) -> list[str]:
-    """Return the lines that show a complete foreign text, sanitized, each with a bar on the left."""
+    """Return the lines that show a complete untrusted text, sanitized, each with a bar on the left."""
     width = max(_MIN_WIDTH, columns - len(BAR) - 1)
     rows = (row for line in sanitize(text).split("\n") for row in _wrap(line.expandtabs(4), width))
     lines: list[str] = []
@@ -285,7 +285,7 @@ def _wrap(line: str, width: int) -> Iterator[str]:
 
 
 def ask_line(title: str, text: str, question: str, is_stopped: Callable[[], bool] = is_stopping) -> str | None:
-    """Show a foreign text (none if ""), and return the line that the user types.
+    """Show an untrusted text (none if ""), and return the line that the user types.
 
     Returns None at Ctrl-D, without a terminal, and, outside the main thread, when `is_stopped` returns True; it is
     called a few times per second.

@@ -1,4 +1,4 @@
-"""Make foreign text safe for a terminal: characters that could control it are shown as escape sequences."""
+"""Make untrusted text safe for a terminal: characters that could control it are shown as escape sequences."""
 
 import re
 from collections.abc import Iterator

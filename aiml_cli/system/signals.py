@@ -15,14 +15,14 @@ SIGNAL_ERRORS: dict[int, tuple[type[AimlError], str]] = {
     signal.SIGHUP: (HungUp, "the terminal was closed"),
 }
 # A signal that arrives just before a blocking call does not end it, and Python drops an exception raised in a
-# finaliser or a weak reference. A periodic alarm covers both cases.
+# finalizer or a weak reference callback. A periodic alarm covers both cases.
 TICK_S = 0.25
 INTERRUPTED_EXIT_CODE = Interrupted.exit_code
 # Called at every tick, in the main thread.
 tick_hooks: list[Callable[[], object]] = []
 _lost_stops: list["Stopped"] = []
 _handled: set[int] = set()
-_is_stopping = False  # asking the system at each write of a row's result takes 20 µs
+_is_stopping = False  # kept here, because asking the system for each row's result takes 20 µs
 
 
 class Stopped(BaseException):
@@ -36,7 +36,7 @@ class Stopped(BaseException):
 
 
 def install_handlers() -> None:
-    """Install the handlers, also again after a signal; signals that the parent ignores (nohup, …) stay ignored."""
+    """Install the handlers, or restore them after a signal; signals that the parent ignores (nohup, …) stay ignored."""
     global _is_stopping  # noqa: PLW0603 - signals belong to the process
     _is_stopping = False
     for number in SIGNAL_ERRORS:

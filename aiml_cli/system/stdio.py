@@ -98,7 +98,7 @@ def _write_all(data: bytes, fd: int, name: str) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BrokenPipeError:
-            raise ReaderClosed("the reader of the output closed it") from None
+            raise ReaderClosed("the program that reads the output closed the pipe") from None
         except BlockingIOError:  # another process made the pipe non-blocking
             import select  # few pipes are non-blocking
 
@@ -140,7 +140,7 @@ def make_sanitized_writer(write: Callable[[bytes], None]) -> Callable[[bytes], N
 
 @contextmanager
 def prefix_lines(name: str) -> Iterator[None]:
-    """Print a name before the lines of this thread, for several requests at the same time."""
+    """Print a name before each line of this thread, to tell apart requests that run at the same time."""
     token = _prefix.set(name)
     try:
         yield

@@ -75,21 +75,21 @@ class Mode(NamedTuple):
 _NO_LINES = termios.ECHO | termios.ICANON
 _TRANSLATIONS = termios.ICRNL | termios.INLCR | termios.IGNCR
 # A signal key must not discard keys that were typed before it, or output that is not on the screen yet.
-SILENT = Mode(off=termios.ECHO, on=termios.NOFLSH)
-COLLECT = Mode(off=_NO_LINES, on=termios.ISIG | termios.NOFLSH, input_off=_TRANSLATIONS, collects=True)
-ANSWER = COLLECT._replace(drafts=True)
+SILENT_MODE = Mode(off=termios.ECHO, on=termios.NOFLSH)
+COLLECT_MODE = Mode(off=_NO_LINES, on=termios.ISIG | termios.NOFLSH, input_off=_TRANSLATIONS, collects=True)
+ANSWER_MODE = COLLECT_MODE._replace(drafts=True)
 # The signal keys are read too: a signal would overtake keys that were typed before it.
 CHARACTERS = Mode(off=_NO_LINES | termios.ISIG, input_off=_TRANSLATIONS, reads=True)
-LINES = Mode(on=termios.ICANON | termios.ISIG, input_on=termios.ICRNL, reads=True)
-SECRET = LINES._replace(off=termios.ECHO)
+LINE_MODE = Mode(on=termios.ICANON | termios.ISIG, input_on=termios.ICRNL, reads=True)
+SECRET_MODE = LINE_MODE._replace(off=termios.ECHO)
 # Each key is read immediately and not shown; the signal keys work.
 SINGLE_KEYS = Mode(off=_NO_LINES, on=termios.ISIG, input_on=termios.ICRNL, reads=True)
-KEYS = Mode(
+KEY_MODE = Mode(
     off=_NO_LINES | termios.IEXTEN | termios.ISIG,
     input_off=termios.IXON | termios.IXOFF | _TRANSLATIONS,
     reads=True,
 )
-CHILD = Mode(is_child=True)
+CHILD_MODE = Mode(is_child=True)
 
 
 class _Use:
@@ -112,7 +112,7 @@ class TerminalModes:
         self._uses: list[_Use] = []
         self._fd, self._owns_fd = -1, False
         self._base: Attributes | None = None
-        self._set: Attributes | None = None  # set last; the shell may have changed them unless _is_applied
+        self._set: Attributes | None = None  # what was set last; the shell may have changed it unless _is_applied
         self._is_applied = False
         self._continued = 0
         self._typed, self._is_draft = bytearray(), False
@@ -123,7 +123,7 @@ class TerminalModes:
 
     @contextmanager
     def use(self, mode: Mode, redraw: Callable[[], None] | None = None) -> Iterator[None]:
-        """Set a mode for a block, and then the previous one. If the mode reads, wait for the foreground first.
+        """Set a mode for a block, then restore the previous one. If the mode reads, wait for the foreground first.
 
         Raises Stopped if the terminal was closed.
         """
@@ -152,7 +152,7 @@ class TerminalModes:
         return bool(self._uses)
 
     def is_foreground(self) -> bool:
-        """True if the program may change the terminal, which is always so without job control."""
+        """True if the program may change the terminal, which is always the case without job control."""
         try:
             return os.tcgetpgrp(self._fd) == os.getpgrp()
         except OSError:
@@ -184,7 +184,7 @@ class TerminalModes:
                 os.write(self._fd, text.encode("utf-8", "replace"))
 
     def character(self, index: int) -> str:
-        """Return the key of a function of the terminal, such as termios.VERASE."""
+        """Return the key for a function of the terminal such as termios.VERASE."""
         return str(self._base[_CHARS][index].decode("latin-1")) if self._base else ""
 
     def discard_typed(self) -> None:
@@ -410,11 +410,11 @@ modes = TerminalModes()
 
 @contextmanager
 def hide_keys() -> Iterator[None]:
-    """Turn echo off while an answer is written to the terminal; the shell then reads the keys, unless it was Ctrl-C."""
+    """Turn echo off while an answer is written; the shell then reads the typed keys, unless Ctrl-C discarded them."""
     if not _is_ours_to_write():
         yield
         return
-    with modes.use(SILENT):
+    with modes.use(SILENT_MODE):
         try:
             yield
         except (Interrupted, Stopped):
@@ -429,14 +429,14 @@ def _is_ours_to_write() -> bool:
 
 def read_typed_lines() -> AbstractContextManager[None]:
     """Echo lines that are typed on standard input, if it is a terminal."""
-    return modes.use(LINES) if is_terminal(0) else nullcontext()
+    return modes.use(LINE_MODE) if is_terminal(0) else nullcontext()
 
 
 def leave_to_child() -> AbstractContextManager[None]:
     """Leave the terminal to a child process during a block; do nothing if no mode is in use."""
-    return modes.use(CHILD) if modes.is_used else nullcontext()
+    return modes.use(CHILD_MODE) if modes.is_used else nullcontext()
 
 
 def collect_keys(*, is_answer: bool = False) -> AbstractContextManager[None]:
     """Keep keys that are typed while nothing is read, for the next prompt; during an answer, they become a draft."""
-    return modes.use(ANSWER if is_answer else COLLECT)
+    return modes.use(ANSWER_MODE if is_answer else COLLECT_MODE)

@@ -57,7 +57,7 @@ def count_fitting(text: str, width: int, *, minimum: int = 0) -> int:
 
 
 def split_clusters(text: str) -> Iterator[str]:
-    """Yield each visible character, which may be several code points: flags, accents, emoji of families."""
+    """Yield each visible character, which may be several code points: flags, accents, family emoji."""
     match = _SIMPLE.match(text)
     if match and match.end() == len(text):
         return iter(text)

@@ -42,7 +42,7 @@ class Approvals:
     def decide(self, call: CallRequest, patterns: Sequence[str]) -> str:
         """Return what allows a call: "--allow", "always", "yes", or "" if nothing does.
 
-        Raise Interrupted if the user chose to quit. Without a terminal no question is asked.
+        Raises Interrupted if the user chose to quit. Without a terminal no question is asked.
         """
         if any(fnmatchcase(call.name, pattern) for pattern in patterns):
             return ALLOWED_BY_PATTERN
@@ -62,6 +62,6 @@ class Approvals:
 
 def _describe(call: CallRequest) -> str:
     """Return the name, the call, and the author's unverified hints."""
-    hints = [f"according to its author (not verified): {'; '.join(call.hints)}"] if call.hints else []
+    hints = [f"author's hints (not verified): {'; '.join(call.hints)}"] if call.hints else []
     name = collapse_whitespace(call.name)  # a name with a newline could look like a call
     return "\n".join([name, *(f"  {line}" for line in call.preview.split("\n")), *hints])

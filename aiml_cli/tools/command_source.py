@@ -143,7 +143,10 @@ class CommandSource:
 
 
 def find_program(tool_file: ToolFile) -> str:
-    """Return the full path of a tool's program, which never depends on the current directory; raise UsageError."""
+    """Return the full path of a tool's program, which never depends on the current directory.
+
+    Raises UsageError if the program is not found.
+    """
     name = tool_file.run[0]
     program = child_process.find_program(name)
     if program is None:
@@ -153,9 +156,9 @@ def find_program(tool_file: ToolFile) -> str:
 
 
 def fill_placeholders(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
-    """Return the words with the arguments in place, without those whose argument is missing; raise ToolError.
+    """Return the words with their placeholders filled in; words whose argument is missing are left out.
 
-    A word that would become an option is refused, unless `--` is before it.
+    Raises ToolError for a word that would become an option, unless `--` is before it.
     """
     filled = []
     for index, word in enumerate(words):

@@ -1,4 +1,4 @@
-"""The MCP servers of the user: `mcp.json` beside the config file, in the format of other host programs."""
+"""The MCP servers of the user: `mcp.json` next to the config file, in the format of other host programs."""
 
 import json
 import re
@@ -180,7 +180,7 @@ def _explain_skip(entry: Document) -> str:
 def _convert_foreign(name: str, entry: Document, source_name: str, report: Notifier) -> McpServer:
     own_name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "server"
     if own_name != name:
-        _report(report, f"{name} is named {own_name} here")
+        _report(report, f"{name} is renamed to {own_name}")
     entry = {_FOREIGN_NAMES.get(key, key): value for key, value in entry.items()}
     dropped = [key for key in entry if key not in (*_IMPORTED, "type")]
     if dropped:
@@ -230,7 +230,7 @@ def _read_document(path: Path) -> Document:
 
 
 def _parse_document(data: bytes, path: Path) -> Document:
-    """Parse the file, and check that it is an object whose `mcpServers` is one; raise UsageError."""
+    """Parse the file; raise UsageError unless it is an object whose `mcpServers` is also an object."""
     document = parse_json(decode_utf8(data, path), str(path))
     if not isinstance(document, dict):
         raise UsageError(f"{path} is not a JSON object")
@@ -242,7 +242,7 @@ def _parse_document(data: bytes, path: Path) -> Document:
 
 
 def parse_json(text: str, source_name: str) -> Any:
-    """Parse JSON; raise UsageError with line and column, and for a key that an object has twice."""
+    """Parse JSON; raise UsageError with line and column, and for a duplicate key in an object."""
 
     def build_object(pairs: list[tuple[str, Any]]) -> Document:
         found = dict(pairs)
@@ -296,7 +296,7 @@ def _check_transport(server: McpServer, where: str) -> None:
     """Raise UsageError for a server without exactly one of the two transports."""
     given = server.other.get("type", "http" if server.url else "stdio")
     if given == "sse":
-        raise UsageError(f"{where}: aiml does not support the old SSE transport", "ask for its streamable HTTP URL")
+        raise UsageError(f"{where}: aiml does not support the old SSE transport", "use its streamable HTTP URL")
     if given not in ("stdio", *_HTTP_TYPES):
         raise UsageError(f"{where}.type is neither stdio nor http")
     if bool(server.command) == bool(server.url):
@@ -336,7 +336,8 @@ def _take_map(entry: Document, key: str, where: str) -> dict[str, str]:
 def _take_seconds(entry: Document, key: str, default: float, where: str) -> float:
     value = entry.pop(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_SECONDS * 1000:
-        raise UsageError(f"{where}.{key} is not a number of seconds", f"up to {MAX_SECONDS:g}; more is milliseconds")
+        hint = f"at most {MAX_SECONDS:g}; a larger number counts as milliseconds"
+        raise UsageError(f"{where}.{key} is not a number of seconds", hint)
     return float(value) if value <= MAX_SECONDS else value / 1000
 
 
@@ -400,7 +401,7 @@ def _check_url(url: str, where: str) -> None:
 
 def _suggest_server(name: str, servers: Mapping[str, McpServer]) -> str:
     if not servers:
-        return "there are none yet: aiml tools add NAME -- COMMAND, or aiml tools import FILE"
+        return "there are no MCP servers yet; to add one: aiml tools add NAME -- COMMAND, or aiml tools import FILE"
     return f"{suggest(name, servers)} available: {', '.join(servers)}".lstrip()
 
 

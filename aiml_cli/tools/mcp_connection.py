@@ -36,7 +36,7 @@ from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.stdio import Notifier
 from aiml_cli.tools.mcp_config import McpServer
 from aiml_cli.tools.mcp_content import ListedTool, read_result, read_tools
-from aiml_cli.tools.mcp_elicitation import Asker
+from aiml_cli.tools.mcp_elicitation import ElicitationForm
 from aiml_cli.tools.mcp_process import ServerProcess
 from aiml_cli.tools.mcp_streams import HttpState, StreamFailed, open_http, open_pipes
 from aiml_cli.tools.tool import CallResult
@@ -61,7 +61,7 @@ class _RunningCall:
         self.reported = 0.0
 
 
-class Lines:
+class ServerLog:
     """Shows the output and log messages of a server with --verbose: sanitized, with a limit of lines per second."""
 
     def __init__(self, report: Notifier, name: str) -> None:
@@ -98,14 +98,20 @@ class Connection:
     """A session with a server. `open` starts it; `end_reason` is "" until it has ended, by itself or by `close`."""
 
     def __init__(
-        self, server: McpServer, process: ServerProcess | None, *, report: Notifier, verbose: bool, asker: Asker
+        self,
+        server: McpServer,
+        process: ServerProcess | None,
+        *,
+        report: Notifier,
+        verbose: bool,
+        asker: ElicitationForm,
     ) -> None:
         self._server, self._process, self._report, self._asker = server, process, report, asker
         self._loop = asyncio.get_running_loop()
-        self._lines = Lines(report if verbose else None, server.name)
+        self._lines = ServerLog(report if verbose else None, server.name)
         self._stop, self._ready = asyncio.Event(), self._loop.create_future()
         self._ended = asyncio.Event()
-        self._failure, self._garbage, self.end_reason = "", "", ""
+        self._failure, self._invalid_output, self.end_reason = "", "", ""
         self._dispatcher: JSONRPCDispatcher[Any]
         self._runner: asyncio.Task[None] | None = None
         self._calls: dict[str, _RunningCall] = {}
@@ -116,7 +122,7 @@ class Connection:
         self.http = HttpState()
 
     async def open(self) -> Listing:
-        """Start the session and return the tools; raise UsageError."""
+        """Start the session and return the tools; raise UsageError if that fails."""
         self._runner = asyncio.create_task(self._run())
         seconds = self._server.startup_timeout
         await asyncio.wait({self._ready}, timeout=seconds)
@@ -143,7 +149,7 @@ class Connection:
         problem: BaseException | None = None
         try:
             async with self._open_streams() as (inbox, outbox):
-                self._dispatcher = JSONRPCDispatcher(inbox, outbox, on_stream_exception=self._note_garbage)
+                self._dispatcher = JSONRPCDispatcher(inbox, outbox, on_stream_exception=self._note_invalid_output)
                 async with ClientSession(dispatcher=self._dispatcher, elicitation_callback=self._elicit) as session:
                     problem = await self._begin(session)
                     if not problem:
@@ -155,7 +161,7 @@ class Connection:
         finally:
             self.end_reason = self._describe_end(problem)
             self._ended.set()
-            if self._process:  # its pipes are closed, but it may ignore that
+            if self._process:  # its pipes are closed, but the process may ignore that
                 self._loop.run_in_executor(None, self._process.end)
             if not self._ready.done():
                 self._ready.set_exception(UsageError(self.end_reason))
@@ -170,7 +176,7 @@ class Connection:
                 raise StreamFailed("; ".join(["it has no tools", *listing.notices[:MAX_NOTICES]]))
         except Exception as error:  # noqa: BLE001
             return error
-        self._garbage = ""  # earlier invalid output is no longer relevant
+        self._invalid_output = ""  # earlier invalid output is no longer relevant
         self._ready.set_result(listing)
         return None
 
@@ -195,7 +201,7 @@ class Connection:
         return open_pipes(self._process, handlers, self._add_stderr)
 
     async def list_tools(self, seconds: float = LIST_S) -> Listing:
-        """Return the tools, from all pages; raise MCPError."""
+        """Return the tools from all pages of the list; raise MCPError if that fails."""
         self.has_changed = False
         tools: dict[str, ListedTool] = {}
         notices: list[str] = []
@@ -206,7 +212,7 @@ class Connection:
                 if isinstance(tool, str):
                     notices.append(tool)
                 elif tool.name in tools:
-                    notices.append(f"a second tool {tool.name} is left out")
+                    notices.append(f"a second tool named {tool.name} is left out")
                 elif len(tools) < MAX_TOOLS:
                     tools[tool.name] = tool
             cursor = result.get("nextCursor")
@@ -281,7 +287,7 @@ class Connection:
         if self.http.is_session_lost and error.code != INVALID_PARAMS:
             raise SessionLost(f"{_cut(error.message)}{self._describe_status()}")
         if error.code == CONNECTION_CLOSED:
-            with suppress(TimeoutError):  # then the error is the server's own answer
+            with suppress(TimeoutError):  # if it does not end, it sent the error itself
                 await asyncio.wait_for(self._ended.wait(), 2 * EXIT_S)
         if self.end_reason:
             return CallResult(self.end_reason, is_error=True)
@@ -296,7 +302,7 @@ class Connection:
             task.cancel()
 
     async def _elicit(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:  # noqa: ARG002
-        """Ask the user a question of the server, while one of its calls runs."""
+        """Ask the user a question from the server while one of its calls runs."""
         if not isinstance(params, ElicitRequestFormParams) or not self._calls:
             return ElicitResult(action="decline")
         self._questions += 1
@@ -337,10 +343,10 @@ class Connection:
             self._process.add_stderr(data)
         self._lines.feed(data, self._loop.time())
 
-    async def _note_garbage(self, error: Exception) -> None:
+    async def _note_invalid_output(self, error: Exception) -> None:
         """Record output of a server that is not a message; it is shown with --verbose, and if the server fails."""
         if not self._ready.done():
-            self._garbage = self._garbage or _cut(str(error).strip())
+            self._invalid_output = self._invalid_output or _cut(str(error).strip())
         self._lines.show(f"not a message: {error}", self._loop.time())
 
     def _note_end(self, reason: str) -> None:
@@ -374,7 +380,7 @@ class Connection:
     def _tail(self) -> str:
         """Return the last output of the server, to append to a sentence."""
         lines = self._process.stderr_lines() if self._process else []
-        garbage = [f"it wrote to standard output: {sanitize(self._garbage)}"] if self._garbage else []
+        garbage = [f"it wrote to standard output: {sanitize(self._invalid_output)}"] if self._invalid_output else []
         return "".join(f"\n  {line}" for line in [*garbage, *lines])
 
 

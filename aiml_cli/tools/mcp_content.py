@@ -18,14 +18,14 @@ _SOUND_FORMATS = {
 }  # fmt: skip
 _HINTS = (
     ("readOnlyHint", "it only reads"),
-    ("destructiveHint", "it may destroy something"),
+    ("destructiveHint", "it may delete or overwrite data"),
     ("openWorldHint", "it reaches other systems"),
 )
 Raw = Mapping[str, Any]
 
 
 class ListedTool(NamedTuple):
-    """A tool of a server: its name there, and its definition here."""
+    """A tool of a server: its name on the server, and its definition in aiml."""
 
     name: str
     definition: Definition

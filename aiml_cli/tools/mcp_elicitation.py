@@ -46,7 +46,7 @@ class FormField(NamedTuple):
         lines = [line[:MAX_TEXT] for line in lines]
         lines += [f"{number}. {option.label[:200]}" for number, option in enumerate(self.options, 1)]
         if self.default is not None:
-            lines.append(f"(an empty line is: {_show_value(self.default)[:200]})")
+            lines.append(f"(an empty line means: {_show_value(self.default)[:200]})")
         elif not self.is_required:
             lines.append("(an empty line skips this)")
         return "\n".join(lines)
@@ -96,8 +96,8 @@ class FormField(NamedTuple):
             raise ValueError(f"the maximum is {high:g}")
 
 
-class Asker:
-    """Asks the questions of a server. One Ctrl-D ends all questions, until `begin` for the next call.
+class ElicitationForm:
+    """Asks the user the questions of a server. One Ctrl-D ends all questions, until `begin` for the next call.
 
     `can_ask` is False where no question may be asked, such as in a run over many rows.
     """

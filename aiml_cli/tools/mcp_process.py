@@ -34,7 +34,7 @@ class ServerProcess:
     def __init__(self, server: McpServer, folder: Path, environ: Mapping[str, str]) -> None:
         where = f"the MCP server {server.name}"
         env = {**default_environment(environ), **server.env}
-        cwd = Path(folder, os.path.expanduser(server.cwd))  # noqa: PTH111 - an unknown user stays as it is
+        cwd = Path(folder, os.path.expanduser(server.cwd))  # noqa: PTH111 - keeps ~NAME of an unknown user
         if not cwd.is_dir():
             raise UsageError(f"{where}: there is no folder {cwd}", "cwd in mcp.json names it")
         command = [_find_program(server.command, cwd, env, where), *server.args]

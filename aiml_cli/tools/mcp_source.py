@@ -32,7 +32,7 @@ class LoopThread:
     def __init__(self) -> None:
         self._lock = Lock()
         self._loop: Any = None
-        self._waiting: list[Callable[[], object]] = []  # until there is a loop
+        self._waiting: list[Callable[[], object]] = []  # to be called once there is a loop
         self._thread = Thread(target=self._run, name="mcp", daemon=True)
         self._thread.start()
 
@@ -165,7 +165,7 @@ class McpTool:
 
 
 class McpSource:
-    """The tools of a server, or those that `only` names. `asks`: the user can answer questions of the server.
+    """The tools of a server, or those that `only` names. `asks`: the user can answer the server's questions.
 
     Raises UsageError if the SDK is missing or a variable of the server is not set, before anything is started.
     """
@@ -207,14 +207,14 @@ class McpSource:
 
     async def _connect(self) -> "Listing":
         from aiml_cli.tools.mcp_connection import Connection  # imported by the thread, which runs this
-        from aiml_cli.tools.mcp_elicitation import Asker
+        from aiml_cli.tools.mcp_elicitation import ElicitationForm
 
         self._connection = Connection(
             self._expanded,
             self._process,
             report=self._report,
             verbose=self._verbose,
-            asker=Asker(self.server.name, can_ask=self._asks),
+            asker=ElicitationForm(self.server.name, can_ask=self._asks),
         )
         return await self._connection.open()
 
@@ -234,20 +234,20 @@ class McpSource:
         except CancelledError:
             raise UsageError(f"the MCP server {self.server.name} was closed before it was ready") from None
         self._take(listing)
-        self._check_only()
+        self._warn_unknown_only()
 
     def _take(self, listing: "Listing") -> None:
         self._tools = listing.tools
         for notice in listing.notices[:MAX_NOTICES]:
-            self._tell(notice)
+            self._report_notice(notice)
         if len(listing.notices) > MAX_NOTICES:
-            self._tell(f"{len(listing.notices) - MAX_NOTICES:,} more of its tools are left out")
+            self._report_notice(f"{len(listing.notices) - MAX_NOTICES:,} more of its tools are left out")
 
-    def _tell(self, text: str) -> None:
+    def _report_notice(self, text: str) -> None:
         if self._report:
             self._report(f"{self.server.name}: {text}")
 
-    def _check_only(self) -> None:
+    def _warn_unknown_only(self) -> None:
         names = [tool.name for tool in self._tools]
         for name in sorted(self._only or ()):
             if name not in names:
@@ -268,7 +268,7 @@ class McpSource:
         try:
             self._take(self._thread.run(connection.list_tools))
         except Exception as error:  # noqa: BLE001 - the known tools remain
-            self._tell(f"its tools changed but cannot be listed: {error}")
+            self._report_notice(f"its tools changed but cannot be listed: {error}")
 
     def require_usable(self) -> None:
         """Raise ToolError if the server has ended and is not restarted."""
@@ -367,7 +367,7 @@ class McpSource:
         process = self._process
         if self._opening:
             with suppress(Exception):  # the server must end in any case
-                self._thread.submit(self._shut).result(CLOSE_S / 3)
+                self._thread.submit(self._shut_down).result(CLOSE_S / 3)
         if process:
             process.end()
         if self._opening:
@@ -376,7 +376,7 @@ class McpSource:
         if self._process and self._process is not process:  # a restart was in progress
             self._process.end()
 
-    async def _shut(self) -> None:
+    async def _shut_down(self) -> None:
         if self._reopening:
             self._reopening.cancel()
         if self._connection:

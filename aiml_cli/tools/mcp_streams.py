@@ -91,7 +91,7 @@ class Inbox(_Stream):
         return self
 
     async def receive(self) -> SessionMessage | Exception:
-        """Return the next message that the SDK handles; raise EndOfStream."""
+        """Return the next message that the SDK handles; raise EndOfStream at the end."""
         try:
             return await anext(self)
         except StopAsyncIteration:
@@ -112,7 +112,7 @@ class Inbox(_Stream):
                 return item
 
     async def _admit(self, request_id: object) -> bool:
-        """Wait while too many requests of the server are open; return whether this is a new one."""
+        """Wait while too many requests from the server are open; return whether this one is new."""
         while len(self._open) >= MAX_OPEN_REQUESTS:
             self._has_room.clear()
             await self._has_room.wait()

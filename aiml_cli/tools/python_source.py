@@ -162,7 +162,7 @@ class PythonCommand:
         self.first_message = {"source": read_source(path), "path": str(path), "folder": _find_import_folder(path)}
 
     def start(self, connection: socket.socket) -> ProcessGroup:
-        """Start the process with its end of the connection; raise ToolError."""
+        """Start the process with its end of the connection; raise ToolError if that fails."""
         fd = connection.fileno()
         command = [sys.executable, "-I", "-X", "utf8", "-c", BOOTSTRAP, str(fd), str(MAX_RESULT_BYTES)]
         try:
@@ -172,7 +172,7 @@ class PythonCommand:
 
 
 def read_source(path: Path) -> str:
-    """Return the text of a Python file; raise UsageError."""
+    """Return the text of a Python file; raise UsageError if it cannot be used."""
     try:
         return decode_source(read_bounded(path, MAX_SOURCE_BYTES))
     except OSError as error:
@@ -215,7 +215,7 @@ class PendingCall:
         self._is_done.set()
 
     def wait(self, seconds: float) -> CallResult | None:
-        """Return the result, or None after a time-out."""
+        """Return the result, or None after a timeout."""
         return self._result if self._is_done.wait(seconds) else None
 
 
@@ -296,7 +296,7 @@ class PythonProcess:
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             self._connection.sendall(data)
         except OSError:
-            self.end(f"the process of {self._label} takes no more calls")
+            self.end(f"the process of {self._label} accepts no more calls")
         finally:
             self._send_lock.release()
 

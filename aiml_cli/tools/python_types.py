@@ -86,7 +86,7 @@ def describe_fields(fields: dict[str, tuple[typing.Any, bool]], depth: int) -> S
 
 
 def strip_annotations(hint: typing.Any) -> tuple[typing.Any, str]:
-    """Return the type in a hint, and the text of its Annotated or ""."""
+    """Return the type in a hint, and the text in its `Annotated`, or ""."""
     note = ""
     while True:
         if typing.get_origin(hint) is typing.Annotated:

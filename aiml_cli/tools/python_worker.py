@@ -34,7 +34,7 @@ class UnusableError(Exception):
 
 
 class Channel:
-    """The descriptor to aiml; nothing else may be sent on it."""
+    """The descriptor for messages from and to aiml; nothing else may be sent on it."""
 
     def __init__(self, fd: int) -> None:
         self._fd, self._lock = fd, threading.Lock()
@@ -42,7 +42,7 @@ class Channel:
         self._identity = self._identify()
 
     def receive(self) -> abc.Iterator[Schema]:
-        """Yield the messages of aiml."""
+        """Yield the messages from aiml."""
         rest = b""
         while piece := self._read():
             *lines, rest = (rest + piece).split(b"\n") if b"\n" in piece else (rest + piece,)
@@ -75,7 +75,7 @@ def load_file(source: str, path: str, folder: str) -> types.ModuleType:
     """Run a file as a module and return it; its folder is the last entry of the module search path."""
     module = types.ModuleType(MODULE_NAME)
     module.__file__ = path
-    sys.modules[MODULE_NAME] = module  # dataclasses look there
+    sys.modules[MODULE_NAME] = module  # dataclasses look the module up there
     sys.argv = [path]
     sys.dont_write_bytecode = True
     if folder:
@@ -85,7 +85,7 @@ def load_file(source: str, path: str, folder: str) -> types.ModuleType:
     except BaseException as error:  # noqa: BLE001 - also a SystemExit
         hint = ""
         if isinstance(error, ModuleNotFoundError):
-            hint = f"the file runs with aiml's own Python: {sys.executable} -m pip install …, or make it a command"
+            hint = f"install it for aiml's Python ({sys.executable} -m pip install …), or add the tool as a command"
         raise UnusableError(f"{locate(error, path)}{name_error(error)}", hint) from None
     return module
 
@@ -124,7 +124,7 @@ def find_functions(module: types.ModuleType) -> dict[str, typing.Any]:
 
 
 def is_own_function(value: object) -> bool:
-    """True for a function of the file, decorated or not; not for a class and what is imported."""
+    """True for a function of the file, decorated or not; not for a class or an imported function."""
     is_function = isinstance(value, types.FunctionType) or (callable(value) and hasattr(value, "__wrapped__"))
     return is_function and not isinstance(value, type) and getattr(value, "__module__", "") == MODULE_NAME
 

@@ -138,8 +138,8 @@ class ArgumentChecker:
 def build_environment(extra: Mapping[str, str], source: str) -> dict[str, str]:
     """Return the environment of a tool: the user's without the API key and without relative entries of PATH.
 
-    `extra` is added, with `${VARIABLE}` and `${VARIABLE:-default}` replaced. Raises UsageError, which begins with
-    `source`, for a variable that is not set, or that is or contains the API key.
+    `extra` is added, with `${VARIABLE}` and `${VARIABLE:-default}` replaced. Raises UsageError, whose message begins
+    with `source`, for a variable that is not set, or that is or contains the API key.
     """
     keys = set(_find_keys())
     user = {
@@ -173,7 +173,8 @@ def _expand(value: str, environment: Mapping[str, str], source: str) -> str:
     def replace(match: re.Match[str]) -> str:
         found = environment.get(match[1]) or match[2]
         if found is None:
-            raise UsageError(f"{source}: the variable {match[1]} is not set", f"${{{match[1]}:-}} is empty then")
+            hint = f"set it, or write ${{{match[1]}:-}} to leave it empty"
+            raise UsageError(f"{source}: the variable {match[1]} is not set", hint)
         return found
 
     return _REFERENCE.sub(replace, value)

@@ -96,7 +96,7 @@ def save_tool_file(name: str, table: toml_edit.Table, may_replace: Callable[[Pat
     """Write a tool file and return its path; `may_replace` is called if there is one with this name.
 
     Raises UsageError if it returns False, if the table is not a valid tool, or if another program changed the file
-    meanwhile.
+    in the meantime.
     """
     path = tool_path(name)
     table = {key: value for key, value in table.items() if value not in ("", {}, None)}
@@ -125,7 +125,7 @@ def _tools_folder() -> Path:
 def _suggest_tool(name: str) -> str:
     names = list_tool_files()
     if not names:
-        return "there are none yet; add one with: aiml tools add NAME -- COMMAND"
+        return "there are no tools yet; to add one: aiml tools add NAME -- COMMAND"
     return f"{suggest(name, names)} available: {', '.join(names)}".lstrip()
 
 
@@ -152,7 +152,8 @@ def _check_schema(schema: dict[str, Any], source: str) -> dict[str, Any]:
     is_other = bool(schema) and not schema.keys() & {"type", "properties"}  # such as { city = "str" }
     schema = {"type": "object", **schema}
     if is_other or schema["type"] != "object" or not isinstance(schema.get("properties", {}), dict):
-        raise UsageError(f"{source}: not the JSON Schema of an object", 'it has "type": "object" and "properties"')
+        hint = 'such a schema has "type": "object" and "properties"'
+        raise UsageError(f"{source}: not the JSON Schema of an object", hint)
     try:
         json.dumps(schema, allow_nan=False)
         make_checker(schema)
@@ -176,7 +177,7 @@ def _parse_run(value: object, parameters: Mapping[str, Any], source: str) -> tup
     known = parameters.get("properties", {})
     for name in (match[2] for word in value for match in PLACEHOLDER.finditer(word) if match[2]):
         if name not in known:
-            hint = suggest(name, known) or f"{{{{{name}}}}} is the text {{{name}}}"
+            hint = suggest(name, known) or f"write {{{{{name}}}}} for the text {{{name}}}"
             raise UsageError(f"{source}: {{{name}}} is not a parameter", hint)
     _check_code(value, source)
     return tuple(value)
@@ -193,7 +194,7 @@ def _check_program(program: str, source: str) -> None:
 def _check_code(words: Sequence[str], source: str) -> None:
     """Raise UsageError if an argument would become a part of code, because it could add commands to it.
 
-    An argument that is the complete code is allowed: the author wants that.
+    An argument that is the complete code is allowed: the author of the tool intended that.
     """
     for index, word in enumerate(words):
         names = [match[2] for match in PLACEHOLDER.finditer(word) if match[2]]

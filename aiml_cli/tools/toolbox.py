@@ -144,7 +144,7 @@ def open_toolbox(
 ) -> Toolbox:
     """Return the toolbox for the values of -T, not yet started; raise UsageError for a name without a tool.
 
-    `asks`: the user can answer questions of a server.
+    `asks`: the user can answer a server's questions.
     """
 
     def make(name: str) -> ToolSource:
@@ -156,9 +156,9 @@ def open_toolbox(
 def make_source(
     name: str, *, report: Notifier = None, verbose: bool = False, demo: bool = False, asks: bool = True
 ) -> ToolSource:
-    """Return the source of a value of -T: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL, also TOOL,TOOL.
+    """Return the source of a value of -T: NAME, FILE.py, mcp:SERVER or mcp:SERVER.TOOL[,TOOL…].
 
-    With `demo`, a name without a tool of the user may be a sample tool of the embedded server.
+    With `demo`, a name for which the user has no tool may be a sample tool of the demo server.
     """
     if name.startswith(MCP_PREFIX):
         return _make_mcp_source(name, report, verbose=verbose, asks=asks)

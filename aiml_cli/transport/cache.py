@@ -1,4 +1,4 @@
-"""Answer a request from stored responses to an earlier request that was equal."""
+"""Answer a request from the stored responses to an earlier, equal request."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _NO_REQUEST = RecordedRequest("POST", "", {})  # the request itself is not store
 
 
 class Store(Protocol):
-    """Stores data by name; `load` returns data that is younger than an age, with its age in seconds."""
+    """Stores data by name; `load` returns data that is younger than `max_age_s`, with its age in seconds."""
 
     def load(self, name: str, max_age_s: float) -> tuple[bytes, float] | None:
         """Return the data and its age, or None."""
@@ -37,7 +37,7 @@ class ResponseCache:
     An answer may take several requests; their responses are stored under the first request and replayed in order.
     `address` identifies the server if its URL differs from call to call; `headers` are the user's own. With `is_raw`
     the server's own bytes are shown, so a stream and a JSON body are different answers. `age_s` is the age of the
-    responses that were found. With `waits`, a request that another thread is sending waits for that answer.
+    responses that were found. With `waits`, a request that another thread is already sending waits for that answer.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class ResponseCache:
         """Return a hash of everything that the answer depends on; JSON is compared by value, the key by its hash."""
         body = recording_file.parse_json(bytes(request.body or b"null"))
         is_streamed = body.pop("stream", None)
-        if body.get("stream_options") == {"include_usage": True}:  # without a stream the tokens are counted anyway
+        if body.get("stream_options") == {"include_usage": True}:  # an answer without a stream has the counts anyway
             del body["stream_options"]
         key = sha256(request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")).hexdigest()
         headers = sorted((name.lower(), value) for name, value in self._headers.items())

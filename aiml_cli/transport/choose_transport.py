@@ -18,7 +18,7 @@ from aiml_cli.transport.http_types import HttpRequest, HttpResponse, OnSent, Sen
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from aiml_cli.transport.client import Client as Client  # noqa: PLC0414 - other layers name the type by this module
+    from aiml_cli.transport.client import Client as Client  # noqa: PLC0414 - exported to other layers
     from aiml_cli.transport.early_connection import EarlyConnection
 
 
@@ -124,7 +124,7 @@ def _has_slow_input(options: Options, words: Sequence[str]) -> bool:
 def _has_proxy() -> bool:
     """True if the environment may name a proxy for a server on another machine."""
     if sys.platform == "darwin":
-        from urllib.request import getproxies  # there, the system's settings count too
+        from urllib.request import getproxies  # macOS also has proxies in the system's settings
 
         return any(getproxies().keys() - {"no"})
     names = (name.lower() for name, value in os.environ.items() if value)
@@ -190,18 +190,18 @@ def fetch_url(
     with client as open_client, send(open_client, request) as response:
         if response.status != OK:
             target = response.headers.get("location", "")
-            hint = f"it redirects to {target}: use that URL" if target else "nothing was sent"
+            hint = f"it redirects to {target}: use that URL" if target else "check the URL"
             raise UsageError(f"{url}: HTTP {response.status}", hint)
         data = bytearray()
         try:
             for chunk in response.chunks:
                 data += chunk
                 if len(data) > MAX_BYTES:
-                    hint = "fetch it yourself, and send a part of it"
+                    hint = "download it yourself, and send a part of it"
                     raise UsageError(f"{url}: more than {MAX_BYTES >> 20} MiB", hint)
                 if monotonic() > end:
                     what = f"{url}: incomplete after {seconds:g} seconds"
-                    raise ConnectionFailed(what, "wait longer with --timeout, or fetch it yourself")
+                    raise ConnectionFailed(what, "wait longer with --timeout, or download it yourself")
         except IncompleteAnswer:
-            raise ConnectionFailed(f"{url}: the connection was cut", "nothing was sent") from None
+            raise ConnectionFailed(f"{url}: the connection was cut", "try again; nothing was sent") from None
         return bytes(data), response.headers.get("content-type", "")

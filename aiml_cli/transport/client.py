@@ -113,7 +113,7 @@ class DirectTransport(httpx.BaseTransport):
             with _raise_network_errors(httpx.ReadTimeout, httpx.ReadError):
                 answer = connection.send(parts, hook, timeouts)
         except h11.ProtocolError as error:
-            raise getattr(httpx, type(error).__name__)(str(error)) from None  # both have the same names
+            raise getattr(httpx, type(error).__name__)(str(error)) from None  # httpx and h11 use the same names
         extensions = {"network_stream": connection}
         return httpx.Response(answer.status, headers=answer.headers, stream=_BodyStream(answer), extensions=extensions)
 
@@ -137,7 +137,7 @@ class DirectTransport(httpx.BaseTransport):
         return self._connection
 
     def _connect(self, origin: Origin, hook: RequestHook, seconds: float | None) -> HttpConnection:
-        """Return a connection to a server, to the first of its addresses that accepts one; raise OSError."""
+        """Return a connection to the first address of a server that accepts one; raise OSError if none does."""
         early, self._early = self._early, None
         scheme, host, port = origin
         opened = early.take(host, port) if early else None
@@ -289,7 +289,7 @@ def _read_chunks(response: httpx.Response) -> Iterator[bytes]:
     try:
         yield from chunks
         response.close()
-    except httpx.ReadTimeout:  # these come from a proxy's connection
+    except httpx.ReadTimeout:  # only connections through a proxy raise these
         raise make_silence_error() from None
     except httpx.HTTPError:
         raise make_cut_error() from None
@@ -301,7 +301,7 @@ def _translate_error(error: httpx.HTTPError, url: httpx.URL, seconds: float | No
         case httpx.ConnectTimeout():
             return ConnectionFailed(f"{host}: no connection within {seconds:g} s", "check the URL", again=1)
         case httpx.TimeoutException():
-            return ConnectionFailed(f"{host}: no answer in time", "wait longer with --timeout, or ask again")
+            return ConnectionFailed(f"{host}: no answer in time", "wait longer with --timeout, or try again")
         case httpx.ProxyError():
             return ConnectionFailed(f"the proxy refused: {_format_error(error)}", PROXY_HINT)
         case httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
@@ -312,7 +312,7 @@ def _translate_error(error: httpx.HTTPError, url: httpx.URL, seconds: float | No
             message, hint = _format_connect_error(error), "check the URL and the network"
             return ConnectionFailed(f"{host}: {message}", hint, again=not _is_tls_mismatch(error))
         case _:
-            return ConnectionFailed(f"{host}: the connection was closed without an answer", "ask again", again=1)
+            return ConnectionFailed(f"{host}: the connection was closed without an answer", "try again", again=1)
 
 
 def _is_tls_mismatch(error: httpx.ConnectError) -> bool:

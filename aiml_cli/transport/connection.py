@@ -18,7 +18,7 @@ class Watchdog:
     """Calls functions at their deadlines, in one thread for all connections: a thread for each is expensive.
 
     The thread runs while there are deadlines, and ends with the first block of `run` that leaves none. It wakes up
-    periodically, less often while no deadline is new: waking it for each would take a tenth of the time of a row.
+    periodically, less often while no deadline is new: a wake-up for each would take a tenth of the time of a row.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Watchdog:
                 self._change.notify()
 
     def set(self, owner: object, seconds: float, call: Callable[[], None]) -> None:
-        """Call a function after some seconds; it must not block. An owner has one deadline, the last that was set."""
+        """Call a function after `seconds`; it must not block. An owner has one deadline, the last that was set."""
         with defer_signals(), self._change:  # an interrupted start would leave a thread that is not recorded here
             ends_at = monotonic() + seconds
             self._deadlines[owner], self._has_new = (ends_at, call), True
@@ -52,7 +52,7 @@ class Watchdog:
             self._deadlines.pop(owner, None)
 
     def _start(self) -> None:
-        with suppress(RuntimeError):  # the limit of threads: slow responses are not ended
+        with suppress(RuntimeError):  # the thread limit is reached: slow responses are not ended
             Thread(target=self._watch, daemon=True).start()
             self._is_running = True
 
@@ -91,7 +91,7 @@ class ConnectionHandle:
         shut_down_stream(self.stream)
 
     def close_within(self, seconds: float) -> None:
-        """Close the connection if the response has not ended after some seconds; a later call replaces this one."""
+        """Close the connection if the response has not ended after `seconds`; a later call replaces this one."""
         watchdog.set(self, seconds, self._hang_up)
 
     def keep_open(self) -> None:
@@ -142,7 +142,7 @@ class RequestHook:
                 self.note_head()
 
     def follow(self, stream: Any) -> None:
-        """Note a new connection, and shut it down immediately if the request was aborted."""
+        """Record a new connection, and shut it down immediately if the request was aborted."""
         self._connection.stream = stream
         if self._connection.abort_reason:
             shut_down_stream(stream)
@@ -152,7 +152,7 @@ class RequestHook:
         watchdog.set(self, self._seconds, self._hang_up)
 
     def note_head(self) -> None:
-        """Note that the headers have arrived, or cannot arrive any more."""
+        """Record that the headers have arrived, or cannot arrive any more."""
         watchdog.clear(self)
 
     def report_sent(self) -> None:

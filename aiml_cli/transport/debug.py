@@ -57,7 +57,7 @@ def _build_head(client: Any, request: HttpRequest) -> tuple[str, list[tuple[str,
 
 
 def _format_header(sign: str, name: str, value: str, mask: Mask) -> str:
-    """Return a header line; of a credential only its scheme, or the name of its cookie."""
+    """Return a header line; a credential is masked except for its scheme or the name of its cookie."""
     if name.lower() in _SECRET_HEADERS:
         scheme = re.match(r"(?:Bearer|Basic|Digest|Negotiate) |[\w!#$%&'*+.^`|~-]+=", value)
         value = (scheme[0] if scheme else "") + STARS

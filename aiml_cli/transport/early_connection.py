@@ -57,11 +57,11 @@ class EarlyConnection:
         try:
             if self._ca_bundle:
                 load_context(self._ca_bundle)
-            with defer_signals():  # a start that is interrupted leaves a thread that nobody can wait for
+            with defer_signals():  # an interrupted start would leave a thread that cannot be joined
                 Thread(target=self._run, daemon=True).start()
             if self._is_encrypted:
                 import aiml_cli.transport.tls_context  # noqa: F401 - takes half the time here, while TCP connects
-        except (RuntimeError, UsageError):  # the limit of threads; the client reports what is wrong with the file
+        except (RuntimeError, UsageError):  # the thread limit, or a bad file, which the client reports
             self.close()
 
     def take(self, host: str, port: int) -> socket.socket | None:
@@ -127,7 +127,7 @@ class EarlyConnection:
 
     def _wait_for_input(self) -> None:
         """Wait until standard input has data or has ended, or the connection is not needed any more."""
-        with suppress(OSError, ValueError):  # it is closed
+        with suppress(OSError, ValueError):  # standard input is closed
             while not (self._released.is_set() or self._input_arrived.is_set()):
                 if select.select([0], [], [], POLL_S)[0]:
                     return
@@ -143,7 +143,7 @@ def load_context(ca_bundle: str | None) -> "SharedContext":
 def open_socket(host: str, port: int, seconds: float) -> socket.socket:
     """Return a TCP connection to the first address of a host that accepts one.
 
-    Raises the last OSError, and TimeoutError after some seconds, which include the name lookup.
+    Raises the last OSError, or TimeoutError after `seconds`, which include the name lookup.
     """
     end = monotonic() + seconds
     return _connect(_find_addresses_within(host, port, seconds), end)
@@ -164,7 +164,7 @@ def _find_addresses_within(host: str, port: int, seconds: float) -> Sequence[_Ad
     try:
         with defer_signals():  # as in EarlyConnection.start
             Thread(target=look_up, daemon=True).start()
-    except RuntimeError:  # the limit of threads
+    except RuntimeError:  # the thread limit is reached
         look_up()
     if not has_ended.wait(max(0.0, seconds)):
         raise TimeoutError("timed out")
@@ -178,7 +178,7 @@ def _find_addresses(host: str, port: int) -> Sequence[_Address]:
 
 
 def _connect(addresses: Sequence[_Address], end: float, meanwhile: Callable[[], object] | None = None) -> socket.socket:
-    """Return a connection to the first of some addresses that accepts one, or raise TimeoutError at the end.
+    """Return a connection to the first of some addresses that accepts one, or raise TimeoutError at the time `end`.
 
     Each address is tried a quarter of a second after the previous one, or as soon as that has failed. `meanwhile` is
     called once, after the first attempt was started.
@@ -200,7 +200,7 @@ def _connect(addresses: Sequence[_Address], end: float, meanwhile: Callable[[], 
 
 
 def _alternate_families(addresses: Sequence[_Address]) -> list[_Address]:
-    """Return the addresses in the order of the system, but those of both families in alternation."""
+    """Return the addresses in the system's order, but with IPv4 and IPv6 addresses alternating."""
     first = [address for address in addresses if address[0] == addresses[0][0]]
     others = [address for address in addresses if address[0] != addresses[0][0]]
     return [address for pair in zip_longest(first, others) for address in pair if address]
@@ -232,7 +232,7 @@ class _Attempts:
         family, kind, protocol, _, target = address
         try:
             attempt = socket.socket(family, kind, protocol)
-        except OSError as error:  # a system without this family
+        except OSError as error:  # a system without this address family
             self.error = error
             return
         self._sockets.add(attempt)
@@ -242,7 +242,7 @@ class _Attempts:
             self._drop(attempt, code)
 
     def wait(self, seconds: float) -> socket.socket | None:
-        """Return the first connection, or None if some seconds have passed or an attempt has failed."""
+        """Return the first connection, or None after `seconds` or when an attempt has failed."""
         for key, _ in self._selector.select(max(0.0, seconds)) if self._sockets else ():
             attempt = next(each for each in self._sockets if each is key.fileobj)
             if not (code := attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):

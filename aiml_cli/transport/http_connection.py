@@ -32,7 +32,7 @@ SUSPECT_BYTES, SUSPECT_RATIO = 64 * 1024 * 1024, 200
 PLAIN_STARTS = (b"{", b"[", b"<", b":", b"d", b"e", b"i", b"r")
 # What precedes the data of a chunk: the end of the previous chunk, the size, and perhaps an extension.
 _CHUNK_HEAD = re.compile(rb"\r\n([0-9A-Fa-f]{1,20})[ \t]*(?:;[^\r\n]*)?\r\n")
-# The beginning of that, or the complete head of the last chunk, whose trailers have not arrived.
+# An incomplete chunk head, or the complete head of the last chunk, whose trailers have not arrived.
 _PARTIAL_HEAD = re.compile(rb"\r?\Z|\r\n[0-9A-Fa-f]{0,20}[ \t]*(?:;[^\r\n]*)?\r?\Z|\r\n0{1,20}[ \t]*(?:;[^\r\n]*)?\r\n")
 MAX_CHUNK_HEAD_BYTES, _END_OF_HEAD = 64 * 1024, b"\r\n\r\n"
 Finish = Callable[[bool], None]
@@ -88,13 +88,13 @@ class HttpConnection:
         return HttpAnswer(self, protocol, head, timeouts["read"])
 
     def finish(self, *, is_reusable: bool) -> None:
-        """Note that a response is complete, and close the connection if it cannot be used again."""
+        """Record that a response is complete, and close the connection if it cannot be used again."""
         if not is_reusable:
             self.close()
         self._is_idle, self._expires_at = is_reusable, monotonic() + KEEP_ALIVE_SECONDS
 
     def read(self, timeout: float | None) -> bytes:
-        """Return the next bytes, b"" at the end of the connection; raise OSError."""
+        """Return the next bytes, b"" at the end of the connection; raise OSError if that fails."""
         self._set_timeout(timeout)
         return self._socket.recv(READ_BYTES)
 
@@ -196,7 +196,7 @@ def is_open(connection: socket.socket) -> bool:
 
 def make_cut_error() -> IncompleteAnswer:
     """Return the error for a body that ends too early."""
-    return IncompleteAnswer("the connection was cut before the answer was complete", "ask again")
+    return IncompleteAnswer("the connection was cut before the answer was complete", "try again")
 
 
 def make_silence_error() -> IncompleteAnswer:
@@ -236,7 +236,7 @@ class _ChunkDecoder:
         return len(self._pending) > MAX_CHUNK_HEAD_BYTES or not _PARTIAL_HEAD.match(self._pending)
 
     def feed(self, data: bytes) -> bytes:
-        """Return the data of the chunks, also of the last one if it is still incomplete."""
+        """Return the data of the chunks, including that of a last one that is still incomplete."""
         data, position, pieces = self._pending + data, 0, []
         while True:
             if self._left:
@@ -337,7 +337,7 @@ class _Inflater:
         try:
             piece = self._decompressor.decompress(data, MAX_PIECE_BYTES)
         except zlib.error as error:
-            raise ServerError(f"the answer could not be decompressed: {error}", "ask again") from None
+            raise ServerError(f"the answer could not be decompressed: {error}", "try again") from None
         self._bytes_out += len(piece)
         if self._bytes_out > max(SUSPECT_BYTES, SUSPECT_RATIO * self._bytes_in):
             raise ServerError(f"the answer expands to more than {SUSPECT_BYTES >> 20} MiB when it is decompressed")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Json = Any
 MIN_KEY_LENGTH = 8  # a shorter key may be part of any sentence
 STARS = "***"
-SHOWN_KEY_CHARS = 4  # of a possible key at the end of a text; the others wait for the next piece of the text
+SHOWN_KEY_CHARS = 4  # shown of a possible key at the end of a text; the rest waits for the next piece
 # Names of properties, as `simplify_name` writes them, whose values are credentials.
 _SECRET_NAMES = (
     "(?:authorization|headers?|apikey|accesskey|secretkey|privatekey|accesstoken|authtoken|bearertoken|refreshtoken"  # noqa: S105 - names, no secrets
@@ -41,7 +41,7 @@ def extract_key(headers: Mapping[str, str]) -> str:
 
 
 def mask_text(text: str, key: str) -> str:
-    """Return the text with stars in place of the key, also where JSON or a URL escapes its characters."""
+    """Return the text with stars in place of the key, even where JSON or a URL escapes its characters."""
     if not key:
         return text
     text = text.replace(key, STARS)
@@ -69,7 +69,7 @@ def make_masker(secrets: Iterable[str]) -> Callable[[str], str]:
 
 
 def _list_marks(key: str) -> list[str]:
-    """Return substrings; each text with an escaped character of the key contains one of them. This test is fast."""
+    """Return substrings for a fast test: a text with an escaped character of the key contains one of them."""
     return ["\\u00", "%", *(f"\\{char}" for char in _JSON_ESCAPED if char in key)]
 
 
@@ -103,7 +103,7 @@ def mask_chunks(key: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def mask_events(key: str, batches: Iterable[EventBatch]) -> Iterator[EventBatch]:
-    """Yield the batches with stars in place of the key, also where it is split over several events."""
+    """Yield the batches with stars in place of the key, even where it is split over several events."""
     if not key:
         yield from batches
         return
@@ -177,7 +177,7 @@ class _SplitKey:
 
 
 def mask_pieces(pieces: Sequence[str], key: str) -> list[str]:
-    """Return the pieces of one text, in which the key is masked also where it begins in one piece and ends in another.
+    """Return the pieces of one text, with the key masked even where it begins in one piece and ends in another.
 
     The stars are in the piece where it begins.
     """
@@ -213,7 +213,7 @@ def mask_split_strings(values: Iterable[Json], secrets: Sequence[str]) -> dict[i
     """Put stars in place of secrets that are split over several strings of JSON values, which a reader joins.
 
     Strings are joined if they have the same place, such as the arguments of the second tool call, or the same name.
-    Changes the values in place; returns those that were changed, by their number.
+    Changes the values in place; returns the changed ones by their position in `values`.
     """
     changed: dict[int, Json] = {}
     unfinished: dict[Json, list[_Slot]] = {}  # the ends of texts that may be the beginning of a secret
@@ -256,7 +256,7 @@ def _mask_slots(slots: list[_Slot], secret: str, changed: dict[int, Json]) -> li
 
 def _find_partial(text: str, key: str) -> int:
     """Return the position from which the end of a text may be the beginning of the key, else the text's length."""
-    if not text or not "!" <= text[-1] <= "~":  # no character of a key
+    if not text or not "!" <= text[-1] <= "~":  # it does not end with a character of a key
         return len(text)
     first = max(0, len(text) - len(key) * _MAX_ESCAPE_LENGTH)
     starts = re.compile(rf"[{re.escape(key[0])}\\%]").finditer(text, first)

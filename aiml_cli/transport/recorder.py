@@ -132,14 +132,14 @@ class _Redactor:
         return value
 
     def redact_chunks(self, chunks: Sequence[bytes]) -> Sequence[bytes]:
-        """Redact a body, also where a secret is split over chunks; a body with a secret becomes a single chunk."""
+        """Redact a body, even where a secret is split over chunks; a body with a secret becomes a single chunk."""
         body = b"".join(chunks).decode("latin-1")
         clean = self.redact_text(body).encode("latin-1")
         clean = _mask_split_texts(clean, self._secrets) if self._secrets else clean
         return chunks if clean == body.encode("latin-1") else [clean]
 
     def redact_headers(self, headers: Mapping[str, str], now: datetime) -> dict[str, str]:
-        """Return the headers that matter; a date to wait for becomes seconds, which a replay can use at any time."""
+        """Return the headers that matter; a `retry-after` date becomes seconds, which a replay can use at any time."""
         clean = {name: self.redact_text(value) for name, value in headers.items() if name not in OMITTED_HEADERS}
         pause = parse_retry_after({"retry-after": clean.get("retry-after", "")}, now)
         if pause is not None and not clean["retry-after"].strip()[:1].isdigit():
@@ -147,7 +147,7 @@ class _Redactor:
         return clean
 
     def redact_error(self, error: AimlError) -> AimlError:
-        """Return a redacted copy of an error; its catcher masks the original too."""
+        """Return a redacted copy of an error; the code that catches the original masks it too."""
         details = self.redact_json(error.details)
         return type(error)(self.redact_text(error.message), self.redact_text(error.hint), **details)
 
@@ -172,7 +172,7 @@ def _split_body(body: str) -> list[str]:
 
 
 def _split_data(lines: str) -> list[str]:
-    """Return the data lines of an event as one part or, where servers forget the blank lines, one each."""
+    """Return the data lines of an event as one part or, where a server forgets the blank lines, each line by itself."""
     return [lines] if isinstance(_parse_part(lines), dict) else re.split(r"(\r\n|\r|\n)", lines)
 
 
@@ -199,7 +199,7 @@ def _append(path: str, line: bytes) -> None:
 
 
 def _make_private(fd: int) -> None:
-    """Let only the owner read and write a recording, because it contains prompts; raise OSError if they cannot."""
+    """Let only the owner read and write a recording, because it contains prompts; raise OSError if others still can."""
     if os.fstat(fd).st_mode & 0o077:
         os.fchmod(fd, 0o600)
         if os.fstat(fd).st_mode & 0o077:  # a file system without modes

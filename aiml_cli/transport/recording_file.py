@@ -1,8 +1,8 @@
 """Encode an exchange as a line of a recording, and decode it; no I/O.
 
-Version 1: one JSON object per line. `request` has method, path (relative to the base URL), server and headers of the
-user (for readers only), and the body as `json`, `text` or `base64`; `reply` has status, headers and the chunks as they
-arrived; `failure` is the error that was raised instead of a response, or after its last chunk.
+Version 1: one JSON object per line. `request` has method, path (relative to the base URL), server and the user's
+headers (both for readers only), and the body as `json`, `text` or `base64`; `reply` has status, headers and the chunks
+as they arrived; `failure` is the error that was raised instead of a response, or after its last chunk.
 """
 
 import json
@@ -37,7 +37,7 @@ class RecordedRequest(NamedTuple):
 
     @property
     def key(self) -> str:
-        """A text that is equal for equal requests; JSON is compared as values."""
+        """Return a text that is equal for equal requests; JSON is compared by value."""
         return json.dumps(self, sort_keys=True)
 
 
@@ -79,7 +79,7 @@ def encode_exchange(exchange: RecordedExchange) -> bytes:
 
 
 def decode_exchange(line: bytes) -> RecordedExchange:
-    """Parse a line; raise InvalidExchangeError."""
+    """Parse a line; raise InvalidExchangeError if it is not an exchange."""
     try:
         record = parse_json(line)
     except (ValueError, RecursionError):
@@ -155,7 +155,7 @@ def _decode_bytes(chunk: Json) -> bytes:
 
 
 def _encode_json(value: Json) -> bytes:
-    """Write readable JSON; escapes are used only if half a surrogate pair requires them."""
+    """Write readable JSON; escapes are used only if an unpaired surrogate requires them."""
     try:
         return json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -116,7 +116,7 @@ def _replay_chunks(exchange: RecordedExchange) -> Iterator[bytes]:
 
 
 def _copy_failure(exchange: RecordedExchange) -> AimlError:
-    """Return a new error each time: its catcher may change its message."""
+    """Return a new error each time, because the code that catches it may change its message."""
     error = exchange.failure or AimlError("")
     return type(error)(error.message, error.hint, **error.details)
 
@@ -135,7 +135,7 @@ def _read_exchanges(path: str, file: Path, notify: Notifier) -> list[RecordedExc
             if number < len(lines):
                 raise UsageError(f"{path}:{number}: {error}", "remove that line, or record it again") from None
             if notify:
-                notify(f"{path}:{number}: the last line is incomplete and is skipped: its writer was stopped")
+                notify(f"{path}:{number}: the last line is incomplete and is skipped: recording was interrupted")
     if not exchanges:
         raise UsageError(f"{path} contains no exchange", "add one with --record")
     return exchanges
@@ -184,7 +184,7 @@ def _find_differences(old: Mapping[str, Json], new: Mapping[str, Json]) -> list[
 
 
 def _is_same(one: Json, other: Json) -> bool:
-    """Compare leaves of JSON, where true is not 1."""
+    """True if two JSON values that are not containers are equal; true is not 1."""
     return one is other or (type(one) is type(other) and bool(one == other))
 
 
@@ -193,7 +193,7 @@ def _measure_distance(old: Mapping[str, Json], new: Mapping[str, Json]) -> float
 
 
 def _weigh(one: Json, other: Json) -> float:
-    """Weigh a difference: another text is another prompt, another setting may belong to the same one."""
+    """Return the weight of a difference: another text is another prompt, but another setting may not be."""
     if not (isinstance(one, str) and isinstance(other, str)):
         return 1
     return TEXT_WEIGHT * (1 - _count_common(one, other) / (max(len(one), len(other)) or 1))
@@ -213,7 +213,7 @@ def _describe(name: str, old: Json, new: Json) -> str:
 
 
 def _shorten(value: Json, start: int = 0) -> str:
-    """Write a value as JSON; of a long text only the part from `start`, where it begins to differ."""
+    """Write a value as JSON; a long text is reduced to the part from `start`, where it begins to differ."""
     if not isinstance(value, str):
         text = json.dumps(value, ensure_ascii=False)
         return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"

@@ -36,7 +36,7 @@ def make_ssl_context(ca_bundle: str | None) -> SharedContext:
 def _load_certificates(ca_bundle: str | None) -> SharedContext:
     """Return a new context.
 
-    From a directory of hashed certificates OpenSSL reads only the one that it needs (0.5 ms; all of certifi: 15).
+    From a directory of hashed certificates OpenSSL reads only the one that it needs (0.5 ms; 15 ms for all of certifi).
     """
     context = SharedContext(ssl.PROTOCOL_TLS_CLIENT)
     ssl.SSLContext.set_alpn_protocols(context, PROTOCOLS)

@@ -3,7 +3,7 @@
     python scripts/bench/bench.py --python .venv-bench/bin/python
 
 The python is that of a clean venv with aiml's wheel in it: where click is installed too, httpx imports
-its own command line. Figures are medians of several rounds in alternation; compare ratios, not times.
+its own command line. Figures are medians of several alternating rounds; compare ratios, not times.
 """
 
 import argparse

@@ -21,7 +21,7 @@ INTERVAL_S = 600
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NAME_LETTERS = "23456789bcdfghjkmnpqrstvwxyz"
 VOCABULARY_SIZE, PARAGRAPHS, WORDS_PER_PARAGRAPH = 30_000, 2_000, 60
-# Words for searches, and in one of how many conversations each occurs.
+# Words to search for; every Nth conversation contains the word of N.
 MARKS = {50: "giraffe", 97: "a C++ class", 101: "代码评审很重要", 103: "これは日本語です", 107: "R", 109: "100%"}
 _CONVERSATION = (
     "INSERT INTO conversations (id, name, title, place, system, begun, changed) VALUES (?, ?, ?, 'shell-1', NULL, ?, ?)"

@@ -2,7 +2,7 @@
 
     python scripts/bench/rows.py --python .venv-bench/bin/python
 
-The embedded server answers both, in a process of its own.
+The demo server answers both, in a process of its own.
 """
 
 import argparse

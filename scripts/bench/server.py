@@ -62,7 +62,7 @@ def serve_connection(connection: socket.socket) -> None:
             head, body = read_request(connection, first)
             method, path = head.split(" ", 2)[:2]
             print(method, path, arrived, flush=True)
-            model = re.search(rb'"model": ?"([\w-]+)"', body)  # the body may have 50 MB
+            model = re.search(rb'"model": ?"([\w-]+)"', body)  # the body may be 50 MB, so it is not parsed
             for piece in make_stream(model[1].decode()) if model and method == "POST" else [NOT_FOUND]:
                 connection.sendall(piece)  # one by one, as a gateway flushes each token
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-TIMES = "×"  # noqa: RUF001  # the sign, not the letter
+TIMES = "×"  # noqa: RUF001  # the multiplication sign
 HEAD = "| measure | aim | aiml | | raw-socket | minimal httpx |\n|---|---|---|---|---|---|"
 Format = Callable[[float], str]
 

@@ -18,7 +18,7 @@ from aiml_cli.settings.value_types import ValueType
 
 NAME = "aiml"
 SOURCE = "scripts/generate.py; do not edit, run: make generate"
-# A terminal of 80 columns, of which click does not use two.
+# Typer leaves two columns of an 80-column terminal unused.
 WIDTH = 78
 DEFAULT_MODEL = ROWS["model"].default
 # Rows whose value is a path, although their value type is TEXT.

@@ -6,11 +6,11 @@ from generators.commands import SOURCE
 INTRO = """# Exit codes
 
 ```sh
-aiml chat -q 'Name a colour.' > answer.txt; echo "exit code $?"
+aiml chat -q 'Name a color.' > answer.txt; echo "exit code $?"
 ```
 
 The exit code says how a call ended. Standard error says what happened, and a hint says what to do. The name is the
-`error.type` of the [JSON output](json.md) where the server gives none.
+`error.type` in the [JSON output](json.md), unless the server sends a type of its own.
 
 | code | name | when |
 |---|---|---|"""

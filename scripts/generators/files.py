@@ -8,7 +8,7 @@ from generators.commands import SOURCE
 PACKAGE = Path(__file__).resolve().parents[2] / "aiml_cli"
 INTRO = """# Every file and its purpose
 
-Each row is the first line of the file. How the files work together: [architecture.md](architecture.md).
+Each row shows the first line of the file's docstring. How the files work together: [architecture.md](architecture.md).
 """
 
 

@@ -8,7 +8,8 @@ INTRO = """# Every `--help`
 aiml chat -h
 ```
 
-`-h` shows the common flags. `--help` shows all of them, as below on 80 columns.
+`-h` shows the most used flags. `--help` shows all of them, as
+below on a terminal of 80 columns.
 """
 
 

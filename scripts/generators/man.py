@@ -30,7 +30,7 @@ ENVIRONMENT = {
     "AIML_BASE_URL, AIML_API_BASE, AIMLAPI_API_BASE, AIMLAPI_BASE_URL": "The URL of the API.",
     "XDG_CONFIG_HOME, XDG_DATA_HOME, XDG_STATE_HOME, XDG_CACHE_HOME": "The directories for the files below.",
     "VISUAL, EDITOR": "The editor of -e and aiml config edit.",
-    "NO_COLOR, FORCE_COLOR": "Never, or always, use colors; --color overrides them.",
+    "NO_COLOR, FORCE_COLOR": "Never or always use colors; --color takes precedence.",
     "FORCE_HYPERLINK": "Clickable links: always (1) or never (0).",
     "HTTPS_PROXY, ALL_PROXY, NO_PROXY": "Proxies, and hosts to contact without one.",
     "SSL_CERT_FILE, SSL_CERT_DIR": "Certificates to trust; see also --ca-bundle.",
@@ -41,7 +41,7 @@ FILES = {
     "~/.config/aiml/keys.json": "Keys that aiml config key stored, if there is no keyring.",
     "~/.local/share/aiml/history.db": "Conversations; see aiml history.",
     "~/.local/state/aiml/prompts.jsonl": "Input that was typed in the REPL.",
-    "~/.cache/aiml/": "Catalogs of models, the list that completion reads, and answers of --cache.",
+    "~/.cache/aiml/": "Model catalogs, the model names for completion, and the answers that --cache stores.",
 }
 FILES_NOTE = "On macOS these files are below ~/Library. Nothing is read from the current directory unless you name it."
 EXAMPLES = {
@@ -112,9 +112,9 @@ def _write_command(command: Command, shared: Container[tuple[tuple[str, ...], st
             yield from _write_flag(flag, flag.help)
         yield ".RE"
     if command.name in REQUEST_COMMANDS:
-        yield from (".IP", escape("All its options are below."))
+        yield from (".IP", escape("All its options are described below."))
     elif names:
-        yield from (".IP", escape(f"Also, as below: {', '.join(names)}."))
+        yield from (".IP", escape(f"Also these options, described below: {', '.join(names)}."))
 
 
 def _write_options(commands: Iterable[Command]) -> Iterator[str]:
@@ -155,7 +155,7 @@ def _write_exit_codes() -> Iterator[str]:
     meanings: dict[int, list[str]] = {}
     for code, _, when in exit_codes.list_rows():
         meanings.setdefault(code, []).append(when.replace("\\|", "|"))
-    yield from _write_entries({str(code): " ".join(texts) for code, texts in meanings.items()})
+    yield from _write_entries({str(code): " Or: ".join(texts) for code, texts in meanings.items()})
 
 
 def _intersperse(separator: str, lines: Iterable[str]) -> Iterator[str]:

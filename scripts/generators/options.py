@@ -10,8 +10,8 @@ from generators.commands import SOURCE, make_flag
 INTRO = """# Options
 
 ```sh
-aiml chat --temperature 0.2 'Name a colour.'                    # flag
-AIML_TEMPERATURE=0.2 aiml chat 'Name a colour.'                 # environment variable
+aiml chat --temperature 0.2 'Name a color.'                    # flag
+AIML_TEMPERATURE=0.2 aiml chat 'Name a color.'                 # environment variable
 aiml config set temperature 0.2                                 # config file
 aiml config show                                                # each setting and where it comes from
 ```
@@ -20,8 +20,8 @@ An option can be set in several places. The first of these that has a value wins
 
 flag > `/set` in the REPL > template > environment variable > profile > config file > default
 
-An option without a value and a default is not sent, so the server decides. A switch is `on` or `off` in the environment
-and in the config file. `-O KEY=VALUE` sets any other property of the request body.
+An option that has neither a value nor a default is not sent, so the server decides. A switch is `on` or `off` in the
+environment and in the config file. `-O KEY=VALUE` sets any other property of the request body.
 
 **The config file** is the one that `aiml config path` prints. It is not used if everyone can change it or its
 directory, or if it belongs to a user other than you and root. If the members of a group can change it, there is a
@@ -30,8 +30,8 @@ warning; it is not used if it then names a server or a command.
 **Values that name files.** Text that is JSON, or a schema in the short form, is never read as a file name; `./NAME` or
 `@NAME` names such a file.
 
-**A base URL** may have a query (`https://host/v1?api-version=1`), which each request has after its path. A fragment, or
-the path of an endpoint (`…/v1/chat/completions`), is an error.
+**A base URL** may have a query (`https://host/v1?api-version=1`), which is added to each request after its path. A
+fragment, or the path of an endpoint (`…/v1/chat/completions`), is an error.
 
 **Headers.** `--header 'X-Team: core'`, `aiml config set headers.X-Team core` and a line of `AIML_HEADERS` add a
 header to every request to the base URL, of all commands, and to no other request: not to a URL of `-f`, the target of
@@ -73,7 +73,7 @@ def _list_facts(row: Option[Any]) -> Iterator[str]:
     if row.per_call:
         yield "only as a flag: no environment variable, no config key"
     else:
-        lines = ", one entry a line" if row.value_type.is_merged else ""
+        lines = ", one entry per line" if row.value_type.is_merged else ""
         yield f"environment: {_format_code(*row.variables)}{lines}" if row.variables else "no environment variable"
         yield f"config key: {_format_code(row.name)}{', also in templates' if row.template else ''}"
         if row.value_type.is_merged:

@@ -35,20 +35,20 @@ the conversation. `help` shows the commands and keys, `exit` leaves.
 | `//text` | sends a message that begins with a slash |
 
 A menu shows matching completions while you type a command or an `@path`. Pasted text is never sent by itself: several
-lines that arrive at once become a draft. If they mention a file or are a `!command`, aiml asks first, and also before a
-pasted `/pipe`. Text that you type during an answer becomes a draft in the next prompt.
+lines that arrive at once become a draft. aiml asks before it sends pasted text that mentions a file, and before it runs
+a pasted `!command` or `/pipe`. Text that you type during an answer becomes a draft in the next prompt.
 
 Settings that you change apply until aiml ends. The conversation is stored in the [history](history.md); with `--no-log`
 it is kept in memory only. While it is open, no other process can write to it.
 
-The line below the prompt shows the model, how full its context is, and the tokens and the cost so far. (`12% of 128k`
-needs a stored catalog, which `aiml models` fetches.) `/compact` makes room:
+The line below the prompt shows the model, how full its context is (`12% of 128k`), and the tokens and the cost so far.
+(The size of the context is known once `aiml models` has fetched the catalog.) `/compact` makes room:
 [conversations.md](conversations.md#longer-than-the-models-context).
 
 **vi keys.** `editing = "vi"` in the config file, `AIML_EDITING=vi` or `/set editing vi` switches to vi keys, and the
 line below the prompt shows the mode: `INSERT`, `NORMAL`, `REPLACE`, `VISUAL LINE`. Enter sends in insert and normal
-mode; Ctrl+J and Alt+Enter start a new line in both. `v` in normal mode opens the editor, and Ctrl+X Ctrl+E does in
-any mode.
+mode; Ctrl+J and Alt+Enter start a new line in both. `v` in normal mode opens the editor; Ctrl+X Ctrl+E opens it
+in any mode.
 
 ## The commands
 """

@@ -50,7 +50,7 @@ def main(trial: Trial) -> None:
     checked = check_manifest(trial, text)
     job = yaml.safe_load(text)["spec"]
     [container] = job["template"]["spec"]["containers"]
-    trial.env["AIMLAPI_API_KEY"] = KEY  # of the secret
+    trial.env["AIMLAPI_API_KEY"] = KEY  # what the Secret contains
     pods = {index: start_pod(trial, container, index) for index in range(job["completions"])}
     trial.wait_for_rows(300)
     trial.kill_tasks(3)

@@ -8,13 +8,13 @@ from pathlib import Path
 from trial import Trial, find_block, run_apart
 
 RESULTS, SHARDS = 1_000_000, 8
-FAILED, DEAD, TWICE = 100, 1_000, 50_000  # one row in 100 failed first, one in 1,000 has no good result, …
+FAILED, DEAD, TWICE = 100, 1_000, 50_000  # of this many rows, one failed first, one has no good result, one has two
 ERROR = {"message": "the server answered 500", "type": "server", "status": 500, "hint": None, "exit_code": 6}
 PEOPLE, TEXT = 200, "An answer of about the length that a few words to each row have. " * 2
 
 
 def write_results(folder: Path, sample: dict[str, object]) -> None:
-    """Write a million results: some rows failed first, some have only failed, and some have two good results."""
+    """Write a million results: some rows failed at first, some always failed, and some have two good results."""
     files = [(folder / f"out.{shard}.jsonl").open("w") for shard in range(1, SHARDS + 1)]
     for row in range(1, RESULTS + 1):
         file = files[(row - 1) % SHARDS]

@@ -13,7 +13,7 @@ from subprocess import Popen
 
 from trial import ROOT, ROWS, Trial, find_block, read_results, run_apart
 
-RPM, SLACK = 700, 1.02  # a request may come to the server in the minute after the one in which it was counted
+RPM, SLACK = 700, 1.02  # a request may arrive in the minute after the one in which it was counted
 FEW_DOLLARS = 0.01
 TASKS = "seq 8 | xargs -P 8 -n 1 sh classify.sh"
 PROXY = ("127.0.0.1", 4000)
@@ -48,7 +48,7 @@ def is_proxy_up() -> bool:
 def count_by_minute(log: Path) -> Counter[int]:
     """Return how many requests came to the server in each minute of the clock."""
     offset, digits = time.time() - time.monotonic(), len(str(time.monotonic_ns()))
-    arrivals = re.findall(rf"\d{{{digits}}}", log.read_text())  # its threads may mix their lines, but no numbers
+    arrivals = re.findall(rf"\d{{{digits}}}", log.read_text())  # the server's threads may mix up lines, but not numbers
     return Counter(int((int(arrival) / 1e9 + offset) // 60) for arrival in arrivals)
 
 

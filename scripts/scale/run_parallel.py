@@ -37,7 +37,7 @@ def start_sshd(trial: Trial) -> None:
     """Start sshd with keys and settings of its own; store the key of the API as a user does."""
     folder, env = trial.scratch / "ssh", trial.env
     folder.mkdir(mode=0o700)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)  # seen by this script only
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)  # only visible to this script
     Path("/run/sshd").mkdir(mode=0o755)
     for name in ("host", "user"):
         trial.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{folder}/{name}"])

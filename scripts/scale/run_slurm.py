@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trial import Trial, find_block, read_results, run_apart
 
-# Slurm refuses 127.0.0.1 where nothing else has an address. This one is for documentation: it leads nowhere.
+# Slurm rejects 127.0.0.1 if the machine has no other address. This one is reserved for documentation.
 ADDRESS = "198.51.100.1/32"
 CONFIG = """\
 ClusterName=trial
@@ -106,7 +106,7 @@ def run_steps(trial: Trial) -> None:
 
 
 def run_misfits(trial: Trial) -> None:
-    """Check that what does not fit is refused by each task, and that no row is asked."""
+    """Check that each task refuses an invalid array, and that no row is sent."""
     for array, shard in REFUSED:
         trial.begin(f"Slurm {array} {shard}".replace("/", " of "))
         words = AUTO.format(shard).replace("%a", "$SLURM_ARRAY_TASK_ID")

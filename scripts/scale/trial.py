@@ -1,4 +1,4 @@
-"""Run the examples of docs/many-machines.md in a place of its own, with kills, and count the results.
+"""Run the examples of docs/many-machines.md in an isolated place, with kills, and count the results.
 
 The place is a scratch folder, and namespaces in which there are no other processes and no network but 127.0.0.1: what
 an engine starts ends with the script, and nobody else can reach it.
@@ -30,7 +30,7 @@ _AS_USER = ("--user", "--map-current-user", "--keep-caps")
 
 
 def skip(reason: str) -> NoReturn:
-    """End the script: what it needs is not there."""
+    """End the script as skipped, because a requirement is missing."""
     print(f"{Path(sys.argv[0]).stem}: skipped: {reason}")
     sys.exit(SKIPPED)
 
@@ -47,7 +47,7 @@ def find_block(language: str, words: str) -> str:
 
 
 def run_apart(run: Callable[["Trial"], None], *programs: str, engine: str = "") -> None:
-    """Run a function in a place of its own and exit; skip if a program is missing. An engine is a folder of ENGINES."""
+    """Run a function in an isolated place and exit; skip if a program is missing. An engine is a folder of ENGINES."""
     path = os.pathsep.join((str(ENGINES / engine / "bin"), os.environ["PATH"], "/usr/sbin", "/sbin"))
     if missing := [name for name in ("unshare", "ip", "flock", *programs) if not shutil.which(name, path=path)]:
         skip(f"{', '.join(missing)} not installed")
@@ -85,7 +85,7 @@ class Trial:
         self.env["AIML_BASE_URL"] = server.stdout.readline().decode().strip()
 
     def begin(self, name: str) -> None:
-        """Go on in a new folder with the rows and classify.sh."""
+        """Start in a new folder with the rows and classify.sh."""
         self.folder, self.kills, self._began = self.scratch / name, 0, time.monotonic()
         self.folder.mkdir()
         (self.folder / "reviews.txt").write_text("".join(f"review number {n}\n" for n in range(1, ROWS + 1)))
@@ -115,7 +115,7 @@ class Trial:
             time.sleep(_POLL_SECONDS)
 
     def wait_for_rows(self, count: int) -> None:
-        """Wait until there are so many results."""
+        """Wait until there are this many results."""
         self.wait_until(
             lambda: sum(path.read_bytes().count(b"\n") for path in self.folder.glob("out.*.jsonl")) >= count
         )
@@ -161,7 +161,7 @@ def read_commands() -> dict[int, list[str]]:
         try:
             words = path.read_bytes().decode(errors="replace").rstrip("\0").split("\0")
         except OSError:
-            continue  # ended meanwhile
+            continue  # the process has ended
         commands[int(path.parent.name)] = words
     return commands
 

@@ -1,4 +1,4 @@
-"""How each way in which an answer can end is judged, on both endpoints."""
+"""Each way in which an answer can end gives the right error and exit code, on both endpoints."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def answered(endpoint: str, body: bytes) -> Completion:
 
 
 def judged(endpoint: str, body: bytes, **wishes: bool) -> AimlError | None:
-    """Judge what a reply says; `wishes` are those of the user."""
+    """Return the error of a reply, if any; `wishes` are the options of the user."""
     try:
         return error_from_completion(answered(endpoint, body), **{"allow_cut": False, "background": False, **wishes})
     except AimlError as error:
@@ -142,14 +142,14 @@ def test_a_queued_background_response_counts_as_complete(status: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [PAUSED % b"content_filter", b'{"status":"cancelled","output":[]}', TOLD])
-def test_a_background_response_with_another_fault_is_incomplete(body: bytes) -> None:
+def test_a_failed_background_response_is_incomplete(body: bytes) -> None:
     assert isinstance(judged("responses", body, background=True), IncompleteAnswer)
 
 
 @pytest.mark.parametrize(
     ("body", "words", "advice"),
     [
-        (SAID, "stream ended", "ask again"),
+        (SAID, "stream ended", "try again"),
         (MESSAGE % b"length", "token limit", "--allow-cut"),
         (MESSAGE % b"content_filter", "content filter", "rephrase"),
         (b'{"choices":[{"message":{"refusal":"no"},"finish_reason":"stop"}]}', "refused", "another model"),
@@ -179,7 +179,7 @@ def test_the_price_in_the_body_takes_precedence_over_the_header(
     assert Answer("chat", completion, header_cost_usd=header).cost_usd == cost
 
 
-def test_the_price_is_read_from_the_header_alone() -> None:
+def test_the_price_is_read_from_the_header_if_the_body_has_none() -> None:
     assert Answer("responses", header_cost_usd=0.25).cost_usd == 0.25
 
 
@@ -199,7 +199,7 @@ def test_the_speed_is_shown_only_if_it_is_known(usage: Usage | None, timing: Tim
     assert Answer("chat", Completion(usage=usage), timing=timing).tokens_per_second == speed
 
 
-def test_the_tokens_of_rounds_add_up_and_their_cost_counts_once() -> None:
+def test_tokens_of_all_rounds_are_added_up_and_each_cost_counts_once() -> None:
     first, last = (Answer("chat", Completion(usage=Usage(3, 5, 8)._replace(cost_usd=cost))) for cost in (0.01, 0.02))
     total = add_tokens(add_costs(last, [first, last]), [first])
     assert total.completion.usage

@@ -30,7 +30,7 @@ def test_each_turn_has_a_role_and_a_text(turn: AnyMessage, role: str, words: str
     assert get_role_and_text(turn) == (role, words)
 
 
-def test_a_given_item_is_kept_as_it_was() -> None:
+def test_a_given_item_is_kept_unchanged() -> None:
     assert to_raw_items(RawMessage(FLAT)) == [FLAT]
 
 
@@ -53,7 +53,7 @@ def test_an_answer_of_chat_is_kept_as_its_message() -> None:
     assert answer_to_items("chat", Completion()) == []
 
 
-def test_a_refusal_is_kept_as_one() -> None:
+def test_a_refusal_is_kept_as_a_refusal() -> None:
     parts = [{"type": "text", "text": "Hm"}, {"type": "refusal", "refusal": "No."}]
     said = Completion(choices=(Choice(text="Hm", refusal="No."),))
     assert answer_to_items("chat", said) == [{"role": "assistant", "content": parts}]

@@ -11,7 +11,7 @@ from aiml_cli.api.audio_builder import Base64Decoder, decode_base64
 
 
 def joined(*pieces: str) -> bytes:
-    """Give what pieces mean together."""
+    """Return the audio that the pieces join to."""
     found = Base64Decoder()
     for piece in pieces:
         found.feed(piece)

@@ -17,7 +17,7 @@ TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}, "s
 
 
 def heard(raw: bytes) -> Completion:
-    """Hear a stream, cut in several ways: the answer is the same."""
+    """Parse a stream, cut in several ways, and check that the answer is always the same."""
     answers = []
     for size in SIZES:
         fold = CompletionBuilder()
@@ -31,12 +31,12 @@ def heard(raw: bytes) -> Completion:
 
 
 def stream(*chunks: bytes) -> Completion:
-    """Hear chunks, each in an event of its own."""
+    """Parse chunks, each in an event of its own."""
     return heard(b"".join(b"data: " + chunk + b"\n\n" for chunk in chunks))
 
 
 def deltas(*deltas: bytes) -> Completion:
-    """Hear deltas of the first choice, and a good end."""
+    """Parse deltas of the first choice, and a regular end."""
     chunks = [b'{"choices":[{"index":0,"delta":' + delta + b"}]}" for delta in deltas]
     return stream(*chunks, b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}', b"[DONE]")
 
@@ -85,11 +85,11 @@ def test_the_system_text_comes_first() -> None:
         ({"truncation": "auto", "store": True, "prompt_id": "p", "timeout": 5}, {}),
     ],
 )
-def test_each_option_has_its_place(options: dict[str, Any], body: dict[str, Any]) -> None:
+def test_each_option_is_sent_in_its_property(options: dict[str, Any], body: dict[str, Any]) -> None:
     assert {name: value for name, value in sent(**options).items() if name not in ("model", "messages")} == body
 
 
-def test_tools_are_nested() -> None:
+def test_function_tools_are_sent_in_nested_form() -> None:
     function = {"name": "look", "parameters": {"type": "object"}, "strict": True}
     assert sent(tools=[TOOL])["tools"] == [{"type": "function", "function": function}]
 
@@ -175,12 +175,12 @@ def test_a_message_in_place_of_a_delta_is_read() -> None:
         [b'{"index":"0","delta":{"content":"Hel"}}', b'{"index":null,"delta":{"content":"lo"}}'],
     ],
 )
-def test_text_is_read_wherever_a_choice_has_it(choices: list[bytes]) -> None:
+def test_text_is_found_in_every_field_that_servers_use(choices: list[bytes]) -> None:
     answer = stream(*(b'{"choices":[' + choice + b"]}" for choice in choices), b"[DONE]")
     assert (answer.first.text, len(answer.choices), answer.is_complete) == ("Hello", 1, True)
 
 
-def test_a_json_answer_may_be_a_chunk() -> None:
+def test_a_complete_json_answer_may_arrive_as_a_chunk() -> None:
     assert read(b'{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
 
 
@@ -191,7 +191,7 @@ def test_events_without_blank_lines_between_them_are_separated(end: bytes) -> No
     assert (answer.first.text, answer.is_complete) == ("Hello", True)
 
 
-def test_an_id_that_becomes_empty_is_ignored() -> None:
+def test_an_empty_id_does_not_replace_an_earlier_one() -> None:
     first = b'{"id":"c1","model":"claude","created":1.5,"choices":[{"delta":{"content":"a"}}]}'
     assert stream(first, b'{"id":"","model":"","choices":[]}').started == ResponseStarted("c1", "claude", 1.5)
 
@@ -205,7 +205,7 @@ def test_the_finish_reason_may_come_before_the_last_text() -> None:
     assert (answer.first.text, answer.first.finish_reason, answer.is_complete) == ("ab", "stop", True)
 
 
-def test_choices_interleave_by_their_index() -> None:
+def test_interleaved_choices_are_separated_by_their_index() -> None:
     answer = stream(
         b'{"choices":[{"index":1,"delta":{"content":"un"}}]}',
         b'{"choices":[{"index":0,"delta":{"content":"o"}},{"index":1,"delta":{"content":"o"}}]}',
@@ -261,7 +261,7 @@ def test_the_last_usage_that_is_not_null_counts(chunks: list[bytes]) -> None:
     ],
     ids=["together", "as cost", "apart", "apart, usage null"],
 )
-def test_the_price_and_the_counts_are_both_kept(chunks: list[bytes]) -> None:
+def test_price_and_token_counts_are_both_kept(chunks: list[bytes]) -> None:
     usage = stream(*chunks, b"[DONE]").usage
     assert usage
     assert (usage.total_tokens, usage.cost_usd) == (5, 0.01)
@@ -274,7 +274,7 @@ def test_the_price_and_the_counts_are_both_kept(chunks: list[bytes]) -> None:
         b'{"choices":[{"index":0,"delta":{}}],"x_groq":{"id":"r","usage":{"prompt_tokens":3,"completion_tokens":4}}}',
     ],
 )
-def test_counts_are_read_where_a_server_puts_them(chunk: bytes) -> None:
+def test_token_counts_are_found_wherever_a_server_puts_them(chunk: bytes) -> None:
     usage = stream(chunk, b"[DONE]").usage
     assert usage
     assert (usage.input_tokens, usage.output_tokens) == (3, 4)
@@ -324,12 +324,12 @@ def test_content_may_be_parts_and_strings_in_one_stream() -> None:
     assert (answer.first.text, answer.first.reasoning, answer.first.refusal) == ("abcd", "Hmm", "No")
 
 
-def test_a_character_split_over_deltas_is_whole() -> None:
+def test_a_character_split_over_deltas_is_joined() -> None:
     answer = deltas(rb'{"content":"\ud83c"}', rb'{"content":"\udf89"}', rb'{"reasoning":"\uD83C\uDF89"}')
     assert (answer.first.text, answer.first.reasoning) == ("\U0001f389", "\U0001f389")
 
 
-def test_a_character_split_over_arguments_is_whole() -> None:
+def test_a_character_split_over_argument_deltas_is_joined() -> None:
     answer = deltas(
         rb'{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"\"\ud83c"}}]}',
         rb'{"tool_calls":[{"index":0,"function":{"arguments":"\udf89\""}}]}',
@@ -337,7 +337,7 @@ def test_a_character_split_over_arguments_is_whole() -> None:
     assert answer.first.tool_calls == (ToolCall("a", "f", '"\U0001f389"'),)
 
 
-def test_a_refusal_comes_in_pieces() -> None:
+def test_a_refusal_may_arrive_in_pieces() -> None:
     answer = deltas(b'{"content":null,"refusal":"I "}', b'{"refusal":"will not."}')
     assert (answer.first.refusal, answer.first.text) == ("I will not.", "")
 

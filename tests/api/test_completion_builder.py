@@ -79,7 +79,7 @@ def test_each_choice_is_the_sum_of_its_pieces(pieces: list[tuple[int, str]]) -> 
         assert choice.text == "".join(text for index, text in pieces if index == choice.index)
 
 
-def test_an_answer_may_be_asked_for_before_its_end() -> None:
+def test_the_answer_so_far_can_be_read_before_the_end() -> None:
     fold = CompletionBuilder()
     fold.add([TextDelta("Hel")])
     assert fold.build().first.text == "Hel"
@@ -87,7 +87,7 @@ def test_an_answer_may_be_asked_for_before_its_end() -> None:
     assert fold.build().first.text == "Hello"
 
 
-def test_pieces_of_a_call_are_joined_and_its_names_are_not() -> None:
+def test_arguments_of_a_call_are_joined_but_its_name_is_not() -> None:
     answer = folded(
         ToolCallDelta(0, "a", "look", "{"),
         ToolCallDelta(1, "b", "look", "[]"),
@@ -97,7 +97,7 @@ def test_pieces_of_a_call_are_joined_and_its_names_are_not() -> None:
     assert answer.first.tool_calls == (ToolCall("a", "look", "{}"), ToolCall("b", "look", "[]"))
 
 
-def test_later_ids_and_models_do_not_erase_earlier_ones() -> None:
+def test_later_events_without_id_or_model_do_not_erase_earlier_ones() -> None:
     answer = folded(
         ResponseStarted("c1", "gpt", 1.0), ResponseStarted(None, None, None), ResponseStarted(None, "gpt-5", None)
     )
@@ -144,7 +144,7 @@ def test_everything_else_is_kept() -> None:
     ],
     ids=repr,
 )
-def test_a_complete_answer_has_no_missing_part(events: EventBatch) -> None:
+def test_a_complete_answer_is_reported_as_complete(events: EventBatch) -> None:
     answer = folded(*events)
     assert answer.is_complete
     assert answer.incomplete_reason == ""
@@ -161,7 +161,7 @@ def test_an_answer_that_reached_the_limit_is_incomplete(reason: str, end: EventB
 
 @pytest.mark.parametrize("reason", ["content_filter", "SAFETY", "safety"])
 @pytest.mark.parametrize("end", [[], [Finished()], [Finished(status="incomplete")]], ids=repr)
-def test_a_filtered_answer_is_incomplete_but_not_cut_by_a_limit(reason: str, end: EventBatch) -> None:
+def test_a_filtered_answer_is_incomplete_but_not_truncated_by_a_limit(reason: str, end: EventBatch) -> None:
     answer = folded(TextDelta("a"), Finished(reason, 0), *end)
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)
     assert "content filter" in answer.incomplete_reason
@@ -188,7 +188,7 @@ def test_a_status_that_is_not_final_is_reported(status: str) -> None:
     ],
     ids=repr,
 )
-def test_a_cut_answer_never_looks_complete_or_cut_by_a_limit(events: EventBatch) -> None:
+def test_a_broken_answer_is_neither_complete_nor_truncated_by_a_limit(events: EventBatch) -> None:
     answer = folded(*events)
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)
     assert "stream ended" in answer.incomplete_reason
@@ -209,13 +209,13 @@ def test_a_refusal_is_not_a_complete_answer() -> None:
     ],
     ids=["filtered", "refused", "cut"],
 )
-def test_an_answer_is_cut_by_a_limit_only_if_nothing_else_is_wrong(others: EventBatch) -> None:
+def test_an_answer_counts_as_truncated_by_a_limit_only_if_nothing_else_is_wrong(others: EventBatch) -> None:
     answer = folded(TextDelta("a"), Finished("length", 0), *others)
     assert not answer.is_complete
     assert not answer.hit_length_limit
 
 
-def test_one_choice_that_reached_the_limit_is_enough() -> None:
+def test_one_choice_at_the_limit_is_enough_to_count_as_truncated() -> None:
     answer = folded(TextDelta("a"), Finished("stop", 0), TextDelta("b", 1), Finished("length", 1))
     assert (answer.is_complete, answer.hit_length_limit) == (False, True)
 

@@ -12,7 +12,7 @@ from aiml_cli.errors import AimlError
 
 JSON = {"content-type": "application/json"}
 KEY, CREDIT, FORBIDDEN, RATE, SERVER, REQUEST = (
-    (3, KEYS_PAGE), (3, "credit is used up"), (3, "may not use"), (5, "wait"), (6, "in a moment"), (4, ""),
+    (3, KEYS_PAGE), (3, "credit is used up"), (3, "no access to"), (5, "wait"), (6, "in a moment"), (4, ""),
 )  # fmt: skip
 Meaning = tuple[int, str]
 
@@ -76,7 +76,7 @@ VAGUE_NAMES = [
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize(("name", "meaning"), [*NAMES, *VAGUE_NAMES])
 @pytest.mark.parametrize("place", ["code", "type"])
-def test_a_code_or_type_says_what_an_error_in_a_stream_means(place: str, name: str, meaning: Meaning) -> None:
+def test_the_code_or_type_decides_the_kind_of_an_error_in_a_stream(place: str, name: str, meaning: Meaning) -> None:
     report = {"message": "Odd words.", place: name}
     bodies: list[Any] = [{"error": report}, {"type": "error", "error": report}, {"object": "error", **report}]
     bodies += [{"type": "response.failed", "response": {"status": "failed", "error": report}}, [{"error": report}]]
@@ -101,7 +101,7 @@ def test_a_code_takes_precedence_over_the_status(status: int, name: str, meaning
         "invalid_credits_parameter", "quota_project_unknown",
     ],
 )  # fmt: skip
-def test_a_code_that_only_looks_like_a_key_or_credit_changes_nothing(code: str) -> None:
+def test_a_code_that_only_resembles_a_key_or_credit_error_changes_nothing(code: str) -> None:
     assert status_error(400, {"error": {"message": "Odd words.", "code": code}}).exit_code == 4
 
 
@@ -112,7 +112,7 @@ STATUSES = [(400, 4), (401, 3), (402, 3), (403, 3), (404, 4), (408, 4), (409, 4)
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize("name", [name for name, _ in VAGUE_NAMES] + ["", "odd", "new_api_error"])
 @pytest.mark.parametrize(("status", "code"), STATUSES)
-def test_the_status_takes_precedence_over_a_vague_name_wherever_it_is(status: int, code: int, name: str) -> None:
+def test_the_status_takes_precedence_over_a_vague_code_or_type(status: int, code: int, name: str) -> None:
     words = {"message": "Odd words.", "type": name}
     errors = [
         status_error(status, {"error": words}),
@@ -193,7 +193,7 @@ TEXTS: list[tuple[int, str, Meaning]] = [
 
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize(("status", "text", "meaning"), TEXTS)
-def test_a_text_counts_only_where_it_leaves_no_doubt(status: int, text: str, meaning: Meaning) -> None:
+def test_a_message_decides_the_kind_only_if_it_is_unambiguous(status: int, text: str, meaning: Meaning) -> None:
     errors = [
         status_error(status, {"error": {"message": text, "type": None}}),
         status_error(status, {"message": text, "statusCode": status, "error": "Some Title"}),
@@ -216,10 +216,10 @@ def test_a_text_counts_only_where_it_leaves_no_doubt(status: int, text: str, mea
         ("The server had an error while processing your request", SERVER), ("Bad Request", REQUEST),
         ("maximum context length is 4096 tokens", REQUEST), ("Not Found", REQUEST),
         ("model 'x' not found, try pulling it first", (4, "aiml models")),
-        ("It is broken.", (6, "ask again")), ("42", (6, "ask again")),
+        ("It is broken.", (6, "try again")), ("42", (6, "try again")),
     ],
 )  # fmt: skip
-def test_a_text_alone_says_what_an_error_in_a_stream_means(text: str, meaning: Meaning) -> None:
+def test_a_message_alone_decides_the_kind_of_an_error_in_a_stream(text: str, meaning: Meaning) -> None:
     for body in ({"error": text}, {"error": {"message": text}}, {"error": True, "message": text}):
         assert has_meaning(event_error(body), meaning)
 
@@ -232,7 +232,7 @@ def test_a_text_alone_says_what_an_error_in_a_stream_means(text: str, meaning: M
         ({"retry_after": "soon"}, 3), ({"x_should_retry": "maybe"}, 3), ({"x_should_retry": "false"}, 3),
     ],
 )  # fmt: skip
-def test_a_retry_header_takes_precedence_over_a_text(headers: dict[str, str], code: int) -> None:
+def test_a_retry_header_takes_precedence_over_the_message(headers: dict[str, str], code: int) -> None:
     assert status_error(429, {"message": "You have run out of credits"}, **headers).exit_code == code
     assert status_error(429, {"error": {"message": "no", "code": "insufficient_quota"}}, **headers).exit_code == 3
 
@@ -252,7 +252,7 @@ MISSING = [
 
 
 @pytest.mark.parametrize(("text", "missing"), MISSING)
-def test_an_error_names_what_was_not_found(text: str, missing: str | None) -> None:
+def test_a_not_found_error_names_what_was_not_found(text: str, missing: str | None) -> None:
     for body in ({"error": {"message": text}}, {"message": text, "statusCode": 404}, {"detail": text}):
         error = status_error(404, body if text else {})
         assert text == "" or error.details.get("missing") == missing
@@ -261,7 +261,7 @@ def test_an_error_names_what_was_not_found(text: str, missing: str | None) -> No
     assert hints.get(missing or "", "aiml models") in error_from_status(404, {}, text.encode()).hint
 
 
-def test_a_page_under_404_is_a_missing_path() -> None:
+def test_an_html_page_with_status_404_means_a_wrong_path() -> None:
     page = b"<html><head><title>404</title></head><body><center>Sorry</center><hr>nginx/1.2</body></html>"
     assert "--base-url" in error_from_status(404, {"content-type": "text/html"}, page).hint
 
@@ -273,7 +273,7 @@ def test_a_response_of_another_account_is_not_a_key_error() -> None:
     assert "another key or account" in error.hint
 
 
-def test_a_refusal_without_a_key_says_that_none_was_sent() -> None:
+def test_a_refused_request_without_a_key_says_that_none_was_sent() -> None:
     refused, empty = status_error(401, {"message": "Unauthorized"}), status_error(402, {"message": "no"})
     explain_unsent_key(refused)
     explain_unsent_key(empty)
@@ -288,7 +288,7 @@ PIECES = ["no_", "no ", "your ", "credits ", "budget ", "models ", "response ", 
 
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize("piece", PIECES)
-def test_a_long_error_text_takes_linear_time(piece: str) -> None:
+def test_a_long_error_message_takes_linear_time(piece: str) -> None:
     def measure(size: int) -> float:
         text = piece * (size // len(piece))
         places: list[Any] = [

@@ -96,7 +96,7 @@ SHAPES = [
 @pytest.mark.promise("servers-words")
 @pytest.mark.parametrize("body", SHAPES, ids=lambda body: body[:50].decode("utf-8", "replace"))
 @pytest.mark.parametrize("status", [400, 418, 500])
-def test_every_shape_gives_the_servers_own_words(body: bytes, status: int) -> None:
+def test_every_error_format_gives_the_message_of_the_server(body: bytes, status: int) -> None:
     error = error_from_status(status, {}, body)
     assert error.message == f"the server answered {status}: no way"
     assert type(error) is (ServerError if status == 500 else RequestRejected)
@@ -108,7 +108,7 @@ def test_a_body_without_a_message_is_described_by_its_status(body: bytes) -> Non
     assert error_from_status(502, {}, body).message.startswith("the server answered 502")
 
 
-def test_a_page_is_known_by_its_header_too() -> None:
+def test_an_html_page_is_recognized_by_its_content_type_too() -> None:
     assert error_from_status(502, {"content-type": "text/html"}, b"bad <b>gateway</b>").message.endswith("bad gateway")
 
 
@@ -145,7 +145,7 @@ def test_all_messages_of_an_error_are_shown(body: bytes, words: str) -> None:
         (403, "Forbidden resource", AuthError, 3),
         (404, "No endpoints found", RequestRejected, 4),
         (405, "Method not allowed", RequestRejected, 4),
-        (408, "Request time-out", RequestRejected, 4),
+        (408, "Request timeout", RequestRejected, 4),
         (413, "request entity too large", RequestRejected, 4),
         (422, "Unprocessable", RequestRejected, 4),
         (422, "insufficient_quota", AuthError, 3),
@@ -154,7 +154,7 @@ def test_all_messages_of_an_error_are_shown(body: bytes, words: str) -> None:
         (500, "Internal server error", ServerError, 6),
         (502, "Bad gateway", ServerError, 6),
         (503, "model is under maintenance", ServerError, 6),
-        (504, "generation time-out", ServerError, 6),
+        (504, "generation timeout", ServerError, 6),
         (529, "overloaded", ServerError, 6),
         (300, "several", RequestRejected, 4),
         (301, "moved", RequestRejected, 4),
@@ -164,7 +164,7 @@ def test_all_messages_of_an_error_are_shown(body: bytes, words: str) -> None:
         (307, "moved", RequestRejected, 4),
     ],
 )
-def test_each_status_is_its_kind_of_failure(status: int, words: str, kind: type[AimlError], exit_code: int) -> None:
+def test_each_status_has_its_kind_of_error(status: int, words: str, kind: type[AimlError], exit_code: int) -> None:
     for body in (json.dumps({"error": {"message": words}}).encode(), json.dumps({"message": words}).encode()):
         error = error_from_status(status, JSON, body)
         assert type(error) is kind
@@ -227,7 +227,7 @@ def test_a_refused_key_is_recognized_by_its_message_under_any_status(status: int
     [
         (401, "Unauthorized", KEYS_PAGE),
         (403, "Forbidden", BILLING_PAGE),
-        (403, "Forbidden", "may not use this endpoint"),
+        (403, "Forbidden", "no access to this endpoint"),
         (404, "No endpoints found", "aiml models"),
         (413, "too large", "send less"),
         (429, "slow down", "wait"),
@@ -316,7 +316,7 @@ FOUND: list[tuple[object, tuple[str | None, str | None, int | None]]] = [
 
 @pytest.mark.promise("servers-words")
 @pytest.mark.parametrize(("body", "found"), FOUND, ids=lambda value: json.dumps(value)[:70])
-def test_an_error_is_found_whatever_its_shape(body: object, found: tuple[str | None, str | None, int | None]) -> None:
+def test_an_error_is_found_in_any_format(body: object, found: tuple[str | None, str | None, int | None]) -> None:
     assert parse_error(body) == ErrorEvent(WHAT, *found)
     assert error_from_status(418, JSON, json.dumps(body).encode()).message == f"the server answered 418: {WHAT}"
 
@@ -397,7 +397,7 @@ def test_a_valid_answer_is_not_taken_for_an_error(answer: object) -> None:
 
 
 @pytest.mark.promise("servers-words")
-def test_a_report_is_cut_to_four_lines_and_600_characters() -> None:
+def test_a_message_is_shortened_to_four_lines_and_600_characters() -> None:
     assert shorten_message("\n\n a \n\nb\nc\nd\ne\n") == " a\nb\nc\nd …".strip()
     assert shorten_message("x" * 5000) == "x" * MAX_MESSAGE_CHARS + " …"
     assert shorten_message("x" * MAX_MESSAGE_CHARS) == "x" * MAX_MESSAGE_CHARS
@@ -406,7 +406,7 @@ def test_a_report_is_cut_to_four_lines_and_600_characters() -> None:
 
 @settings(deadline=None)
 @given(st.text())
-def test_a_shortened_text_is_short(words: str) -> None:
+def test_a_shortened_text_is_within_the_limit(words: str) -> None:
     assert len(shorten_message(words)) <= MAX_MESSAGE_CHARS + 2
     assert len(shorten_message(words).split("\n")) <= 4
 
@@ -430,7 +430,7 @@ def test_any_json_in_the_field_error_is_an_error(found: object) -> None:
 
 @pytest.mark.parametrize("depth", [*range(300, 1_000, 99), *range(985, 1_000), 5_000])
 @pytest.mark.parametrize(("start", "end"), [(b"[", b"]"), (b'{"error":', b"}"), (b'{"errors":[', b"]}")])
-def test_json_that_is_nested_deeply_does_not_crash(start: bytes, end: bytes, depth: int) -> None:
+def test_deeply_nested_json_does_not_crash(start: bytes, end: bytes, depth: int) -> None:
     assert error_from_status(500, JSON, start * depth + b"1" + end * depth).message.startswith(
         "the server answered 500"
     )
@@ -438,12 +438,12 @@ def test_json_that_is_nested_deeply_does_not_crash(start: bytes, end: bytes, dep
 
 
 @pytest.mark.parametrize("piece", [b"<", b"<script>", b"<p ", b"&", b" "])
-def test_a_page_without_end_does_not_hang(piece: bytes) -> None:
+def test_an_endless_page_does_not_hang(piece: bytes) -> None:
     page = b"<html>busy" + piece * (1_000_000 // len(piece))
     assert "busy" in error_from_status(502, {"content-type": "text/html"}, page).message
 
 
-def test_a_report_under_200_is_the_servers_failure() -> None:
+def test_an_unknown_error_under_200_is_a_server_error() -> None:
     error = error_from_event(ErrorEvent("busy\n" * 10, "t", "c"))
     assert type(error) is ServerError
     assert error.message.count("busy") == 4

@@ -15,7 +15,7 @@ INTERPRETER = {"type": "code_interpreter", "container": {"type": "auto"}}
 
 
 def tools(capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    """Give the tools that a command line would send."""
+    """Return the tools that a command line would send."""
     assert main(["respond", "hi", *arguments, "--dry-run"]) == 0
     return json.loads(capfd.readouterr().out)["body"].get("tools")
 
@@ -36,13 +36,11 @@ ASKED = [
 
 
 @pytest.mark.parametrize(("arguments", "expected"), ASKED)
-def test_a_flag_declares_a_tool_of_the_server(
-    arguments: list[str], expected: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_flag_declares_a_hosted_tool(arguments: list[str], expected: Any, capfd: pytest.CaptureFixture[str]) -> None:
     assert tools(capfd, *arguments) == expected
 
 
-def test_the_tools_of_the_server_follow_the_users_own(capfd: pytest.CaptureFixture[str]) -> None:
+def test_hosted_tools_come_after_the_users_own(capfd: pytest.CaptureFixture[str]) -> None:
     servers = ["--mcp-server", "docs=https://docs.example/mcp", "--mcp-server", "local=http://[::1]:8000/mcp"]
     found = tools(capfd, "--code-interpreter", *servers, "--tools", json.dumps(FUNCTION))
     local = DOCS | {"server_label": "local", "server_url": "http://[::1]:8000/mcp"}
@@ -64,10 +62,10 @@ def test_the_tools_of_the_server_follow_the_users_own(capfd: pytest.CaptureFixtu
         'docs={"server_url": "https://x.example"}',
     ],
 )
-def test_a_server_needs_a_label_and_an_address(server: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_mcp_server_requires_a_label_and_a_url(server: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["respond", "hi", "--mcp-server", server, "--dry-run"]) == 2
     assert capfd.readouterr().out == ""
 
 
-def test_chat_has_no_tools_of_the_server() -> None:
+def test_chat_has_no_hosted_tools() -> None:
     assert main(["chat", "hi", "--web-search", "--dry-run"]) == 2

@@ -34,7 +34,7 @@ def test_half_a_character_becomes_a_question_mark(length: int) -> None:
     assert bytes(encode_body({"a": f"{text}\ud83d"})) == b'{"a":"%b?"}' % text.encode()
 
 
-def test_a_long_body_does_not_change_when_its_values_change_later() -> None:
+def test_a_long_body_is_not_affected_by_later_changes_to_its_values() -> None:
     text, messages = "x" * (request_body.LONG_TEXT + 1), [{"role": "user"}]
     encoded = encode_body({"messages": messages, "text": text})
     before = bytes(encoded)

@@ -22,7 +22,7 @@ from aiml_cli.api.stream_events import ErrorEvent, EventBatch, Finished, TextDel
 
 
 def take(name: str, found: dict[str, Any], batch: EventBatch) -> None:
-    """Read a text, as a dialect does."""
+    """Append the text of an event to the batch, as the parser of an endpoint does."""
     batch.append(TextDelta(require_str(found.get("text")) + name))
 
 
@@ -34,7 +34,7 @@ def heard(*stream: SseEvent) -> EventBatch:
     ("read", "empty"),
     [(require_dict, {}), (require_list, []), (require_str, ""), (as_int, None), (as_number, None)],
 )
-def test_null_is_nothing(read: Any, empty: object) -> None:
+def test_null_counts_as_missing(read: Any, empty: object) -> None:
     assert read(None) == empty
 
 
@@ -59,7 +59,7 @@ def test_a_value_of_the_wrong_type_is_an_error(read: Any, wrong: object) -> None
     + [(value, None) for value in (10**20, 10**400, -1, "", "x", "-3", "1e3", True, [5], {}, None, 1e300)]
     + [(float(value), None) for value in ("inf", "-inf", "nan")],
 )  # fmt: skip
-def test_a_count_is_a_number_that_fits_64_bits_or_absent(found: object, count: int | None) -> None:
+def test_a_count_is_a_64_bit_number_or_none(found: object, count: int | None) -> None:
     assert as_int(found) == count
 
 
@@ -109,7 +109,7 @@ def test_a_value_nested_deeper_than_100_is_null(opening: str, closing: str, dept
 
 
 @pytest.mark.parametrize("text", ["[" * 20_000, "{" * 5_000 + "}" * 4_999, "[" * 300 + "}" * 300, '["' + "[" * 500])
-def test_broken_brackets_are_not_json(text: str) -> None:
+def test_unbalanced_brackets_are_not_json(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode_json(text)
 
@@ -137,7 +137,7 @@ def test_commas_in_a_text_do_not_count_as_values() -> None:
         max_leaves=50,
     )
 )
-def test_ordinary_json_is_decoded_as_it_is(value: Any) -> None:
+def test_ordinary_json_is_decoded_unchanged(value: Any) -> None:
     assert decode_json(json.dumps(value)) == value
     assert decode_json(json.dumps(value, ensure_ascii=False)) == value
 
@@ -174,7 +174,7 @@ def test_an_event_that_only_keeps_the_connection_open_is_skipped(data: str, name
 
 
 @pytest.mark.parametrize("data", ["not JSON", '"the model is gone"', "502 Bad Gateway", "<h1>Gone</h1>"])
-def test_a_sentence_in_place_of_json_is_the_error_of_an_answer_without_an_end(data: str) -> None:
+def test_plain_text_in_a_stream_becomes_an_error_at_its_end(data: str) -> None:
     cut = heard(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent('{"text": "b"}'))
     assert [type(event) for event in cut] == [TextDelta, TextDelta, ErrorEvent]
     ended = heard(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent("[DONE]"))
@@ -183,12 +183,12 @@ def test_a_sentence_in_place_of_json_is_the_error_of_an_answer_without_an_end(da
 
 @pytest.mark.promise("broken-event")
 @pytest.mark.parametrize("depth", [2_000, 100_000])
-def test_an_event_that_is_nested_too_deeply_keeps_its_text(depth: int) -> None:
+def test_an_event_that_is_nested_too_deeply_does_not_lose_its_text(depth: int) -> None:
     assert heard(SseEvent('{"text": "a", "x": %s}' % ("[" * depth + "]" * depth))) == [TextDelta("a")]
 
 
 @pytest.mark.parametrize("data", ['{"text": "hal', "[DON", "{", "nul"])
-def test_an_event_that_the_end_of_the_stream_cuts_is_dropped(data: str) -> None:
+def test_an_event_cut_by_the_end_of_the_stream_is_dropped(data: str) -> None:
     assert heard(SseEvent('{"text": "a"}'), SseEvent(data, is_complete=False)) == [TextDelta("a")]
 
 
@@ -211,7 +211,7 @@ def test_an_event_without_data_is_skipped(data: str) -> None:
         ("busy", "busy"),
     ],
 )
-def test_the_field_error_is_an_error_in_the_servers_words(error: str, message: str) -> None:
+def test_the_error_field_is_an_error_with_the_message_of_the_server(error: str, message: str) -> None:
     assert heard(SseEvent("", error=error)) == [ErrorEvent(message)]
 
 

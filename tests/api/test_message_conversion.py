@@ -34,7 +34,9 @@ PARTS: list[tuple[Part, dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("part", "on_chat", "on_responses"), PARTS)
-def test_a_part_has_the_form_of_its_endpoint(part: Part, on_chat: dict[str, Any], on_responses: dict[str, Any]) -> None:
+def test_each_part_is_converted_to_the_form_of_the_endpoint(
+    part: Part, on_chat: dict[str, Any], on_responses: dict[str, Any]
+) -> None:
     said = Conversation().add_message("user", part, Image("x"))
     assert to_chat_messages(said)[0]["content"][0] == on_chat
     (item,) = to_input_items(said)
@@ -52,7 +54,7 @@ def test_a_part_of_a_file_is_converted_both_ways(
         assert to_input_items(given) == [{"role": "user", "content": [on_responses]}]
 
 
-def test_text_alone_stays_a_text() -> None:
+def test_content_that_is_only_text_stays_a_string() -> None:
     said = Conversation().add_message("user", "hi")
     assert to_chat_messages(said) == [{"role": "user", "content": "hi"}]
     assert to_input_items(said) == "hi"
@@ -99,7 +101,7 @@ def test_parts_of_the_assistant_become_its_text() -> None:
     assert to_input_items(given) == [{"role": "assistant", "content": "Hello"}]
 
 
-def test_an_output_message_goes_back_to_chat_without_its_id() -> None:
+def test_an_output_message_is_sent_to_chat_without_its_id() -> None:
     part = {"type": "output_text", "text": "Hello", "annotations": []}
     item = {"type": "message", "id": "m", "status": "completed", "role": "assistant", "content": [part]}
     given = Conversation((RawMessage(item),))
@@ -117,13 +119,13 @@ OWN = [
 
 
 @pytest.mark.parametrize("item", OWN)
-def test_what_has_no_counterpart_is_passed_on_as_it_is(item: dict[str, Any]) -> None:
+def test_items_without_a_counterpart_are_passed_on_unchanged(item: dict[str, Any]) -> None:
     given = Conversation((RawMessage(item),))
     assert to_chat_messages(given) == [item]
     assert to_input_items(given) == [item]
 
 
-def test_a_users_file_is_never_changed() -> None:
+def test_the_messages_of_the_user_are_not_modified() -> None:
     first: dict[str, Any] = {"role": "assistant", "content": "x", "tool_calls": [CALL]}
     given = Conversation((RawMessage(first), RawMessage(ITEMS[5]), Message("user", ("go on",))))
     assert len(to_chat_messages(given)[0]["tool_calls"]) == 2

@@ -1,4 +1,4 @@
-"""The catalogue of models is read in both of its formats and searched."""
+"""The catalog of models is read in both of its formats and searched."""
 
 import json
 from typing import Any
@@ -64,14 +64,14 @@ def test_the_older_format_is_read() -> None:
     assert "openai/chat-completion.stream" in model.capabilities
 
 
-def test_entries_of_one_id_become_one_model() -> None:
+def test_entries_with_the_same_id_become_one_model() -> None:
     talker = parse_models(NEW)[1]
     assert talker.endpoints == ("chat", "responses")
     assert talker.type == "openai/chat-completions"
     assert talker.tags == ("tier:tier_2", "playground:chat")
 
 
-def test_the_price_is_that_of_the_chat_entry_and_of_a_million_text_tokens() -> None:
+def test_the_price_is_that_of_the_chat_entry_per_million_text_tokens() -> None:
     talker = parse_models(NEW)[1]
     assert [talker.price_per_million(kind) for kind in ("input", "output", "cached", "cache_write")] == [
         1.3,
@@ -81,7 +81,7 @@ def test_the_price_is_that_of_the_chat_entry_and_of_a_million_text_tokens() -> N
     ]
 
 
-def test_a_price_that_depends_on_the_request_is_shown_in_full() -> None:
+def test_a_price_with_conditions_is_shown_with_all_variants() -> None:
     film = parse_models(NEW)[0]
     assert film.prices == (
         Price("", "second", "", 0.39, 1, (("resolution", "720p"),)),
@@ -113,7 +113,7 @@ def test_a_price_that_depends_on_the_request_is_shown_in_full() -> None:
         ({"name": "image", "origin": "generated", "price": 1, "per": 1}, None),
     ],
 )
-def test_a_price_needs_an_amount_and_its_base(unit: dict[str, Any], price: float | None) -> None:
+def test_a_price_without_an_amount_or_a_unit_is_ignored(unit: dict[str, Any], price: float | None) -> None:
     (model,) = build_models([{"id": "a", "pricing": {"kind": "fixed", "units": [unit]}}])
     assert model.price_per_million("output") == price
 
@@ -139,7 +139,7 @@ def test_the_endpoints_of_a_model_are_read(entry: dict[str, Any], endpoints: tup
     assert build_models([{"id": "a", **entry}])[0].endpoints == endpoints
 
 
-def test_malformed_entries_are_left_out_and_malformed_fields_are_empty() -> None:
+def test_malformed_entries_are_left_out_and_malformed_fields_are_ignored() -> None:
     body: list[Any] = [
         None,
         1,
@@ -155,12 +155,12 @@ def test_malformed_entries_are_left_out_and_malformed_fields_are_empty() -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"{", b"5", b"{}", b'{"data":{}}', b"\xff\xfe", b"[" * 100_000])
-def test_a_response_that_is_not_a_catalogue_is_a_server_error(data: bytes) -> None:
+def test_a_response_that_is_not_a_catalog_is_a_server_error(data: bytes) -> None:
     with pytest.raises(ServerError):
         parse_models(data)
 
 
-def test_an_error_under_200_is_shown_in_the_words_of_the_server() -> None:
+def test_an_error_under_200_is_shown_with_the_message_of_the_server() -> None:
     with pytest.raises(ServerError, match="the shelf is bare"):
         parse_models(b'{"error":{"message":"the shelf is bare"}}')
 
@@ -191,7 +191,7 @@ def test_any_json_is_read_or_refused(body: Any) -> None:
 
 
 @given(st.lists(st.fixed_dictionaries({"id": st.text(max_size=3), "pricing": JSON, "info": JSON, "type": JSON})))
-def test_each_id_is_listed_once_and_in_order(entries: list[dict[str, Any]]) -> None:
+def test_each_id_is_listed_once_in_sorted_order(entries: list[dict[str, Any]]) -> None:
     ids = [model.id for model in build_models(entries)]
     assert set(ids) == {entry["id"] for entry in entries} - {""}
     assert ids == sorted(set(ids), key=lambda name: (name.casefold(), name))
@@ -209,7 +209,7 @@ SHELF = [
     ("words", "count"),
     [([], 4), (["TALKER"], 2), (["talker", "mini"], 1), (["labs"], 1), (["two", "alpha"], 2), (["talker", "beta"], 0)],
 )
-def test_every_word_must_be_found(words: list[str], count: int) -> None:
+def test_every_search_word_must_match(words: list[str], count: int) -> None:
     assert len(search_models(SHELF, words)) == count
 
 
@@ -226,7 +226,7 @@ def test_every_word_must_be_found(words: list[str], count: int) -> None:
         ("", None),
     ],
 )
-def test_one_word_names_one_model(word: str, name: str | None) -> None:
+def test_a_single_match_is_recognized_by_its_id_or_alias(word: str, name: str | None) -> None:
     found = find_model(SHELF, word)
     assert (found and found.id) == name
 

@@ -33,7 +33,7 @@ every_endpoint = pytest.mark.parametrize("endpoint", [*map(get_endpoint, ENDPOIN
 
 
 def completed(batches: Iterator[EventBatch] | list[EventBatch]) -> Completion:
-    """Fold and judge, so that whatever was understood can be shown."""
+    """Return the completion, after a check that its error can be determined."""
     fold = CompletionBuilder()
     for batch in batches:
         fold.add(batch)
@@ -51,7 +51,7 @@ def understood(endpoint: Endpoint, body: bytes, content_type: str = "", status: 
 def outcome(
     endpoint: Endpoint, body: bytes, content_type: str = "", status: int = 200, size: int = 0
 ) -> Completion | AimlError:
-    """Give what a reply ends in; anything else is a crash."""
+    """Return the completion or the error of a reply; any other exception is a crash."""
     try:
         return understood(endpoint, body, content_type, status, size)
     except AimlError as error:
@@ -63,7 +63,7 @@ def outcome(
 @pytest.mark.parametrize("status", [200, 201, 202])
 @pytest.mark.parametrize("content_type", TYPES)
 @pytest.mark.parametrize("size", [1, 5, 0])
-def test_the_first_bytes_decide_what_a_response_is(
+def test_the_first_bytes_decide_how_a_response_is_parsed(
     endpoint: Endpoint, status: int, content_type: str, size: int
 ) -> None:
     plain = [STREAMS[endpoint.name], BODIES[endpoint.name]]
@@ -131,7 +131,7 @@ def test_a_stream_without_events_is_an_error(endpoint: Endpoint, body: bytes) ->
     ("status", "kind"), [(401, AuthError), (404, RequestRejected), (301, RequestRejected), (503, ServerError)]
 )
 @pytest.mark.parametrize("content_type", TYPES)
-def test_a_failing_status_fails_whatever_the_body_says(
+def test_an_error_status_is_an_error_whatever_the_body_says(
     endpoint: Endpoint, status: int, kind: type[AimlError], content_type: str
 ) -> None:
     for body in (STREAMS[endpoint.name], BODIES[endpoint.name], b"", b"\xff", b"no"):
@@ -140,7 +140,7 @@ def test_a_failing_status_fails_whatever_the_body_says(
 
 
 @every_endpoint
-def test_an_error_status_counts_even_if_its_body_is_cut(endpoint: Endpoint) -> None:
+def test_an_error_status_counts_even_if_the_body_is_incomplete(endpoint: Endpoint) -> None:
     def network() -> Iterator[bytes]:
         yield b'{"error":{"message":"no su'
         raise IncompleteAnswer("the connection was cut")
@@ -191,7 +191,7 @@ def test_endless_json_does_not_crash(endpoint: Endpoint, depth: int, start: byte
 
 @every_endpoint
 @pytest.mark.parametrize("depth", [100, 101, 500, *range(900, 1_000, 9)])
-def test_a_value_that_is_nested_deeply_does_not_crash(endpoint: Endpoint, depth: int) -> None:
+def test_a_deeply_nested_value_does_not_crash(endpoint: Endpoint, depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     for good in (BODIES[endpoint.name], STREAMS[endpoint.name]):
         ended = outcome(endpoint, good.replace(b'"Hi"', nested))
@@ -296,7 +296,7 @@ JUNK: list[Any] = [
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """List the ways to every part of a value."""
+    """List the path to every part of a value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in inner:
         yield (*path, key)
@@ -318,14 +318,14 @@ def as_stream(events: list[Any]) -> Iterator[bytes]:
 
 
 def as_json(endpoint: str, event: Any) -> Any:
-    """Give the answer that an event of a stream would be, whole."""
+    """Return the JSON answer that corresponds to an event of a stream."""
     if endpoint == "chat" or not isinstance(event, dict):
         return json.loads(json.dumps(event).replace('"delta"', '"message"'))
     return event.get("response", event)
 
 
 def crashes(endpoint: Endpoint, changed: list[list[Any]]) -> list[str]:
-    """List what ends in anything but a Completion, streamed or whole."""
+    """List the inputs that end in neither a Completion nor an AimlError, as a stream or as JSON."""
     found = []
     for events in changed:
         for batches in (
@@ -336,7 +336,7 @@ def crashes(endpoint: Endpoint, changed: list[list[Any]]) -> list[str]:
                 completed(batches())
             except AimlError:
                 continue
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told with what caused it
+            except Exception as error:  # noqa: BLE001 - any exception is reported with its cause
                 found.append(f"{type(error).__name__}: {error}: {events}"[:300])
     return found
 
@@ -344,7 +344,7 @@ def crashes(endpoint: Endpoint, changed: list[list[Any]]) -> list[str]:
 @pytest.mark.promise("broken-event")
 @every_endpoint
 @pytest.mark.parametrize("junk", JUNK, ids=repr)
-def test_a_value_in_the_wrong_place_does_not_crash(endpoint: Endpoint, junk: Any) -> None:
+def test_a_value_of_the_wrong_type_anywhere_does_not_crash(endpoint: Endpoint, junk: Any) -> None:
     good = GOOD[endpoint.name]
     changed = [[broken(event, path, junk)] for event in good for path in places(event)]
     assert crashes(endpoint, [*changed, [junk], *([event, junk] for event in good)]) == []

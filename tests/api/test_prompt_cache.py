@@ -99,14 +99,14 @@ def test_a_request_never_gets_more_than_four_marks(own: int) -> None:
 @pytest.mark.parametrize(
     "odd", [None, "text", 3, [], {}, {"role": "user"}, {"role": "user", "content": [1, None, "x"]}]
 )
-def test_odd_messages_of_the_user_stay_as_they_are(odd: Any) -> None:
+def test_unusual_messages_of_the_user_are_unchanged(odd: Any) -> None:
     assert mark_prompt({"model": CLAUDE, "messages": [odd]}, "5m")["messages"] == [odd]
     assert mark_prompt({"model": CLAUDE, "messages": odd}, "5m")["messages"] == odd
 
 
 @pytest.mark.parametrize("flags", [[], ["-S"]])
 @pytest.mark.parametrize("ttl", ["5m", "1h"])
-def test_the_marks_go_out_with_files_and_system_text(
+def test_a_request_with_files_and_system_text_is_marked(
     flags: list[str], ttl: str, server: Loopback, run: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_text("long\n")
@@ -141,7 +141,7 @@ def test_each_row_has_the_marks(server: Loopback, run: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("is_flag", [True, False])
-def test_other_models_get_nothing_and_the_flag_a_notice(
+def test_requests_to_other_models_are_unchanged_and_a_notice_says_so(
     is_flag: bool, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answer_with(HELLO)
@@ -154,19 +154,19 @@ def test_other_models_get_nothing_and_the_flag_a_notice(
     assert server.requests[0].json["messages"] == [{"role": "user", "content": "hi"}]
 
 
-def test_the_second_model_gets_the_marks_that_the_first_one_did_not_take(server: Loopback, run: Run) -> None:
+def test_a_fallback_model_gets_the_marks_even_if_the_first_model_does_not(server: Loopback, run: Run) -> None:
     server.scripts_by_model = {"gpt": [json_response({}, "503 Down")], CLAUDE: [HELLO]}
     assert run("chat", "-m", f"gpt,{CLAUDE}", "--prompt-cache", "5m", "--retries", "0", "hi")[0] == 0
     assert [list_marked(request.json["messages"]) for request in server.requests] == [[], ["user: hi"]]
 
 
 @pytest.mark.parametrize("value", ["", "2h", "5", "off", "5M"])
-def test_a_time_that_the_api_does_not_have_is_refused(value: str, run: Run) -> None:
+def test_an_unsupported_lifetime_is_refused(value: str, run: Run) -> None:
     code, out, err = run("chat", f"--prompt-cache={value}", "hi")
     assert (code, out, "is not one of 5m, 1h" in err) == (2, "", True)
 
 
-def test_the_other_endpoint_says_where_the_flag_belongs(run: Run) -> None:
+def test_respond_refuses_the_flag_and_names_chat(run: Run) -> None:
     code, out, err = run("respond", "--prompt-cache=5m", "hi")
     assert (code, out, "--prompt-cache belongs to aiml chat" in err) == (2, "", True)
 
@@ -212,7 +212,9 @@ def test_usage_shows_what_the_prompt_cache_saved(
 
 
 @pytest.mark.parametrize(("ttl", "factor"), [("", 1), ("5m", 1.25), ("1h", 2)])
-def test_a_limit_of_the_cost_counts_what_writing_may_cost(ttl: str, factor: float, server: Loopback, run: Run) -> None:
+def test_max_cost_includes_the_price_of_writing_to_the_cache(
+    ttl: str, factor: float, server: Loopback, run: Run
+) -> None:
     store_catalog(server, id=CLAUDE, pricing={"units": list(_prices())})
     server.answer_with(HELLO)
     words, flags = "word " * 3000, [f"--prompt-cache={ttl}"] if ttl else []

@@ -20,7 +20,7 @@ CHUNKS = [1, 2, 3, 4, 5, 6, 7, 0]
 
 
 def answered(recording: dict[str, Any], size: int) -> tuple[Completion, AimlError | None]:
-    """Play a recording in pieces of `size` bytes, 0 being the whole."""
+    """Play a recording in pieces of `size` bytes; 0 means in one piece."""
     body = base64.b64decode(recording["body_base64"]) if "body_base64" in recording else recording["body"].encode()
     step = size or max(1, len(body))
     chunks = (body[start : start + step] for start in range(0, len(body), step))
@@ -39,7 +39,7 @@ def answered(recording: dict[str, Any], size: int) -> tuple[Completion, AimlErro
 @pytest.mark.skipif(not RECORDINGS, reason="the recordings are no part of the repository")
 @pytest.mark.parametrize("size", CHUNKS)
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem[:60])
-def test_a_recorded_answer_is_shown_whole(path: Path, size: int) -> None:
+def test_a_recorded_answer_is_shown_completely(path: Path, size: int) -> None:
     recording = json.loads(path.read_text())
     expected = recording["expect"]
     completion, error = answered(recording, size)

@@ -1,4 +1,4 @@
-"""Each option is sent in its place, and -O has the last word."""
+"""Each option is sent in its property of the body, and -O overrides all others."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def placed() -> list[Any]:
 
 
 def some(options: dict[str, Any]) -> dict[str, Any]:
-    """Take options of any type: a place is the same whatever stands there."""
+    """Return the options untyped: where a value is sent does not depend on its type."""
     return options
 
 
@@ -43,7 +43,7 @@ def test_each_option_is_sent_in_its_place_and_nowhere_else(endpoint: str, row: O
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-def test_a_value_is_not_sent_to_an_endpoint_that_does_not_have_it(row: Option[Any]) -> None:
+def test_a_value_is_not_sent_to_an_endpoint_that_does_not_support_it(row: Option[Any]) -> None:
     for endpoint in set(ENDPOINT_NAMES) - set(row.body_paths):
         assert apply_options({}, endpoint, Options(**some({row.attribute: "a value"}))) == {}
 
@@ -54,18 +54,18 @@ def test_options_that_are_not_set_are_not_sent(endpoint: str) -> None:
 
 
 @pytest.mark.parametrize("value", [0, False, "", 0.0])
-def test_zero_off_and_empty_are_sent(value: object) -> None:
+def test_zero_false_and_empty_values_are_sent(value: object) -> None:
     assert apply_options({}, "chat", Options(**some({"temperature": value}))) == {"temperature": value}
 
 
 @pytest.mark.parametrize("endpoint", [*map(get_endpoint, ENDPOINT_NAMES)], ids=ENDPOINT_NAMES)
-def test_no_secret_and_nothing_local_is_ever_sent(endpoint: Any) -> None:
+def test_secrets_and_local_settings_are_never_sent(endpoint: Any) -> None:
     local = {row.attribute: "a made-up value" for row in ROWS.values() if not row.body_paths and row.name != "option"}
     body = endpoint.build_body(Conversation().add_message("user", "Hi"), Options(**some({**local, "model": "a/b"})))
     assert "a made-up value" not in str(body)
 
 
-def test_dots_nest_and_neighbours_stay() -> None:
+def test_dots_in_a_path_nest_and_keep_other_properties() -> None:
     body: dict[str, Any] = {"reasoning": {"effort": "low"}}
     set_path(body, "reasoning.summary", "auto")
     set_path(body, "a.b.c", 1)
@@ -86,7 +86,7 @@ def test_the_last_value_wins() -> None:
 
 @settings(deadline=None)
 @given(st.dictionaries(st.lists(NAMES, min_size=1, max_size=3).map(".".join), st.integers(), max_size=5))
-def test_any_properties_are_placed_or_an_error(properties: dict[str, int]) -> None:
+def test_any_properties_are_set_or_give_an_error(properties: dict[str, int]) -> None:
     try:
         body = apply_overrides({}, properties)
     except UsageError:

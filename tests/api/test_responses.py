@@ -24,7 +24,7 @@ def batches(raw: bytes, size: int) -> list[EventBatch]:
 
 
 def heard(raw: bytes) -> Completion:
-    """Hear a stream, cut in several ways: the answer is the same."""
+    """Parse a stream, cut in several ways, and check that the answer is always the same."""
     answers = []
     for size in SIZES:
         fold = CompletionBuilder()
@@ -40,7 +40,7 @@ def framed(*events: bytes) -> bytes:
 
 
 def stream(*events: bytes) -> Completion:
-    """Hear events, and a good end."""
+    """Parse events, and a regular end."""
     return heard(framed(*events, COMPLETED))
 
 
@@ -96,11 +96,11 @@ def test_a_longer_conversation_is_a_list_of_items() -> None:
         ({"n": 2, "seed": 1, "logprobs": True, "top_logprobs": 1, "max_completion_tokens": 5}, {}),
     ],
 )
-def test_each_option_has_its_place(options: dict[str, Any], body: dict[str, Any]) -> None:
+def test_each_option_is_sent_in_its_property(options: dict[str, Any], body: dict[str, Any]) -> None:
     assert {name: value for name, value in sent(**options).items() if name not in ("model", "input")} == body
 
 
-def test_tools_are_flat() -> None:
+def test_function_tools_are_sent_in_flat_form() -> None:
     function = {"name": "look", "parameters": {"type": "object"}, "strict": True}
     assert sent(tools=[{"type": "function", "function": function}])["tools"] == [{"type": "function", **function}]
 
@@ -130,7 +130,7 @@ def test_text_is_read_even_if_its_indexes_are_wrong_or_missing(facts: bytes) -> 
     assert answer.started == ResponseStarted("resp_1", "gpt", 1.5)
 
 
-def test_numbers_that_change_do_not_matter() -> None:
+def test_changing_indexes_do_not_matter() -> None:
     answer = stream(
         b'{"type":"response.output_text.delta","delta":"Hel","item_id":"m1","output_index":0}',
         b'{"type":"response.output_text.delta","delta":"lo","item_id":"m1","output_index":3}',
@@ -199,14 +199,14 @@ def test_text_is_shown_once_even_if_items_change_their_ids() -> None:
     assert answer.first.text == "Hello"
 
 
-def test_several_messages_are_one_text_and_none_is_normal() -> None:
+def test_several_messages_are_joined_and_having_none_is_not_an_error() -> None:
     message = b'{"type":"message","content":[{"type":"output_text","text":"%s"}]}'
     answer = read(b'{"status":"completed","output":[%s,{"type":"reasoning","id":"r"},%s]}' % (message, message))
     assert answer.first.text == "%s%s"
     assert read(b'{"status":"completed","output":[{"type":"web_search_call","id":"w"}]}').is_complete
 
 
-def test_a_character_split_over_deltas_is_whole() -> None:
+def test_a_character_split_over_deltas_is_joined() -> None:
     answer = stream(
         rb'{"type":"response.output_text.delta","delta":"\ud83c"}',
         rb'{"type":"response.output_text.delta","delta":"\udf89"}',
@@ -310,7 +310,7 @@ def test_log_probabilities_are_kept() -> None:
     assert read(b'{"output":[{"type":"message","content":[%s]}]}' % part).first.logprobs == expected
 
 
-def test_what_hosted_tools_did_is_noticed() -> None:
+def test_calls_of_hosted_tools_are_reported() -> None:
     raw = framed(
         b'{"type":"response.output_item.done","item":{"id":"w","type":"web_search_call","status":"completed"}}',
         b'{"type":"response.output_item.done","item":{"id":"c","type":"mcp_call","server_label":"docs","name":"find",'
@@ -362,7 +362,7 @@ DELTA = b'{"type":"response.function_call_arguments.delta",%s"item_id":"fc_%s","
     ("first", "second"),
     [(b'"output_index":1,', b'"output_index":2,'), (b"", b""), (b'"output_index":-1,', b'"output_index":-1,')],
 )
-def test_calls_interleave_by_their_items(first: bytes, second: bytes) -> None:
+def test_interleaved_calls_are_separated_by_their_items(first: bytes, second: bytes) -> None:
     answer = stream(
         ADDED % (first, b"a", b"a"),
         ADDED % (second, b"b", b"b"),
@@ -374,7 +374,7 @@ def test_calls_interleave_by_their_items(first: bytes, second: bytes) -> None:
     assert answer.first.tool_calls == (ToolCall("call_a", "look", "[1,1]"), ToolCall("call_b", "look", "[2,2]"))
 
 
-def test_calls_at_the_same_wrong_place_are_distinguished_by_their_ids() -> None:
+def test_calls_with_the_same_wrong_index_are_distinguished_by_their_ids() -> None:
     place = b'"output_index":0,'
     answer = stream(
         ADDED % (place, b"a", b"a"),
@@ -499,7 +499,7 @@ def test_events_that_name_an_item_by_its_call_id_belong_to_that_call() -> None:
     assert [call.arguments for call in answer.first.tool_calls] == ["[1]", "[2]"]
 
 
-def test_the_text_with_which_an_item_began_is_shown_if_nothing_follows() -> None:
+def test_the_initial_text_of_an_item_is_shown_if_no_delta_follows() -> None:
     begin = b'{"type":"response.output_item.added","item":{"type":"message","id":"m","content":[{"text":"Hi"}]}}'
     assert stream(begin).first.text == "Hi"
 
@@ -516,7 +516,7 @@ def test_the_text_with_which_an_item_began_is_shown_if_nothing_follows() -> None
         b'{"type":"response.output_item.done","item":{"type":"reasoning","text":"Hm"}}',
     ],
 )
-def test_reasoning_has_several_names(event: bytes) -> None:
+def test_reasoning_is_read_under_every_name(event: bytes) -> None:
     assert stream(event).first.reasoning == "Hm"
 
 

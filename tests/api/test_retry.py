@@ -76,7 +76,7 @@ def test_the_pause_doubles_up_to_eight_seconds() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 50), st.floats(0, 1))
-def test_the_random_part_only_shortens_the_pause_a_little(attempt: int, jitter: float) -> None:
+def test_random_jitter_shortens_the_pause_only_slightly(attempt: int, jitter: float) -> None:
     shortened, whole = (
         get_delay(status_error(500), attempt=attempt, jitter=jitter),
         get_delay(status_error(500), attempt=attempt),
@@ -129,7 +129,7 @@ def test_a_requested_wait_of_more_than_two_minutes_is_an_error_at_once(
     headers: dict[str, str], seconds: int, status: int
 ) -> None:
     assert get_delay(status_error(status), headers) is None
-    assert f"ask again in {seconds} s" in add_retry_hint(status_error(status), headers, NOW).hint
+    assert f"try again in {seconds} s" in add_retry_hint(status_error(status), headers, NOW).hint
 
 
 GARBAGE = [
@@ -186,9 +186,9 @@ def test_any_header_is_read_or_ignored(text: str) -> None:
 @pytest.mark.parametrize(
     ("headers", "hint"),
     [
-        ({"retry-after": "300"}, "ask again in 300 s"),
-        ({"retry-after-ms": "1500"}, "ask again in 2 s"),
-        ({"retry-after": "Tue, 01 Sep 2026 12:05:00 GMT"}, "ask again in 300 s"),
+        ({"retry-after": "300"}, "try again in 300 s"),
+        ({"retry-after-ms": "1500"}, "try again in 2 s"),
+        ({"retry-after": "Tue, 01 Sep 2026 12:05:00 GMT"}, "try again in 300 s"),
     ],
 )
 def test_an_error_of_a_rate_limit_says_how_long_it_lasts(headers: dict[str, str], hint: str) -> None:
@@ -196,6 +196,6 @@ def test_an_error_of_a_rate_limit_says_how_long_it_lasts(headers: dict[str, str]
 
 
 @pytest.mark.parametrize("headers", [NO_HEADERS, {"retry-after": "1e400"}], ids=repr)
-def test_a_rate_limit_of_unknown_length_keeps_its_hint(headers: dict[str, Any]) -> None:
+def test_a_rate_limit_of_unknown_duration_keeps_its_hint(headers: dict[str, Any]) -> None:
     assert add_retry_hint(RateLimited("slow down", "wait"), headers, NOW).hint == "wait"
     assert add_retry_hint(ServerError("down", "again"), {"retry-after": "5"}, NOW).hint == "again"

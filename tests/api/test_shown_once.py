@@ -67,7 +67,7 @@ def make_item(draw: st.DrawFn, kind: str, number: int) -> Item:
 
 
 class Server:
-    """A server with habits of its own: what it says of an item twice, and which names it leaves out."""
+    """A server with random habits: what it repeats about an item, and which ids it leaves out."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
@@ -166,7 +166,7 @@ def test_a_parsed_response_has_the_text_it_was_made_from_exactly_once(made: tupl
 
 
 class ChatServer:
-    """A chat server with habits of its own."""
+    """A chat server with random habits."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw

@@ -44,7 +44,7 @@ def stream(draw: st.DrawFn, *, mixed: bool) -> tuple[bytes, list[SseEvent]]:
     text = draw(st.sampled_from(["", "\ufeff"]))
     for line in [line for lines, _ in blocks for line in [*lines, *[""] * draw(st.integers(1, 3))]]:
         end = draw(st.sampled_from(ENDS)) if mixed else end
-        # An LF behind a CR would be the second half of one line end, and no blank line.
+        # An LF after a CR would be the second half of one line end, and no blank line.
         text += line + ("\r\n" if mixed and end == "\n" and not line and text.endswith("\r") else end)
     return text.encode(), [event for _, event in blocks]
 
@@ -122,21 +122,21 @@ def test_lines_without_data_are_not_an_event(raw: bytes) -> None:
     assert every_way(raw) == [[]] * 7
 
 
-def test_a_byte_order_mark_is_one_at_the_start_alone() -> None:
+def test_a_byte_order_mark_is_skipped_only_at_the_start() -> None:
     assert events(b"data: a\n\n\xef\xbb\xbfdata: b\n\ndata: \xef\xbb\xbfc\n\n") == [SseEvent("a"), SseEvent("\ufeffc")]
 
 
-def test_an_event_has_its_name_and_the_next_does_not_inherit_it() -> None:
+def test_an_event_name_does_not_apply_to_the_next_event() -> None:
     assert events(b"event: a\nevent: b\ndata: 1\n\ndata: 2\n\n") == [SseEvent("1", "b"), SseEvent("2")]
 
 
-def test_the_field_error_of_some_servers_is_kept() -> None:
+def test_the_nonstandard_error_field_is_kept() -> None:
     assert events(b'error: {"message":"busy"}\n\n') == [SseEvent("", error='{"message":"busy"}')]
     assert events(b"data: 1\nerror: a\nerror: b") == [SseEvent("1", error="a\nb", is_complete=False)]
 
 
 @pytest.mark.parametrize(("raw", "whole"), [(b"data: {}", False), (b"data: {}\n", True), (b"data: {}\r", True)])
-def test_an_event_that_the_end_cuts_says_so(raw: bytes, *, whole: bool) -> None:
+def test_an_unfinished_event_at_the_end_is_marked_as_incomplete(raw: bytes, *, whole: bool) -> None:
     assert every_way(raw) == [[SseEvent("{}", is_complete=whole)]] * 7
 
 

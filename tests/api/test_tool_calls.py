@@ -111,7 +111,7 @@ def test_two_calls_of_one_function_in_one_message_are_two(ids: tuple[str, str]) 
     assert [(call.name, call.arguments) for call in found] == [("clock", "{}")] * 2
 
 
-def test_an_id_that_arrives_late_separates_the_next_call() -> None:
+def test_an_id_that_arrives_late_does_not_merge_two_calls() -> None:
     found = folded(
         b'{"tool_calls":[{"index":0,"function":{"name":"look","arguments":"[1"}}]}',
         b'{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"]"}}]}',
@@ -164,7 +164,7 @@ def call(call_id: str, name: str, arguments: str) -> bytes:
         ],
     ],
 )
-def test_one_call_is_one_call(deltas: list[bytes]) -> None:
+def test_one_call_in_pieces_stays_one_call(deltas: list[bytes]) -> None:
     found = folded(*deltas)
     assert [(each.name, each.arguments) for each in found] == [("look", '{"at":"Rome"}')]
 
@@ -174,7 +174,7 @@ def test_a_custom_tool_has_input_instead_of_arguments() -> None:
     assert found == (ToolCall("c", "sql", "SELECT 1"),)
 
 
-def test_the_older_function_call_is_a_call_too() -> None:
+def test_the_older_function_call_field_is_read() -> None:
     found = folded(
         b'{"function_call":{"name":"clock","arguments":""}}',
         b'{"function_call":{"arguments":"{"}}',

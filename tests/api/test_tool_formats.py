@@ -32,7 +32,7 @@ FORMAT = {"name": "place", "schema": SCHEMA, "strict": True}
 
 
 @pytest.mark.parametrize("tool", [FLAT, NESTED])
-def test_a_function_reaches_each_endpoint_in_its_form(tool: dict[str, Any]) -> None:
+def test_a_function_is_converted_to_the_form_of_each_endpoint(tool: dict[str, Any]) -> None:
     assert to_chat_tool(tool) == NESTED
     assert to_responses_tool(tool) == FLAT
 
@@ -40,20 +40,20 @@ def test_a_function_reaches_each_endpoint_in_its_form(tool: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "tool", [{"type": "function", "name": "now"}, {"type": "function", "function": {"name": "now"}}]
 )
-def test_what_an_endpoint_requires_of_a_function_is_added(tool: dict[str, Any]) -> None:
+def test_properties_that_an_endpoint_requires_are_added(tool: dict[str, Any]) -> None:
     anything = {"type": "object", "properties": {}}
     assert to_chat_tool(tool) == {"type": "function", "function": {"name": "now", "parameters": anything}}
     assert to_responses_tool(tool) == {"type": "function", "name": "now", "parameters": anything, "strict": False}
 
 
-def test_a_strictness_of_null_becomes_a_boolean_where_one_is_required() -> None:
+def test_strict_null_becomes_a_boolean_where_one_is_required() -> None:
     assert to_responses_tool({"type": "function", "function": {"name": "now", "strict": None}})["strict"] is False
 
 
 @pytest.mark.parametrize(
     "tool", [SEARCH, {"type": "mcp", "server_label": "docs"}, {"type": "custom", "custom": {"name": "sql"}}, {}]
 )
-def test_other_tools_stay_as_they_are(tool: dict[str, Any]) -> None:
+def test_tools_of_other_types_are_unchanged(tool: dict[str, Any]) -> None:
     assert to_chat_tool(tool) == to_responses_tool(tool) == tool
 
 
@@ -80,17 +80,17 @@ def test_a_hosted_tool_is_chosen_by_its_type(word: str) -> None:
     [{"type": "json_schema", **FORMAT}, {"type": "json_schema", "json_schema": FORMAT}],
     ids=["flat", "nested"],
 )
-def test_a_schema_reaches_each_endpoint_in_its_form(wanted: dict[str, Any]) -> None:
+def test_a_schema_is_converted_to_the_form_of_each_endpoint(wanted: dict[str, Any]) -> None:
     assert to_chat_format(wanted) == {"type": "json_schema", "json_schema": FORMAT}
     assert to_responses_format(wanted) == {"type": "json_schema", **FORMAT}
 
 
 @pytest.mark.parametrize("wanted", [{"type": "text"}, {"type": "json_object"}, None])
-def test_other_formats_stay_as_they_are(wanted: Any) -> None:
+def test_other_formats_are_unchanged(wanted: Any) -> None:
     assert to_chat_format(wanted) == to_responses_format(wanted) == wanted
 
 
-def test_nothing_chosen_stays_nothing() -> None:
+def test_without_a_tool_choice_none_is_sent() -> None:
     assert to_chat_choice(None) is None
     assert to_responses_choice(None) is None
 
@@ -99,7 +99,7 @@ def test_nothing_chosen_stays_nothing() -> None:
     "shape", [to_chat_tool, to_responses_tool, to_chat_choice, to_responses_choice, to_chat_format, to_responses_format]
 )
 @pytest.mark.parametrize("given", [FLAT, NESTED, SEARCH, {"type": "json_schema", **FORMAT}], ids=repr)
-def test_what_the_user_wrote_is_not_changed(shape: Any, given: dict[str, Any]) -> None:
+def test_the_users_objects_are_not_modified(shape: Any, given: dict[str, Any]) -> None:
     before = copy.deepcopy(given)
     once = shape(given)
     assert given == before
@@ -130,14 +130,14 @@ def test_invalid_tools_are_refused_and_a_single_tool_is_accepted(endpoint: Any, 
 
 
 @pytest.mark.parametrize("given", [FLAT, [FLAT], {"tools": [NESTED]}], ids=["one", "list", "object"])
-def test_tools_come_alone_in_a_list_or_in_an_object(given: Any) -> None:
+def test_tools_may_be_a_single_object_a_list_or_inside_an_object(given: Any) -> None:
     assert convert_tools(given, to_responses_tool) == [FLAT]
 
 
 @pytest.mark.parametrize(
     "given", [{"name": "now"}, {"function": {"name": "now"}}, {"type": "function", "name": "now", "parameters": None}]
 )
-def test_a_function_may_leave_out_what_is_the_same_for_all(given: dict[str, Any]) -> None:
+def test_optional_properties_of_a_function_may_be_missing(given: dict[str, Any]) -> None:
     anything = {"type": "object", "properties": {}}
     assert convert_tools(given, to_responses_tool) == [
         {"type": "function", "name": "now", "parameters": anything, "strict": False}
@@ -148,7 +148,7 @@ def test_a_function_may_leave_out_what_is_the_same_for_all(given: dict[str, Any]
 
 
 @pytest.mark.parametrize("name", ["a", "A-z_0", "x" * 64])
-def test_names_of_functions_have_64_plain_characters(name: str) -> None:
+def test_a_function_name_has_at_most_64_plain_characters(name: str) -> None:
     assert convert_tools({"name": name}, to_responses_tool)
 
 
@@ -161,7 +161,7 @@ def test_an_invalid_function_name_is_refused(name: Any, form: Any) -> None:
 
 
 @pytest.mark.parametrize("choice", [to_responses_choice, to_chat_choice])
-def test_a_choice_that_names_no_function_is_refused(choice: Any) -> None:
+def test_a_tool_choice_without_a_function_name_is_refused(choice: Any) -> None:
     with pytest.raises(UsageError):
         choice("look it up")
 
@@ -179,6 +179,6 @@ def test_no_more_than_128_tools_are_taken() -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "required"])
-def test_a_choice_among_several_functions_stays_as_it_is(mode: str) -> None:
+def test_a_choice_among_several_functions_is_unchanged(mode: str) -> None:
     chosen = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NESTED]}}
     assert to_chat_choice(chosen) == to_responses_choice(chosen) == chosen

@@ -1,4 +1,4 @@
-"""`--chunk`: each piece of a long input is asked for, and with --reduce one answer is made of all."""
+"""`--chunk` sends each piece of a long input, and --reduce combines the answers into one."""
 
 import json
 import os
@@ -39,43 +39,43 @@ def answers(server: Loopback) -> Loopback:
     return server
 
 
-def test_each_piece_is_asked_for_and_the_answers_stand_in_order(answers: Loopback, aiml: Aiml) -> None:
+def test_each_piece_is_sent_and_the_answers_are_printed_in_order(answers: Loopback, aiml: Aiml) -> None:
     result = aiml("chat", *ASK, stdin=THREE)
     assert (result.returncode, result.stdout) == (0, b"A\n\nB\n\nC\n")
-    assert result.stderr == b"aiml: sends 3 pieces of about 2 tokens\n"
+    assert result.stderr == b"aiml: sends 3 chunks of about 2 tokens\n"
     assert prompts(answers) == [
-        f'<file name="standard input, piece {n} of 3">\n{text}\n\n</file>\n\nwhat?'
+        f'<file name="standard input, chunk {n} of 3">\n{text}\n\n</file>\n\nwhat?'
         for n, text in enumerate(["one", "two", "six"], 1)
     ]
 
 
-def test_many_at_once_change_nothing_in_the_order(aiml: Aiml) -> None:
+def test_parallel_requests_keep_the_order(aiml: Aiml) -> None:
     lines = "".join(f"{number:05}\n" for number in range(400)).encode()
     result = aiml("chat", "--demo", "-q", "-j", "8", "--chunk", "40", "what?", stdin=lines)
-    found = [int(number) for number in re.findall(r"piece (\d+) of 20", result.stdout.decode())]
+    found = [int(number) for number in re.findall(r"chunk (\d+) of 20", result.stdout.decode())]
     assert (result.returncode, found) == (0, list(range(1, 21)))
 
 
-def test_files_are_cut_one_by_one(answers: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_files_are_split_separately(answers: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one\n")
     (tmp_path / "b").write_text("two\n\nsix\n")
     assert aiml("chat", "-f", "a", *ASK, "@b").returncode == 0
     names = re.findall('name="(.*)"', "\n".join(prompts(answers)))
-    assert names == ["a, piece 1 of 1", "b, piece 1 of 2", "b, piece 2 of 2"]
+    assert names == ["a, chunk 1 of 1", "b, chunk 1 of 2", "b, chunk 2 of 2"]
 
 
-def test_one_answer_is_made_of_all(answers: Loopback, aiml: Aiml) -> None:
+def test_reduce_combines_the_answers_into_one(answers: Loopback, aiml: Aiml) -> None:
     answers.answer_with(stream_text("chat", "All."))
     result = aiml("chat", *ASK, "--reduce", "join them", "-s", "be short", stdin=THREE)
     assert (result.returncode, result.stdout) == (0, b"All.\n")
     assert prompts(answers)[-1] == (
-        '<answer name="piece 1 of 3">\nA\n</answer>\n\n<answer name="piece 2 of 3">\nB\n</answer>\n\n'
-        '<answer name="piece 3 of 3">\nC\n</answer>\n\njoin them'
+        '<answer name="chunk 1 of 3">\nA\n</answer>\n\n<answer name="chunk 2 of 3">\nB\n</answer>\n\n'
+        '<answer name="chunk 3 of 3">\nC\n</answer>\n\njoin them'
     )
     assert {request.json["messages"][0]["content"] for request in answers.requests} == {"be short"}
 
 
-def test_what_is_asked_of_the_answer_is_asked_of_the_last_one_only(answers: Loopback, aiml: Aiml) -> None:
+def test_options_of_the_answer_apply_only_to_the_last_request(answers: Loopback, aiml: Aiml) -> None:
     answers.answer_with(stream_text("chat", "Here:\n```\ncode\n```\n"))
     result = aiml("chat", *ASK, "--reduce", "join them", "-x", "-n", "1", "-o", "f", stdin=THREE)
     assert (result.returncode, Path("f").read_text()) == (0, "code\n")
@@ -97,26 +97,26 @@ def test_json_is_an_array_of_the_documented_objects(answers: Loopback, aiml: Aim
             stream_text("chat", "hal", "length"),
             b"A\n\nhal\n",
             8,
-            b"was cut off at the token limit\nhint: allow more with",
+            b"was cut off at the token limit\nhint: raise the limit with",
         ),
-        (stream(delta("hal"), end=b""), b"A\n\nhal\n", 8, b"\nhint: ask again"),
+        (stream(delta("hal"), end=b""), b"A\n\nhal\n", 8, b"\nhint: try again"),
         (FAILED, b"A\n", 4, b"too long"),
     ],
     ids=["length", "cut", "refused"],
 )
-def test_a_piece_that_fails_ends_it_and_nothing_is_missing_in_silence(
+def test_a_failed_piece_stops_the_call_and_lists_what_was_not_sent(
     second: bytes, shown: bytes, code: int, told: bytes, server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
     server.answer_with(stream_text("chat", "A"))
     server.answer_with(second)
     result = aiml("chat", *ASK, stdin=THREE)
     assert (result.returncode, result.stdout, len(server.requests)) == (code, shown, 2)
-    told_of_it = result.stderr.partition(b"\naiml: piece 2 of 3: ")[2]
+    told_of_it = result.stderr.partition(b"\naiml: chunk 2 of 3: ")[2]
     assert (told in told_of_it, b"-c asks for the rest" in told_of_it) == (True, False)
-    assert b"aiml: not sent: piece 3 of 3\n" in result.stderr
+    assert b"aiml: not sent: chunk 3 of 3\n" in result.stderr
 
 
-def test_without_all_pieces_there_is_no_last_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_an_incomplete_piece_prevents_the_combined_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(stream_text("chat", "A"))
     server.answer_with(stream_text("chat", "hal", "length"))
     (tmp_path / "f").write_text("old")
@@ -127,7 +127,7 @@ def test_without_all_pieces_there_is_no_last_answer(server: Loopback, aiml: Aiml
 
 @pytest.mark.promise("kept")
 @pytest.mark.parametrize("last", [[], [FAILED]], ids=["a piece", "the last"])
-def test_what_the_pieces_gave_is_not_lost_where_no_answer_of_all_comes(
+def test_answers_to_pieces_are_kept_if_the_combined_answer_fails(
     last: list[bytes], server: Loopback, aiml: Aiml
 ) -> None:
     for no_log in ((), ("--no-log",)):
@@ -141,11 +141,11 @@ def test_what_the_pieces_gave_is_not_lost_where_no_answer_of_all_comes(
         texts = "A\n\nB\n\nC\n" if last else "A\n"
         told = f", which are not in the history:\n{texts}" if no_log else " are in the history: aiml history list\n"
         assert (result.returncode, result.stdout) == (4, b"")
-        assert f"aiml: the answers for the pieces{told}" in result.stderr.decode()
+        assert f"aiml: the answers for the chunks{told}" in result.stderr.decode()
 
 
 @pytest.mark.promise("whole-or-told")
-def test_a_file_is_replaced_by_all_answers_or_by_none(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_a_file_is_replaced_only_if_all_pieces_succeed(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old")
     server.answer_with(stream_text("chat", "A"))
     server.answer_with(FAILED)
@@ -160,11 +160,11 @@ def test_a_file_is_replaced_by_all_answers_or_by_none(server: Loopback, aiml: Ai
 def test_every_piece_is_in_the_history(answers: Loopback, aiml: Aiml) -> None:
     aiml("chat", *ASK, stdin=THREE)
     kept = aiml("history", "list", "--json").stdout.decode()
-    assert sorted(re.findall(r"what\? \(piece \d of 3\)", kept)) == [f"what? (piece {n} of 3)" for n in (1, 2, 3)]
+    assert sorted(re.findall(r"what\? \(chunk \d of 3\)", kept)) == [f"what? (chunk {n} of 3)" for n in (1, 2, 3)]
 
 
 @pytest.mark.promise("signals")
-def test_ctrl_c_keeps_what_came(server: Loopback, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_text_so_far(server: Loopback, tmp_path: Path) -> None:
     server.answer_with(stream_text("chat", "A"))
     server.answer_with(STREAM, chunk(delta("hal")), SILENCE)
     (tmp_path / "in").write_bytes(THREE)
@@ -190,7 +190,7 @@ def test_ctrl_c_keeps_what_came(server: Loopback, tmp_path: Path) -> None:
         (["--chunk", "2", "what?", "--reduce", "@none"], "No such file"),
         (["--chunk", "2", "what?", "--fit", "head"], "--fit cannot be used with --chunk"),
         (["--chunk", "2"], "what should be asked"),
-        (["--chunk", "2", "{stdin}?"], "each piece is put before the prompt"),
+        (["--chunk", "2", "{stdin}?"], "each chunk is put before the prompt"),
         (["--chunk", "2", "what?", "--no-stdin"], "no input to split"),
         (["--chunk", "2", "what?", "-c"], "cannot be used with"),
         (["--chunk", "2", "what?", "--format", "raw"], "--format json gives an array"),
@@ -198,7 +198,7 @@ def test_ctrl_c_keeps_what_came(server: Loopback, tmp_path: Path) -> None:
         (["--chunk", "2", "what?", "-f", "long"], "at most 1,000"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_sent(
+def test_invalid_combinations_are_refused_before_anything_is_sent(
     flags: list[str], told: str, server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
     (tmp_path / "p.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
@@ -209,18 +209,18 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(
     assert (told in result.stderr.decode(), "aiml: sends " in result.stderr.decode()) == (True, False)
 
 
-def test_a_fit_that_the_settings_ask_for_is_about_other_calls(answers: Loopback, aiml: Aiml) -> None:
+def test_a_fit_setting_from_the_environment_is_ignored(answers: Loopback, aiml: Aiml) -> None:
     assert aiml("chat", *ASK, stdin=THREE, AIML_FIT="tail").stdout == b"A\n\nB\n\nC\n"
 
 
 def test_a_dry_run_shows_the_first_request(server: Loopback, aiml: Aiml) -> None:
     result = aiml("chat", *ASK, "--dry-run", stdin=THREE)
     assert (result.returncode, server.connections) == (0, 0)
-    assert b"piece 1 of 3" in result.stdout
-    assert b"aiml: would send 3 pieces" in result.stderr
+    assert b"chunk 1 of 3" in result.stdout
+    assert b"aiml: would send 3 chunks" in result.stderr
 
 
-def test_a_dry_run_asks_a_piece_for_nothing_that_the_one_answer_is_asked_for(server: Loopback, aiml: Aiml) -> None:
+def test_a_dry_run_with_reduce_sends_no_schema_with_a_piece(server: Loopback, aiml: Aiml) -> None:
     result = aiml("chat", *ASK, "--reduce", "join", "--schema", "name", "--dry-run", stdin=THREE)
     assert (result.returncode, server.connections) == (0, 0)
     assert "response_format" not in json.loads(result.stdout)["body"]
@@ -234,11 +234,11 @@ PIECE = 0.00031
     ("costs", "more", "asked", "told"),
     [
         ((PIECE, PIECE, PIECE), (), 3, ""),
-        ((1, 0, 0), (), 1, "piece 2 of 3: $1 is spent, and this may cost $0.00031, more than --max-cost 0.00094: "),
+        ((1, 0, 0), (), 1, "chunk 2 of 3: $1 is spent, and this may cost $0.00031, more than --max-cost 0.00094: "),
         ((PIECE, PIECE, PIECE), ("--reduce", "join"), 3, "$0.00093 is spent, and this may cost $0.00"),
     ],
 )
-def test_what_the_pieces_did_cost_counts(
+def test_the_actual_cost_of_each_piece_counts_toward_max_cost(
     costs: tuple[float, ...], more: tuple[str, ...], asked: int, told: str, server: Loopback, aiml: Aiml
 ) -> None:
     store_catalog(server, pricing=PRICES)
@@ -249,7 +249,7 @@ def test_what_the_pieces_did_cost_counts(
     assert told in result.stderr.decode()
 
 
-def test_a_limit_of_cost_holds_for_all_pieces_together(server: Loopback, aiml: Aiml) -> None:
+def test_max_cost_applies_to_all_pieces_together(server: Loopback, aiml: Aiml) -> None:
     units = [
         {"name": "token", "content": "text", "measure": kind, "origin": origin, "price": 1, "per": 1}
         for kind, origin in (("input", "provided"), ("output", "generated"))
@@ -259,14 +259,14 @@ def test_a_limit_of_cost_holds_for_all_pieces_together(server: Loopback, aiml: A
     flags = ("-m", "m", "--max-tokens", "100", "--max-cost", "300")
     result = aiml("chat", *ASK, *flags, stdin=THREE)
     assert (result.returncode, {request.request_line[:3] for request in server.requests}) == (2, {"GET"})
-    assert re.search(rb"aiml: the 3 pieces may cost \$\d+ together, more than --max-cost 300\n", result.stderr)
+    assert re.search(rb"aiml: the 3 chunks may cost \$\d+ together, more than --max-cost 300\n", result.stderr)
 
 
 TEXTS = st.text(st.sampled_from("ab \n.ä語😀"), max_size=300)
 
 
 @given(TEXTS, st.integers(1, 50))
-def test_pieces_are_the_text_and_none_is_too_large(text: str, tokens: int) -> None:
+def test_pieces_join_to_the_whole_text_and_none_exceeds_the_limit(text: str, tokens: int) -> None:
     cut = list(split_text(text, tokens))
     assert "".join(cut) == text
     assert all(estimate_tokens(piece) <= tokens or len(piece) == 1 for piece in cut)
@@ -281,5 +281,5 @@ def test_pieces_are_the_text_and_none_is_too_large(text: str, tokens: int) -> No
         ("a" * 20, ["a" * 12, "a" * 8]),
     ],
 )
-def test_a_piece_ends_at_the_best_place_in_its_second_half(text: str, cut: list[str]) -> None:
+def test_a_piece_ends_at_the_best_break_in_its_second_half(text: str, cut: list[str]) -> None:
     assert list(split_text(text, 4)) == cut

@@ -1,4 +1,4 @@
-"""Several models at once: all their answers, or the one that is whole first."""
+"""Several models in parallel: all their answers, or with --first the first complete one."""
 
 import json
 import os
@@ -39,21 +39,21 @@ BEGUN = STREAM + chunk(delta("Hel"))
 
 
 def when(*events: threading.Event) -> Iterator[bytes]:
-    """Note that the script came to this place; sends nothing."""
+    """Set the events when the script reaches this step; nothing is sent."""
     for each in events:
         each.set()
     yield b""
 
 
 def together(barrier: threading.Barrier, reply: bytes) -> Iterator[bytes]:
-    """Answer when so many ask at the same time."""
+    """Answer once all parties of the barrier have sent their requests."""
     barrier.wait(20)
     yield reply
 
 
 @contextmanager
 def running(server: Loopback, *arguments: str, **environ: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the program, and leave nothing of it behind."""
+    """Run the program; make sure that it has ended after the block."""
     process = CliProcess(
         build_command("chat", *BOTH, "hi", *arguments),
         env={**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", **environ},
@@ -64,14 +64,14 @@ def running(server: Loopback, *arguments: str, **environ: str) -> Iterator["subp
         process.kill()
 
 
-def test_all_are_asked_at_once_and_shown_in_the_order_given(server: Loopback, aiml: Aiml) -> None:
+def test_models_run_in_parallel_and_answers_are_shown_in_the_order_given(server: Loopback, aiml: Aiml) -> None:
     barrier = threading.Barrier(2)
     server.scripts_by_model = {"a": [together(barrier, HELLO)], "b": [together(barrier, BYE)]}
     done = aiml("chat", *BOTH, "hi")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"## a\n\nHello\n\n## b\n\nBye\n", b"")
 
 
-def test_the_section_whose_turn_it_is_comes_as_it_is_made(server: Loopback) -> None:
+def test_the_first_unfinished_section_is_streamed(server: Loopback) -> None:
     seen = threading.Event()
     server.scripts_by_model = {"a": [BEGUN, seen, chunk(delta("lo", "stop")), b"0\r\n\r\n"], "b": [BYE]}
     with running(server) as process:
@@ -81,11 +81,11 @@ def test_the_section_whose_turn_it_is_comes_as_it_is_made(server: Loopback) -> N
         assert process.stdout.read() == b"lo\n\n## b\n\nBye\n"
 
 
-def test_the_rest_of_one_of_several_answers_is_not_offered(server: Loopback, aiml: Aiml) -> None:
+def test_no_hint_to_continue_is_given_for_one_of_several_answers(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [stream(delta("Hel"), end=b"")], "b": [BYE]}
     done = aiml("chat", *BOTH, "hi")
     assert (done.returncode, done.stdout) == (8, b"## a\n\nHel\n\n## b\n\nBye\n")
-    assert b"hint: ask again" in done.stderr
+    assert b"hint: try again" in done.stderr
     assert b"-c asks" not in done.stderr
 
 
@@ -101,7 +101,7 @@ def test_standard_input_and_files_are_read_once_and_sent_to_all(server: Loopback
     assert "the notes" in bodies[0]["messages"][1]["content"]
 
 
-def test_the_key_is_asked_for_once(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_the_key_command_runs_once(server: Loopback, aiml: Aiml, clean: Path) -> None:
     server.scripts_by_model = {"a": [HELLO], "b": [HELLO]}
     (clean / "key.sh").write_text(f"echo x >> {clean}/asked; echo a-key-of-many-letters")
     (clean / "xdg_config_home/aiml").mkdir(mode=0o700)
@@ -114,7 +114,7 @@ def test_the_key_is_asked_for_once(server: Loopback, aiml: Aiml, clean: Path) ->
 
 
 @pytest.mark.promise("kept")
-def test_each_answer_is_a_conversation_of_the_history(server: Loopback, aiml: Aiml) -> None:
+def test_each_answer_is_its_own_conversation_in_the_history(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [HELLO], "b": [BYE]}
     assert aiml("chat", *BOTH, "hi").returncode == 0
     assert sorted((row["model"], row["text"], row["state"]) for row in read_answers()) == [
@@ -126,7 +126,7 @@ def test_each_answer_is_a_conversation_of_the_history(server: Loopback, aiml: Ai
 
 
 @pytest.mark.promise("history-rows")
-def test_many_at_once_lose_no_row_of_a_new_history(server: Loopback, aiml: Aiml) -> None:
+def test_parallel_models_lose_no_row_of_a_new_history(server: Loopback, aiml: Aiml) -> None:
     barrier = threading.Barrier(12)
     names = [f"m{number}" for number in range(12)]
     server.scripts_by_model = {name: [together(barrier, HELLO)] for name in names}
@@ -142,7 +142,7 @@ def test_no_log_keeps_nothing(server: Loopback, aiml: Aiml) -> None:
 
 
 @pytest.mark.promise("whole-or-told")
-def test_one_that_fails_spoils_no_other_and_the_first_failure_is_the_exit_code(server: Loopback, aiml: Aiml) -> None:
+def test_one_failure_does_not_affect_the_others_and_the_first_sets_the_exit_code(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [HELLO], "b": [DOWN], "c": [REFUSED], "d": [BYE]}
     done = aiml("chat", *BOTH, "-m", "c", "-m", "d", "hi")
     assert done.stdout == b"## a\n\nHello\n\n## b\n\n\n## c\n\n\n## d\n\nBye\n"
@@ -151,7 +151,7 @@ def test_one_that_fails_spoils_no_other_and_the_first_failure_is_the_exit_code(s
     assert b"aiml: c: the server answered 400: no\n" in done.stderr
 
 
-def test_lines_on_standard_error_say_whose_they_are(server: Loopback, aiml: Aiml) -> None:
+def test_lines_on_standard_error_begin_with_the_model(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [HELLO], "b": [json_response({"error": "down"}, "503 Down", "Retry-After: 0")]}
     done = aiml("chat", *BOTH, "hi", "-u", "-v", AIML_RETRIES="1")
     lines = done.stderr.decode().splitlines()
@@ -160,14 +160,14 @@ def test_lines_on_standard_error_say_whose_they_are(server: Loopback, aiml: Aiml
     assert any(line.startswith("aiml: b: the server answered 503: down; trying again") for line in lines)
 
 
-def test_one_model_may_be_asked_twice(server: Loopback, aiml: Aiml) -> None:
+def test_the_same_model_can_be_asked_twice(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [HELLO]}
     done = aiml("chat", "-m", "a", "-m", "a", "hi")
     assert done.stdout == b"## a (1)\n\nHello\n\n## a (2)\n\nHello\n"
     assert [request.json["model"] for request in server.requests] == ["a", "a"]
 
 
-def test_json_is_an_array_in_the_order_given_with_the_errors_inside(server: Loopback, aiml: Aiml) -> None:
+def test_json_is_an_array_in_the_order_given_and_includes_errors(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [HELLO], "b": [DOWN]}
     done = aiml("chat", "-m", "b", "-m", "a", "hi", "--json")
     down, hello = json.loads(done.stdout)
@@ -177,20 +177,22 @@ def test_json_is_an_array_in_the_order_given_with_the_errors_inside(server: Loop
 
 
 @pytest.mark.parametrize(("more", "count"), [([], 2), (["--first"], None)])
-def test_what_is_wrong_before_is_json_too(more: list[str], count: int | None, server: Loopback, aiml: Aiml) -> None:
+def test_an_error_before_the_request_is_json_too(
+    more: list[str], count: int | None, server: Loopback, aiml: Aiml
+) -> None:
     done = aiml("chat", *BOTH, "--json", *more, "-f", "nowhere.txt", "hi")
     found = json.loads(done.stdout)
     assert (done.returncode, server.connections) == (2, 0)
     assert [each["error"]["exit_code"] for each in (found if count else [found])] == [2] * (count or 1)
 
 
-def test_the_responses_endpoint_compares_too(server: Loopback, aiml: Aiml) -> None:
+def test_the_responses_endpoint_can_be_compared_too(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [HELLO_RESPONSE], "b": [HELLO_RESPONSE]}
     assert aiml("respond", *BOTH, "hi").stdout == b"## a\n\nHello\n\n## b\n\nHello\n"
 
 
 @pytest.mark.promise("whole-or-told")
-def test_a_file_is_replaced_only_when_all_are_whole(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_a_file_is_replaced_only_if_all_answers_are_complete(server: Loopback, aiml: Aiml, clean: Path) -> None:
     (clean / "out.md").write_text("old")
     server.scripts_by_model = {"a": [HELLO], "b": [DOWN], "c": [BYE]}
     assert aiml("chat", *BOTH, "hi", "-o", "out.md").returncode == 6
@@ -199,7 +201,7 @@ def test_a_file_is_replaced_only_when_all_are_whole(server: Loopback, aiml: Aiml
     assert (done.stdout, (clean / "out.md").read_text()) == (b"", "## a\n\nHello\n\n## c\n\nBye\n")
 
 
-def test_meta_is_an_array(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_the_meta_file_holds_an_array(server: Loopback, aiml: Aiml, clean: Path) -> None:
     server.scripts_by_model = {"a": [HELLO], "b": [DOWN]}
     aiml("chat", *BOTH, "hi", "--meta", "meta.json")
     whole, down = json.loads((clean / "meta.json").read_text())
@@ -213,19 +215,19 @@ def test_meta_is_an_array(server: Loopback, aiml: Aiml, clean: Path) -> None:
         ["-o", "nowhere/out.md"], ["--meta", "nowhere/meta.json"],
     ],
 )  # fmt: skip
-def test_what_only_one_answer_can_have_is_refused(more: list[str], server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_options_for_a_single_answer_are_refused(more: list[str], server: Loopback, aiml: Aiml, clean: Path) -> None:
     done = aiml("chat", *BOTH, "hi", *more)
     assert (done.returncode, done.stdout, server.connections) == (2, b"", 0)
     assert list(clean.glob("*.part")) == []
 
 
-def test_a_program_is_for_the_first(server: Loopback, aiml: Aiml) -> None:
+def test_a_dry_run_shows_the_request_to_the_first_model(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", *BOTH, "--dry-run", "hi")
     assert (json.loads(done.stdout)["body"]["model"], server.connections) == ("a", 0)
     assert b"this is the request to a; those to b differ only in the model" in done.stderr
 
 
-def test_each_may_fall_back(server: Loopback, aiml: Aiml) -> None:
+def test_each_model_can_have_fallbacks(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [DOWN], "b": [HELLO], "c": [BYE]}
     done = aiml("chat", "-m", "a,b", "-m", "c", "hi")
     assert (done.returncode, done.stdout) == (0, b"## a,b\n\nHello\n\n## c\n\nBye\n")
@@ -234,7 +236,7 @@ def test_each_may_fall_back(server: Loopback, aiml: Aiml) -> None:
 
 @pytest.mark.promise("signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_hangs_up_on_all_and_keeps_what_came(number: int, server: Loopback) -> None:
+def test_a_signal_closes_all_connections_and_keeps_the_text_so_far(number: int, server: Loopback) -> None:
     begun, gone = threading.Event(), [threading.Event(), threading.Event()]
     server.scripts_by_model = {
         "a": [BEGUN, SILENCE, when(gone[0])],
@@ -252,7 +254,7 @@ def test_a_signal_hangs_up_on_all_and_keeps_what_came(number: int, server: Loopb
     assert len(read_answer_states()) == 2
 
 
-def test_a_signal_ends_the_pause_before_another_try(server: Loopback) -> None:
+def test_a_signal_ends_the_pause_before_a_retry(server: Loopback) -> None:
     server.scripts_by_model = {"a": [json_response({"error": "x"}, "503 Busy", "Retry-After: 100")], "b": [HELLO]}
     with running(server, AIML_RETRIES="1") as process:
         assert process.stderr
@@ -264,7 +266,7 @@ def test_a_signal_ends_the_pause_before_another_try(server: Loopback) -> None:
     assert sorted(read_answer_states()) == [("complete", "Hello"), ("interrupted", "")]
 
 
-def test_the_json_of_what_was_interrupted_holds_what_came(server: Loopback) -> None:
+def test_json_of_an_interrupted_call_holds_the_text_so_far(server: Loopback) -> None:
     server.scripts_by_model = {"a": [BEGUN, SILENCE], "b": [BYE]}
     with running(server, "--json") as process:
         assert wait_until_equal(lambda: ("complete", "Bye") in read_answer_states(), True)
@@ -275,7 +277,7 @@ def test_the_json_of_what_was_interrupted_holds_what_came(server: Loopback) -> N
 
 
 @pytest.mark.promise("reader-gone")
-def test_a_reader_that_goes_away_ends_all_requests(server: Loopback) -> None:
+def test_all_requests_end_if_the_reader_closes_the_pipe(server: Loopback) -> None:
     gone = [threading.Event(), threading.Event()]
     more, both = threading.Event(), threading.Event()
     server.scripts_by_model = {
@@ -304,7 +306,7 @@ def test_a_terminal_shows_sections_and_then_a_table(server: Loopback) -> None:
     assert (lines[-3].split(), lines[-2].split()[-1]) == (["MODEL", "FIRST", "TOTAL", "TOKENS", "RESULT"], "complete")
 
 
-def test_a_notice_of_another_model_leaves_what_is_drawn_in_order(server: Loopback) -> None:
+def test_a_fallback_notice_does_not_disturb_the_live_output(server: Loopback) -> None:
     seen, failed = threading.Event(), threading.Event()
     server.scripts_by_model = {
         "a": [STREAM + chunk(delta("# One\n\ntwo **thr")), seen, chunk(delta("ee** four", "stop")), b"0\r\n\r\n"],
@@ -324,7 +326,7 @@ def test_a_notice_of_another_model_leaves_what_is_drawn_in_order(server: Loopbac
 
 
 @pytest.mark.parametrize(("limit", "code", "sent"), [("0.15", 2, 0), ("0.25", 0, 2)])
-def test_together_they_may_not_cost_more_than_allowed(
+def test_max_cost_applies_to_all_models_together(
     limit: str, code: int, sent: int, server: Loopback, aiml: Aiml
 ) -> None:
     store_catalog(server, pricing=PRICES)
@@ -335,14 +337,14 @@ def test_together_they_may_not_cost_more_than_allowed(
     assert (b"the 2 models may cost $" in done.stderr) == bool(code)
 
 
-def test_turns_are_held_with_one_model(server: Loopback) -> None:
+def test_several_models_and_first_are_refused_in_a_conversation(server: Loopback) -> None:
     for more in (BOTH, ("--first",)):
         with Console("chat", "-i", *more, AIML_BASE_URL=server.url) as console:
             assert (console.wait_for_exit(), server.connections) == (2, 0)
 
 
 @pytest.mark.parametrize("form", ["text", "json", "jsonl", "raw"])
-def test_the_first_whole_answer_is_shown_as_if_it_had_been_alone(form: str, server: Loopback, aiml: Aiml) -> None:
+def test_first_prints_exactly_what_the_fastest_model_alone_would_print(form: str, server: Loopback, aiml: Aiml) -> None:
     gone = threading.Event()
     asked = threading.Event()
     server.scripts_by_model = {"a": [BEGUN, when(asked), SILENCE, when(gone)], "b": [BYE]}
@@ -355,7 +357,7 @@ def test_the_first_whole_answer_is_shown_as_if_it_had_been_alone(form: str, serv
 
 
 def timeless(shown: bytes, form: str) -> Any:
-    """Take out of what was shown how long it took."""
+    """Return the output without its durations."""
     if not form.startswith("json"):
         return shown
     objects = [json.loads(line) for line in shown.splitlines()] if form == "jsonl" else [json.loads(shown)]
@@ -363,7 +365,7 @@ def timeless(shown: bytes, form: str) -> Any:
 
 
 @pytest.mark.promise("kept")
-def test_who_is_not_first_is_in_the_history_as_interrupted(server: Loopback, aiml: Aiml) -> None:
+def test_slower_models_are_in_the_history_as_interrupted(server: Loopback, aiml: Aiml) -> None:
     asked = threading.Event()
     server.scripts_by_model = {"a": [BEGUN, when(asked), SILENCE], "b": [asked, BYE]}
     assert aiml("chat", *BOTH, "--first", "hi").returncode == 0
@@ -372,7 +374,7 @@ def test_who_is_not_first_is_in_the_history_as_interrupted(server: Loopback, aim
 
 
 @pytest.mark.promise("sent-once")
-def test_who_is_not_first_is_asked_for_nothing_more(server: Loopback, aiml: Aiml) -> None:
+def test_slower_models_get_no_further_requests(server: Loopback, aiml: Aiml) -> None:
     asked = [threading.Event(), threading.Event()]
     server.scripts_by_model = {
         "a": [when(asked[0]), BEGUN, SILENCE],
@@ -383,7 +385,7 @@ def test_who_is_not_first_is_asked_for_nothing_more(server: Loopback, aiml: Aiml
     assert (done.stdout, len(server.requests)) == (b"Bye\n", 3)
 
 
-def test_the_others_go_on_when_one_fails(server: Loopback, aiml: Aiml) -> None:
+def test_the_race_continues_if_a_model_fails(server: Loopback, aiml: Aiml) -> None:
     failed = threading.Event()
     server.scripts_by_model = {
         "a": [DOWN, when(failed)],
@@ -394,7 +396,7 @@ def test_the_others_go_on_when_one_fails(server: Loopback, aiml: Aiml) -> None:
     assert (done.returncode, done.stdout) == (0, b"Bye\n")
 
 
-def test_when_all_fail_the_first_models_failure_counts(server: Loopback, aiml: Aiml) -> None:
+def test_if_all_models_fail_the_failure_of_the_first_one_counts(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [DOWN], "b": [REFUSED]}
     done = aiml("chat", *BOTH, "--first", "hi")
     assert (done.returncode, done.stdout) == (6, b"")
@@ -402,7 +404,7 @@ def test_when_all_fail_the_first_models_failure_counts(server: Loopback, aiml: A
     assert b"aiml: b: the server answered 400: no\n" in done.stderr
 
 
-def test_first_needs_several_to_choose_from(server: Loopback, aiml: Aiml) -> None:
+def test_first_requires_several_models(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "-m", "a", "--first", "hi")
     assert (done.returncode, done.stdout, server.connections) == (2, b"", 0)
 
@@ -420,7 +422,7 @@ def test_a_signal_ends_the_race(more: list[str], server: Loopback) -> None:
     assert all(each.wait(20) for each in gone)
 
 
-def test_what_is_attached_is_held_against_each_model(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_an_attachment_is_checked_against_each_model(server: Loopback, aiml: Aiml, clean: Path) -> None:
     (clean / "photo").write_bytes(b"\x89PNG\r\n\x1a\n")
     store_catalog(server, modalities={"input": ["text"]})
     done = aiml("chat", "-m", "other", "-m", "m", "what is this", "-f", "photo")
@@ -428,14 +430,14 @@ def test_what_is_attached_is_held_against_each_model(server: Loopback, aiml: Aim
     assert b"m does not accept image input, and an attachment is image/png" in done.stderr
 
 
-def test_a_property_is_held_against_each_model_and_told_once(server: Loopback, aiml: Aiml) -> None:
+def test_a_property_is_checked_against_each_model_and_reported_once(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, parameters=["top_k"])
     server.answer_with(HELLO)
     done = aiml("chat", "-m", "other", "-m", "m", "-m", "m", "-O", "min_p=1", "hi")
     assert (done.returncode, done.stderr.count(b"the catalog does not list it for m")) == (0, 1)
 
 
-def test_continue_goes_on_with_the_fastest(server: Loopback, aiml: Aiml) -> None:
+def test_continue_after_first_uses_the_fastest_answer(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [HELLO], "b": [BEGUN, SILENCE]}
     for _ in range(3):
         assert aiml("chat", "-m", "b", "-m", "a", "--first", "hi").returncode == 0
@@ -443,7 +445,7 @@ def test_continue_goes_on_with_the_fastest(server: Loopback, aiml: Aiml) -> None
         assert [each["content"] for each in server.requests[-1].json["messages"]] == ["hi", "Hello", "more"]
 
 
-def test_continue_goes_on_with_the_whole_answer_that_stands_last(server: Loopback, aiml: Aiml) -> None:
+def test_continue_uses_the_last_complete_answer(server: Loopback, aiml: Aiml) -> None:
     later = threading.Event()
     server.scripts_by_model = {"a": [later, HELLO], "b": [BYE, when(later)], "c": [REFUSED]}
     assert aiml("chat", *BOTH, "-m", "c", "hi").returncode == 4

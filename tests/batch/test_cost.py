@@ -1,4 +1,4 @@
-"""What a run may cost."""
+"""--max-cost limits what a run over rows may cost."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.in_process
 CHEAP = ["chat", "--demo", "--each", "line", "-j", "1", "--max-tokens", "50"]
 
 
-def test_a_run_stops_before_the_row_that_could_cost_too_much(aiml: Aiml) -> None:
+def test_a_run_stops_before_a_row_that_could_exceed_max_cost(aiml: Aiml) -> None:
     ended = aiml(*CHEAP, "--max-cost", "0.001", stdin=b"a\n" * 100)
     lines = ended.stdout.splitlines()
     assert ended.returncode == 10
@@ -24,13 +24,13 @@ def test_a_run_stops_before_the_row_that_could_cost_too_much(aiml: Aiml) -> None
     assert b"stopped before --max-cost 0.001 could be exceeded" in ended.stderr
 
 
-def test_a_price_that_nobody_knows_is_refused_before_anything_is_sent(aiml: Aiml) -> None:
+def test_an_unknown_price_is_refused_before_anything_is_sent(aiml: Aiml) -> None:
     ended = aiml(*CHEAP, "-m", "unheard/of", "--max-cost", "1", stdin=b"a\n")
     assert (ended.returncode, ended.stdout) == (2, b"")
     assert b"--max-cost: the cost of a row is unknown" in ended.stderr
 
 
-def test_the_most_that_may_be_spent_counts_what_is_on_its_way() -> None:
+def test_the_budget_includes_requests_in_progress() -> None:
     purse, came = Budget(1.0), threading.Event()
     assert purse.wait_for(0.6)
     waits = threading.Thread(target=lambda: purse.wait_for(0.6) and came.set())
@@ -42,7 +42,7 @@ def test_the_most_that_may_be_spent_counts_what_is_on_its_way() -> None:
 
 
 @pytest.mark.parametrize(("cost", "fits"), [(0.1, True), (None, False)])
-def test_a_cost_that_nobody_told_counts_as_the_most(cost: float | None, fits: bool) -> None:
+def test_an_unknown_cost_counts_as_the_maximum(cost: float | None, fits: bool) -> None:
     purse = Budget(1.0)
     assert purse.wait_for(0.6)
     purse.settle(0.6, cost)
@@ -50,12 +50,12 @@ def test_a_cost_that_nobody_told_counts_as_the_most(cost: float | None, fits: bo
 
 
 @pytest.mark.parametrize(("more", "count"), [([], 1), (["--max-tokens", "9"], 0), (["-q"], 0)])
-def test_that_the_answers_are_not_bounded_is_told_once(aiml: Aiml, more: list[str], count: int) -> None:
+def test_the_notice_about_unbounded_answers_is_printed_once(aiml: Aiml, more: list[str], count: int) -> None:
     ended = aiml("chat", "--demo", "--each", "line", "-j", "8", "--max-cost", "9", *more, stdin=b"a\n" * 50)
     assert ended.stderr.count(b"the answers in progress may exceed it") == count
 
 
-def test_what_nobody_told_is_unknown_and_not_nothing(aiml: Aiml, server: Loopback) -> None:
+def test_an_unknown_cost_is_shown_as_unknown_and_not_as_zero(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(stream(delta("Hi", "stop"), event("[DONE]")))
     server.answer_with(STREAM, HALF_CLOSE)
     ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\n")
@@ -64,13 +64,13 @@ def test_what_nobody_told_is_unknown_and_not_nothing(aiml: Aiml, server: Loopbac
     assert b"0 succeeded, 1 failed, 0 skipped; 0 tokens in, 0 out, cost unknown" in ended.stderr
 
 
-def test_a_price_in_the_headers_counts_without_tokens(aiml: Aiml, server: Loopback) -> None:
+def test_a_price_in_the_headers_counts_even_without_token_counts(aiml: Aiml, server: Loopback) -> None:
     said = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
     server.answer_with(json_response(said, "200 OK", "X-AIMLAPI-USD-Spent: 0.25"))
     assert b"$0.25;" in aiml("chat", "--each", "line", stdin=b"a\n").stderr
 
 
-def test_who_answered_is_who_is_paid(aiml: Aiml, server: Loopback) -> None:
+def test_the_cost_is_recorded_for_the_model_that_answered(aiml: Aiml, server: Loopback) -> None:
     server.scripts_by_model = {"a": [json_response({"error": "down"}, "503 Service Unavailable")], "b": [HELLO]}
     assert aiml("chat", "--each", "line", "-m", "a,b", stdin=b"1\n2\n").returncode == 0
     assert [(row["model"], row["requests"]) for row in select("SELECT * FROM spent")] == [("b", 2)]

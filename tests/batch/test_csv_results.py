@@ -1,4 +1,4 @@
-"""Results of rows as CSV: the columns of the input, those of the answer, and those to go on with."""
+"""Results of rows as CSV: the columns of the input, those of the answer, and those that a resumed run needs."""
 
 import csv
 import io
@@ -71,7 +71,7 @@ def without_hash(text: str) -> list[list[str]]:
         ("jsonl", '"x"\n[1]\n{"a": 1}\n', ["row"], [['"x"'], ["[1]"], ['{"a": 1}']]),
     ],
 )  # fmt: skip
-def test_the_columns_of_the_input_stand_first_as_they_are(
+def test_the_columns_of_the_input_come_first_and_are_unchanged(
     run: Run, server: Loopback, capfd: pytest.CaptureFixture[str],
     command: str, form: str, rows: str, columns: list[str], cells: list[list[str]],
 ) -> None:  # fmt: skip
@@ -89,7 +89,7 @@ def test_the_columns_of_the_input_stand_first_as_they_are(
         ("name", ("name, error",), ["name", "name_2", "error", "error_2", "row_number", "row_hash"]),
     ],
 )
-def test_a_column_of_ours_that_the_input_has_too_gets_a_number(
+def test_a_column_whose_name_is_taken_gets_a_number(
     run: Run, server: Loopback, capfd: pytest.CaptureFixture[str],
     header: str, schema: tuple[str, ...], names: list[str],
 ) -> None:  # fmt: skip
@@ -130,12 +130,12 @@ def test_a_schema_gives_a_column_for_each_field_in_its_order(
         ({"properties": []}, ()),
     ],
 )
-def test_fields_are_the_properties_at_the_top_of_a_schema(schema: Any, fields: tuple[str, ...]) -> None:
+def test_fields_are_the_top_level_properties_of_a_schema(schema: Any, fields: tuple[str, ...]) -> None:
     assert list_fields(schema) == fields
 
 
 @pytest.mark.parametrize("extra", [(), ("--schema", "name")])
-def test_a_row_that_failed_says_why_and_keeps_its_input(
+def test_a_failed_row_keeps_its_input_and_says_why(
     run: Run, server: Loopback, capfd: pytest.CaptureFixture[str], extra: tuple[str, ...]
 ) -> None:
     queue_answers(server, REFUSED, CUT, stream_text("chat", "no JSON" if extra else ""))
@@ -143,14 +143,14 @@ def test_a_row_that_failed_says_why_and_keeps_its_input(
     assert run("csv", rows, *extra, "{a}") == 10
     records = parse_named(capfd.readouterr().out)
     assert [record["a"][:5] for record in records] == ["1", "3", "short", SECRET[:5], "5"]
-    words = ['bad, "words"\nhere', "connection was cut", "the number of cells differs", "not sent: "]
+    words = ['bad, "words"\nhere', "connection was cut", "cells, but the header has", "not sent: "]
     errors = [record["error"] for record in records]
     assert [word in error for word, error in zip(words, errors, strict=False)] == [True] * 4, errors
     assert [bool(record["row_hash"]) for record in records] == [True, True, False, False, True]
     assert bool(records[4]["error"]) == bool(extra)
 
 
-def test_members_that_the_first_row_lacks_are_told_once(
+def test_members_missing_from_the_first_row_are_reported_once_per_kind(
     run: Run, server: Loopback, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIML_QUIET", "off")
@@ -176,7 +176,7 @@ def test_every_shard_has_the_same_header(run: Run, server: Loopback, capfd: pyte
 @pytest.mark.parametrize(
     ("form", "rows", "first"), [("line", "\n", "row"), ("csv", "a,b\n", "a,b"), ("jsonl", "", "row")]
 )
-def test_without_rows_there_is_the_header_alone(
+def test_an_input_without_rows_gives_only_the_header(
     run: Run, capfd: pytest.CaptureFixture[str], tmp_path: Path, form: str, rows: str, first: str
 ) -> None:
     header = f"{first},text,{','.join(LAST)}\n"
@@ -186,7 +186,7 @@ def test_without_rows_there_is_the_header_alone(
 
 
 @pytest.mark.promise("csv")
-def test_wild_cells_come_back_as_they_were(run: Run, server: Loopback, tmp_path: Path) -> None:
+def test_cells_with_any_characters_can_be_read_back(run: Run, server: Loopback, tmp_path: Path) -> None:
     queue_answers(server, *(stream_text("chat", text + "\0") for text in WILD))
     rows = "".join(json.dumps({"cell": text + "\0", "=name, \n": text}) + "\n" for text in WILD)
     assert run("jsonl", rows, "-o", "out.csv", "--allow-secrets", "x") == 0
@@ -197,7 +197,7 @@ def test_wild_cells_come_back_as_they_were(run: Run, server: Loopback, tmp_path:
     assert b"\r\n" not in data.replace(b"both\r\nends", b"")
 
 
-def test_half_a_surrogate_pair_is_a_mark_and_no_file_begins_with_a_mark(
+def test_a_lone_surrogate_is_replaced_and_no_file_begins_with_a_byte_order_mark(
     run: Run, server: Loopback, tmp_path: Path
 ) -> None:
     queue_answers(server, json_response(json.loads('{"choices": [{"message": {"content": "\\ud800"}}]}')))
@@ -212,7 +212,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('",\r
 
 @pytest.mark.promise("csv")
 @given(st.lists(st.lists(cells, min_size=2, max_size=4), min_size=1, max_size=5))
-def test_any_cells_come_back(records: list[list[str]]) -> None:
+def test_any_cells_can_be_parsed_back(records: list[list[str]]) -> None:
     assert parse(b"".join(map(encode_record, records))) == records
 
 
@@ -235,7 +235,7 @@ def test_duckdb_reads_any_cells_back(tmp_path_factory: pytest.TempPathFactory, r
         (["--each", "line", "-f", "rows", "--format", "csv", "-n", "2"], "--format csv cannot be used with --n"),
     ],
 )
-def test_what_csv_cannot_hold_is_refused(
+def test_options_that_do_not_fit_csv_are_refused(
     server: Loopback, run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     (tmp_path / "rows").write_text("a\n")
@@ -243,7 +243,7 @@ def test_what_csv_cannot_hold_is_refused(
     assert (words in capfd.readouterr().err, server.requests) == (True, [])
 
 
-def test_the_format_of_the_settings_is_for_rows_only(
+def test_a_csv_format_in_the_settings_applies_only_to_rows(
     run: Run, server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AIML_FORMAT", "csv")
@@ -251,7 +251,7 @@ def test_the_format_of_the_settings_is_for_rows_only(
     assert (main(["chat", "hi"]), capfd.readouterr().out) == (0, "a,b\n")
 
 
-def test_a_terminal_gets_no_controls(server: Loopback, run: Run, tmp_path: Path) -> None:
+def test_a_terminal_gets_no_control_sequences(server: Loopback, run: Run, tmp_path: Path) -> None:
     queue_answers(server, stream_text("chat", HOSTILE_TEXT))
     (tmp_path / "rows").write_text("a\n")
     data, code, _ = run_on_pty(server, "chat", "--each", "line", "-f", "rows", "--format", "csv")
@@ -264,7 +264,7 @@ def asked(server: Loopback) -> list[str]:
     return [request.json["messages"][-1]["content"] for request in server.requests]
 
 
-def test_the_same_command_goes_on_with_what_failed_or_is_missing(run: Run, server: Loopback, tmp_path: Path) -> None:
+def test_the_same_command_sends_rows_that_failed_or_are_missing(run: Run, server: Loopback, tmp_path: Path) -> None:
     queue_answers(server, stream_text("chat", 'a "1",\n'), REFUSED, stream_text("chat", "Hi"))
     rows, out = "a\nb\nc\n", tmp_path / "out.csv"
     assert run("line", rows, "--resume-from", "out.csv") == 10
@@ -278,7 +278,7 @@ def test_the_same_command_goes_on_with_what_failed_or_is_missing(run: Run, serve
     assert records[0]["text"] == 'a "1",\n'
 
 
-def test_the_part_of_a_run_that_ended_early_can_be_gone_on_with(run: Run, server: Loopback, tmp_path: Path) -> None:
+def test_a_partial_file_can_be_resumed(run: Run, server: Loopback, tmp_path: Path) -> None:
     no_key = json_error("who are you", "401 Unauthorized")
     queue_answers(server, stream_text("chat", "Hi"), no_key, stream_text("chat", "Hi"))
     assert run("line", "a\nb\nc\n", "-o", "out.csv") == 3
@@ -288,9 +288,7 @@ def test_the_part_of_a_run_that_ended_early_can_be_gone_on_with(run: Run, server
 
 
 @pytest.mark.parametrize("torn", [b"b,", b'b,"two\n', b'b,"two\nlines",,2,00', b'b,"x"'])
-def test_a_record_that_was_not_written_whole_is_taken_away(
-    run: Run, server: Loopback, tmp_path: Path, torn: bytes
-) -> None:
+def test_an_incomplete_last_record_is_removed(run: Run, server: Loopback, tmp_path: Path, torn: bytes) -> None:
     queue_answers(server, stream_text("chat", "one\ntwo"))
     out = tmp_path / "out.csv"
     assert run("line", "a\n", "--resume-from", "out.csv") == 0
@@ -299,7 +297,7 @@ def test_a_record_that_was_not_written_whole_is_taken_away(
     assert [record["row"] for record in parse_named(out.read_bytes())] == ["a", "b"]
 
 
-def test_a_file_that_a_spreadsheet_saved_is_gone_on_with(run: Run, server: Loopback, tmp_path: Path) -> None:
+def test_a_file_saved_by_a_spreadsheet_can_be_resumed(run: Run, server: Loopback, tmp_path: Path) -> None:
     queue_answers(server, stream_text("chat", "Hi"))
     out = tmp_path / "out.csv"
     assert run("line", "a\n", "--resume-from", "out.csv") == 0
@@ -324,7 +322,7 @@ def test_a_file_that_a_spreadsheet_saved_is_gone_on_with(run: Run, server: Loopb
         (b"x", ("--format", "jsonl"), "not a result of --each"),
     ],
 )
-def test_a_file_of_other_results_is_refused_and_stays_as_it_is(
+def test_a_file_with_other_content_is_refused_and_not_changed(
     run: Run, server: Loopback, tmp_path: Path, capfd: pytest.CaptureFixture[str],
     content: bytes, arguments: tuple[str, ...], words: str,
 ) -> None:  # fmt: skip
@@ -335,7 +333,9 @@ def test_a_file_of_other_results_is_refused_and_stays_as_it_is(
 
 
 @given(st.lists(st.tuples(cells, st.sampled_from(["", "no"])), max_size=6))
-def test_any_record_is_found_again(tmp_path_factory: pytest.TempPathFactory, records: list[tuple[str, str]]) -> None:
+def test_any_record_is_found_in_the_file(
+    tmp_path_factory: pytest.TempPathFactory, records: list[tuple[str, str]]
+) -> None:
     path = tmp_path_factory.mktemp("csv") / "out.csv"
     lines = [[cell, error, str(number), f"{number:024x}"] for number, (cell, error) in enumerate(records, 1)]
     path.write_bytes(b"".join(map(encode_record, (["a", *LAST], *lines))))
@@ -344,7 +344,7 @@ def test_any_record_is_found_again(tmp_path_factory: pytest.TempPathFactory, rec
     assert found == [not error for _, error in records]
 
 
-def test_a_reset_row_is_asked_again(run: Run, server: Loopback, tmp_path: Path) -> None:
+def test_a_row_whose_connection_was_reset_is_sent_again(run: Run, server: Loopback, tmp_path: Path) -> None:
     server.answer_with(RESET)
     queue_answers(server, stream_text("chat", "Hi"))
     assert run("line", "a\nb\n", "--resume-from", "out.csv") == 10

@@ -1,4 +1,4 @@
-"""How a run goes: order, pace, connections, ends."""
+"""A run over rows: the order of results, rate limits, exit codes and interruptions."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def test_results_are_in_the_order_of_the_rows(aiml: Aiml, server: Loopback) -> N
     assert [found["row"] for found in parse_results(ended.stdout)] == [1, 2]
 
 
-def test_unordered_results_come_as_they_are_ready(aiml: Aiml, server: Loopback) -> None:
+def test_unordered_results_are_printed_as_they_arrive(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(SILENCE)
     server.answer_with(HELLO)
     with start_run(server, "chat", "--each", "line", "-j", "2", "--unordered") as process:
@@ -57,7 +57,7 @@ def test_a_rate_limit_is_reported_once_and_the_row_is_sent_again(aiml: Aiml, ser
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "4", stdin=b"a\nb\nc\nd\n", AIML_RETRIES="1")
     assert (ended.returncode, len(server.requests)) == (0, 5)
-    assert ended.stderr.count(b"slow down; all workers wait 0.0 s, then 2 at a time") == 1
+    assert ended.stderr.count(b"slow down; all workers wait 0.0 s, then at most 2 work at a time") == 1
 
 
 def test_the_same_rate_limit_is_not_reported_twice(aiml: Aiml, server: Loopback) -> None:
@@ -77,7 +77,7 @@ def test_failed_rows_exit_with_10_and_a_rejected_key_with_3(aiml: Aiml, server: 
     assert (ended.returncode, len(parse_results(ended.stdout))) == (3, 1)
 
 
-def test_an_unreachable_server_ends_the_run_with_7(aiml: Aiml) -> None:
+def test_an_unreachable_server_ends_the_run_with_exit_code_7(aiml: Aiml) -> None:
     ended = aiml("chat", "--each", "line", "-j", "2", stdin=b"a\n" * 500, AIML_BASE_URL="http://127.0.0.1:9/v1")
     assert ended.returncode == 7
     assert len(parse_results(ended.stdout)) < 10
@@ -85,21 +85,21 @@ def test_an_unreachable_server_ends_the_run_with_7(aiml: Aiml) -> None:
     assert one.returncode == 7
 
 
-def test_an_unknown_model_ends_the_run_and_a_bad_row_does_not(aiml: Aiml, server: Loopback) -> None:
+def test_an_unknown_model_ends_the_run(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(json_response({"error": {"message": "no model"}}, "404 Not Found"))
     ended = aiml("chat", "--each", "line", stdin=b"a\n" * 500)
     assert (ended.returncode, len(parse_results(ended.stdout)) < 10) == (4, True)
 
 
 @pytest.mark.promise("whole-or-told")
-def test_a_cut_answer_is_a_failed_row_unless_it_is_allowed(aiml: Aiml, server: Loopback) -> None:
+def test_a_truncated_answer_is_a_failed_row_unless_allow_cut_is_given(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(CUT)
     ended = aiml("chat", "--each", "line", stdin=b"a\n")
     assert (ended.returncode, parse_results(ended.stdout)[0]["text"]) == (10, "Hel")
     assert aiml("chat", "--each", "line", "--allow-cut", stdin=b"a\n").returncode == 0
 
 
-def test_a_schema_is_checked_for_each_row_and_asked_again(aiml: Aiml, server: Loopback) -> None:
+def test_each_row_is_checked_against_the_schema_and_asked_again(aiml: Aiml, server: Loopback) -> None:
     for text in ("no JSON", '{"a": "x"}'):
         server.answer_with(stream(delta(text), delta(finish="stop"), event("[DONE]")))
     ended = aiml("chat", "--each", "line", "--schema", "a", "--schema-retries", "1", stdin=b"x\n")
@@ -107,7 +107,7 @@ def test_a_schema_is_checked_for_each_row_and_asked_again(aiml: Aiml, server: Lo
     assert parse_results(ended.stdout)[0]["data"] == {"a": "x"}
 
 
-def test_the_summary_is_one_line_and_quiet_leaves_it_out(aiml: Aiml, server: Loopback) -> None:
+def test_the_summary_is_one_line_and_quiet_hides_it(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     told = aiml("chat", "--each", "line", stdin=b"a\nb\n").stderr.decode()
     assert re.fullmatch(
@@ -118,7 +118,7 @@ def test_the_summary_is_one_line_and_quiet_leaves_it_out(aiml: Aiml, server: Loo
 
 @pytest.mark.promise("signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_hangs_up_and_keeps_what_is_done(server: Loopback, number: int, code: int) -> None:
+def test_a_signal_closes_the_connections_and_keeps_finished_rows(server: Loopback, number: int, code: int) -> None:
     server.answer_with(HELLO)
     server.answer_with(SILENCE)
     with start_run(server, "chat", "--each", "line", "-j", "1", "--grace", "0") as process:
@@ -155,7 +155,7 @@ def test_a_reader_that_closes_the_pipe_ends_the_run_without_a_message(server: Lo
         assert (process.wait(30), process.stderr.read()) == (141, b"")
 
 
-def test_the_output_file_takes_its_place_at_the_end(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
+def test_the_output_file_is_written_even_if_a_row_failed(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
     server.answer_with(REFUSED)
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-o", "out.jsonl", stdin=b"a\nb\n")
@@ -198,7 +198,7 @@ def test_a_stopped_run_says_how_to_continue(
 
 
 @pytest.mark.promise("stopped-runs")
-def test_a_redirected_run_names_the_file_of_standard_output(server: Loopback) -> None:
+def test_a_redirected_run_names_the_output_file_in_its_hint(server: Loopback) -> None:
     server.answer_with(HELLO)
     server.answer_with(SILENCE)
     Path("rows").write_text("a\nb\n")
@@ -214,7 +214,7 @@ def test_a_redirected_run_names_the_file_of_standard_output(server: Loopback) ->
 
 
 @pytest.mark.promise("stopped-runs")
-def test_a_killed_run_leaves_its_results_under_a_known_name(aiml: Aiml, server: Loopback) -> None:
+def test_a_killed_run_leaves_its_results_in_the_partial_file(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     server.answer_with(SILENCE)
     Path("rows").write_text("a\nb\n")
@@ -238,9 +238,7 @@ def test_a_killed_run_leaves_its_results_under_a_known_name(aiml: Aiml, server: 
 
 @pytest.mark.promise("stopped-runs")
 @pytest.mark.parametrize("found", ["empty", "results", "link", "folder"])
-def test_a_file_with_the_name_of_the_partial_output_is_never_overwritten(
-    aiml: Aiml, server: Loopback, found: str
-) -> None:
+def test_an_existing_partial_file_is_never_overwritten(aiml: Aiml, server: Loopback, found: str) -> None:
     part, target = Path("out.jsonl.part"), Path("target")
     target.write_text("keep")
     {
@@ -255,7 +253,7 @@ def test_a_file_with_the_name_of_the_partial_output_is_never_overwritten(
     assert not Path("out.jsonl").exists()
 
 
-def test_failed_rows_are_sent_again_from_the_named_file(aiml: Aiml, server: Loopback) -> None:
+def test_failed_rows_can_be_sent_again_with_the_suggested_command(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(REFUSED)
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "1", "-o", "out.jsonl", stdin=b"a\nb\n")
@@ -263,7 +261,7 @@ def test_failed_rows_are_sent_again_from_the_named_file(aiml: Aiml, server: Loop
     assert aiml("chat", "--each", "line", "--resume-from", "out.jsonl", stdin=b"a\nb\n").returncode == 0
 
 
-def test_rows_are_not_kept_as_conversations_but_their_cost_is_counted(aiml: Aiml, server: Loopback) -> None:
+def test_rows_are_not_stored_as_conversations_but_their_cost_is_counted(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     aiml("chat", "--each", "line", stdin=b"a\nb\n")
     assert aiml("history", "list").stdout == b""
@@ -277,7 +275,7 @@ def test_rows_are_not_kept_as_conversations_but_their_cost_is_counted(aiml: Aiml
     ("spoiled", "words"),
     [("aiml", b"aiml usage will not include"), ("aiml/history.db", b"was damaged; it was moved to")],
 )
-def test_usage_that_cannot_be_stored_is_one_notice(
+def test_one_notice_is_given_if_usage_cannot_be_stored(
     aiml: Aiml, server: Loopback, clean: Path, spoiled: str, words: bytes
 ) -> None:
     server.answer_with(HELLO)

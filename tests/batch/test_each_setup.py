@@ -1,4 +1,4 @@
-"""What cannot be used with many rows is told before anything is sent."""
+"""Options that cannot be used with many rows are refused before anything is sent."""
 
 import pytest
 from support.loopback import HELLO, Loopback
@@ -33,12 +33,14 @@ ROWS = ["--each", "line"]
         (["--each", "csv", "{a}"], "there is no column {a}"),
     ],
 )
-def test_it_is_a_usage_error(aiml: Aiml, server: Loopback, arguments: list[str], words: str) -> None:
+def test_an_option_that_does_not_work_with_rows_is_a_usage_error(
+    aiml: Aiml, server: Loopback, arguments: list[str], words: str
+) -> None:
     ended = aiml("chat", *arguments, "hi", stdin=b"x\ny\n")
     assert (ended.returncode, ended.stdout, server.requests) == (2, b"", [])
     assert words in ended.stderr.decode()
 
 
-def test_what_the_config_says_of_single_answers_is_left_aside(aiml: Aiml, server: Loopback) -> None:
+def test_settings_for_single_answers_are_ignored(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     assert aiml("chat", *ROWS, stdin=b"x\n", AIML_FORMAT="raw", AIML_USAGE="on").returncode == 0

@@ -1,4 +1,4 @@
-"""Rows that failed have an error, and one command asks exactly for them and for those that are missing."""
+"""Failed rows have an error, and one command sends exactly these and the missing rows again."""
 
 import json
 from pathlib import Path
@@ -50,7 +50,7 @@ def settings(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def asked(server: Loopback) -> list[str]:
-    """Return the last words of each request, and forget the requests."""
+    """Return the text of the last message of each request, and forget the requests."""
     bodies = [request.json for request in server.requests]
     server.requests.clear()
     return [_get_text(body.get("messages") or body.get("input")) for body in bodies]
@@ -76,7 +76,7 @@ def find_failed(path: Path) -> list[int]:
         *(pytest.param("respond", GOOD_RESPONSE, *case, id=f"respond {name}") for name, case in RESPONSES.items()),
     ],
 )
-def test_what_the_server_failed_to_answer_is_asked_again(
+def test_rows_that_the_server_failed_to_answer_are_sent_again(
     server: Loopback, tmp_path: Path, capfd: pytest.CaptureFixture[str],
     command: str, good: bytes, steps: list[Any], code: int, output: str,
 ) -> None:  # fmt: skip
@@ -117,7 +117,7 @@ def test_what_the_server_failed_to_answer_is_asked_again(
                      {}, [], "say {a}", id="missing column"),
     ],
 )  # fmt: skip
-def test_what_could_not_be_sent_is_asked_for_once_that_is_repaired(
+def test_rows_that_could_not_be_sent_are_sent_after_they_are_repaired(
     server: Loopback, tmp_path: Path, before: dict[str, str], after: dict[str, str] | None,
     files: dict[str, str], flags: list[str], words: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

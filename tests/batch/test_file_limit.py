@@ -1,4 +1,4 @@
-"""How a run over rows gets along with few open files: a higher limit, fewer workers, or another try."""
+"""A run over rows with few open files: it raises the limit, uses fewer workers, or tries again."""
 
 import os
 import resource
@@ -35,7 +35,7 @@ ROWS = b"".join(b"%d\n" % number for number in range(40))
         (LIMIT_BOTH, 16, "256", 1),
     ],
 )
-def test_a_low_limit_of_open_files_means_fewer_workers(
+def test_a_low_limit_on_open_files_reduces_the_workers(
     aiml: Aiml, server: Loopback, script: str, files: int, jobs: str, notices: int
 ) -> None:
     server.answer_with(HELLO)
@@ -48,7 +48,7 @@ def test_a_low_limit_of_open_files_means_fewer_workers(
 
 @pytest.mark.promise("few-files")
 @pytest.mark.parametrize("retries", ["0", "10"])
-def test_a_limit_that_is_reached_in_a_run_loses_no_row_that_was_paid(server: Loopback, retries: str) -> None:
+def test_a_limit_reached_during_a_run_loses_no_row_that_was_paid_for(server: Loopback, retries: str) -> None:
     sent, go_on = threading.Event(), threading.Event()
     server.answer_with(set_when_sent(sent), go_on, HELLO)
     server.answer_with(HELLO)
@@ -74,7 +74,7 @@ def test_a_limit_that_is_reached_in_a_run_loses_no_row_that_was_paid(server: Loo
 
 @pytest.mark.promise("few-files")
 @pytest.mark.parametrize(("threads", "code"), [(3, 0), (0, 1)])
-def test_a_system_that_allows_few_threads_has_fewer_workers(server: Loopback, threads: int, code: int) -> None:
+def test_a_limit_on_threads_reduces_the_workers(server: Loopback, threads: int, code: int) -> None:
     server.answer_with(HELLO)
     command = ["chat", "--each", "line", "-j", "8", "{row}"]
     script = LIMIT_THREADS.format(threads) + f"from aiml_cli.__main__ import main; sys.exit(main({command}))"

@@ -1,4 +1,4 @@
-"""What a terminal shows while rows are asked."""
+"""The progress line that a terminal shows during a run over rows."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ LIMITED = json_response({"error": {"message": "slow down"}}, "429 Too Many Reque
 
 
 def run(server: Loopback, *arguments: str, retries: str = "1", columns: int = 80) -> tuple[bytes, list[str]]:
-    """Ask for the rows of a file with standard error on a terminal; give its bytes, and the lines in the end."""
+    """Run over the rows of a file with standard error on a terminal; return its bytes, and the final lines."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     env = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": retries, "TERM": "xterm"}
@@ -33,7 +33,7 @@ def run(server: Loopback, *arguments: str, retries: str = "1", columns: int = 80
     return wrote, [line.rstrip() for line in screen.display if line.strip()]
 
 
-def test_the_line_is_gone_in_the_end_and_mixes_with_no_notice(server: Loopback, tmp_path: Path) -> None:
+def test_the_progress_line_is_removed_at_the_end_and_never_mixed_with_notices(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("a\nb\n")
     for answer in (LIMITED, HELLO):
         server.answer_with(answer)
@@ -43,13 +43,13 @@ def test_the_line_is_gone_in_the_end_and_mixes_with_no_notice(server: Loopback, 
     assert "2 rows: 2 succeeded" in lines[1]
 
 
-def test_quiet_shows_nothing(server: Loopback, tmp_path: Path) -> None:
+def test_quiet_hides_the_progress_line(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("a\n")
     server.answer_with(HELLO)
     assert run(server, "-q") == (b"", [])
 
 
-def test_the_line_tells_how_far_it_is(server: Loopback, tmp_path: Path) -> None:
+def test_the_progress_line_shows_the_rows_done_and_the_time_left(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("row\n" * 40)
     server.answer_with(HELLO)
     server.answer_with(LIMITED)
@@ -59,7 +59,7 @@ def test_the_line_tells_how_far_it_is(server: Loopback, tmp_path: Path) -> None:
     assert b"left" in wrote
 
 
-def test_the_line_is_no_longer_than_the_terminal_is_wide(server: Loopback, tmp_path: Path) -> None:
+def test_the_progress_line_fits_the_terminal(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("row\n" * 4)
     server.answer_with(HELLO)
     server.answer_with(LIMITED)

@@ -1,4 +1,4 @@
-"""The pace of a run: what the user sets, what the server's headers allow, and what it took before it refused one."""
+"""The pace of a run: what the user sets, what the server's headers allow, and the rate it accepted before a refusal."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -27,13 +27,13 @@ IN_30_S = NOW + timedelta(seconds=30)
 @pytest.mark.promise("pace")
 @pytest.mark.parametrize("flag", ["--requests-per-minute", "--tokens-per-minute"])
 @pytest.mark.parametrize("value", ["0", "-1", "x", "", "1.5", "1e3", "nan", "inf", "9" * 400, "10k", "1/2"])
-def test_a_limit_is_a_whole_number(aiml: Aiml, server: Loopback, flag: str, value: str) -> None:
+def test_an_invalid_limit_is_refused(aiml: Aiml, server: Loopback, flag: str, value: str) -> None:
     ended = aiml("chat", "--each", "line", f"{flag}={value}", stdin=b"a\n")
     assert (ended.returncode, server.requests, flag.encode() in ended.stderr) == (2, [], True)
 
 
 @pytest.mark.promise("pace")
-def test_limits_are_for_many_rows_and_come_from_flag_and_environment(aiml: Aiml, server: Loopback) -> None:
+def test_limits_are_refused_for_single_calls_and_read_from_the_environment(aiml: Aiml, server: Loopback) -> None:
     assert aiml("chat", "--requests-per-minute", "5", "hi").returncode == 2
     server.answer_with(HELLO)
     assert aiml("chat", "hi", AIML_REQUESTS_PER_MINUTE="5").returncode == 0
@@ -41,14 +41,14 @@ def test_limits_are_for_many_rows_and_come_from_flag_and_environment(aiml: Aiml,
 
 
 @pytest.mark.parametrize("flags", [("--requests-per-minute", "60000"), ("--tokens-per-minute", "100000000"), ()])
-def test_all_rows_are_asked_within_limits(aiml: Aiml, server: Loopback, flags: tuple[str, ...]) -> None:
+def test_all_rows_are_sent_within_the_limits(aiml: Aiml, server: Loopback, flags: tuple[str, ...]) -> None:
     server.answer_with(HELLO)
     rows = b"".join(b"%d\n" % number for number in range(60))
     ended = aiml("chat", "--each", "line", "-j", "8", *flags, stdin=rows)
     assert (ended.returncode, len(parse_results(ended.stdout)), len(server.requests)) == (0, 60, 60)
 
 
-def test_rows_that_are_done_or_in_another_shard_take_no_time(aiml: Aiml, server: Loopback) -> None:
+def test_finished_rows_and_rows_of_other_shards_do_not_count_toward_the_limit(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     flags = ["chat", "--each", "line", "--resume-from", "out.jsonl", "{row}"]
     rows = b"".join(b"%d\n" % number for number in range(20))
@@ -80,7 +80,7 @@ def test_rows_that_are_done_or_in_another_shard_take_no_time(aiml: Aiml, server:
         ({"limit-requests": "many", "remaining-requests": "3", "reset-requests": "1s"}, "requests", None, 3, 1),
     ],
 )  # fmt: skip
-def test_limits_are_read_in_each_form(
+def test_limits_are_read_in_every_format(
     headers: dict[str, str], unit: str, limit: float | None, remaining: float, reset_s: float
 ) -> None:
     for prefix in ("x-ratelimit-", "ratelimit-", "x-rate-limit-"):
@@ -119,7 +119,7 @@ def test_limits_are_read_in_each_form(
         ({"content-type": "text/event-stream"}, []),
     ],
 )
-def test_limits_are_read_from_each_vendor(headers: dict[str, str], expected: list[tuple[str, int, int, int]]) -> None:
+def test_limits_of_every_vendor_are_read(headers: dict[str, str], expected: list[tuple[str, int, int, int]]) -> None:
     assert [tuple(found)[1:] for found in parse_allowances(headers, NOW)] == expected
 
 
@@ -129,7 +129,7 @@ def test_limits_are_read_from_each_vendor(headers: dict[str, str], expected: lis
         st.one_of(st.text(), st.from_regex(r"[0-9.,;=rtqw\"msdh -]{0,300}")),
     )
 )  # fmt: skip
-def test_no_header_breaks_a_run(headers: dict[str, str]) -> None:
+def test_invalid_headers_do_not_stop_a_run(headers: dict[str, str]) -> None:
     for found in parse_allowances(headers, NOW):
         assert found.remaining >= 0
         assert found.reset_s >= 0
@@ -147,18 +147,18 @@ def send_all(pace: Pace, count: int, tokens: float = 0.0, now: float = 1000.0) -
 
 @pytest.mark.promise("pace")
 @pytest.mark.parametrize(("per_minute", "distance"), [(60, 1), (1, 60), (600, 0.1), (60000, 0.001)])
-def test_requests_keep_an_even_distance_and_do_not_begin_with_a_burst(per_minute: int, distance: float) -> None:
+def test_requests_are_evenly_spaced_and_do_not_start_with_a_burst(per_minute: int, distance: float) -> None:
     times = send_all(Pace(per_minute, None), 200)
     assert [after - before for before, after in pairwise(times)] == pytest.approx([distance] * 199, rel=0.01)
 
 
-def test_a_pause_is_not_made_up_for_by_a_burst() -> None:
+def test_no_burst_follows_a_pause() -> None:
     pace = Pace(60, None)
     send_all(pace, 3)
     assert [round(time - 5000, 1) for time in send_all(pace, 3, now=5000)] == [0, 0.9, 1.9]
 
 
-def test_tokens_are_paid_back_before_the_next_request() -> None:
+def test_the_next_request_waits_until_the_used_tokens_are_available_again() -> None:
     pace = Pace(None, 6000)
     first, second, third = send_all(pace, 3, tokens=500)
     assert (second - first, third - second) == pytest.approx((5, 5))
@@ -181,7 +181,7 @@ def learn(pace: Pace, now: float, **headers: str) -> None:
 
 
 @pytest.mark.promise("pace")
-def test_the_second_half_of_what_a_server_allows_is_spread_to_its_reset() -> None:
+def test_the_second_half_of_the_servers_allowance_is_spread_until_its_reset() -> None:
     pace = Pace(None, None)
     learn(pace, 1000, limit_requests="100", remaining_requests="99", reset_requests="60s")
     assert send_all(pace, 40) == [1000.0] * 40
@@ -191,14 +191,14 @@ def test_the_second_half_of_what_a_server_allows_is_spread_to_its_reset() -> Non
 
 @pytest.mark.promise("pace")
 @pytest.mark.parametrize(("limit", "distance"), [("10", 3), (None, 0)])
-def test_nothing_is_sent_before_the_reset_and_no_herd_after_it(limit: str | None, distance: float) -> None:
+def test_nothing_is_sent_before_the_reset_and_no_burst_follows_it(limit: str | None, distance: float) -> None:
     pace = Pace(None, None)
     limits = {"limit_requests": limit} if limit else {}
     learn(pace, 1000, remaining_requests="0", reset_requests="30s", **limits)
     assert send_all(pace, 3) == pytest.approx([1030, 1030 + distance, 1030 + 2 * distance])
 
 
-def test_tokens_that_a_server_does_not_allow_wait_for_the_reset() -> None:
+def test_a_request_for_more_tokens_than_are_left_waits_for_the_reset() -> None:
     pace = Pace(None, None)
     learn(pace, 1000, limit_tokens="9000", remaining_tokens="500", reset_tokens="20s")
     assert pace.counts_tokens
@@ -206,14 +206,14 @@ def test_tokens_that_a_server_does_not_allow_wait_for_the_reset() -> None:
     assert pace.next_time(499) <= 1000
 
 
-def test_a_limit_of_a_day_is_not_waited_for() -> None:
+def test_a_daily_limit_is_not_waited_for() -> None:
     pace = Pace(None, None)
     learn(pace, 1000, remaining_requests="0", reset_requests="8h")
     assert pace.next_time(0) <= 1000
 
 
 @pytest.mark.parametrize("unit", ["requests", "tokens"])
-def test_a_long_wait_for_the_limit_of_the_server_is_told_once(unit: str) -> None:
+def test_a_long_wait_for_the_servers_limit_is_reported_once(unit: str) -> None:
     notices: Queue[str] = Queue()
     limiter = RateLimiter(2, notices.put)
     limiter.report_response(200, {f"x-ratelimit-remaining-{unit}": "0", f"x-ratelimit-reset-{unit}": "90s"})
@@ -224,7 +224,7 @@ def test_a_long_wait_for_the_limit_of_the_server_is_told_once(unit: str) -> None
         limiter.close()
         assert [isinstance(each.exception(), RunStopped) for each in asked] == [True, True]
     assert re.fullmatch(
-        f"the server's limit on {unit} is reached; all workers wait (89|90) s; --{unit}-per-minute sets another rate",
+        f"the server's limit on {unit} is reached: all workers wait (89|90) s; --{unit}-per-minute sets another rate",
         notice,
     )
     assert notices.empty()
@@ -233,7 +233,7 @@ def test_a_long_wait_for_the_limit_of_the_server_is_told_once(unit: str) -> None
 @pytest.mark.parametrize(
     ("limits", "unit", "other"), [((600, None), "requests", "tokens"), ((None, 600), "tokens", "requests")]
 )
-def test_a_limit_of_the_user_counts_instead_of_that_of_the_server(
+def test_a_limit_of_the_user_replaces_that_of_the_server(
     limits: tuple[float | None, float | None], unit: str, other: str
 ) -> None:
     pace = Pace(*limits)
@@ -243,7 +243,7 @@ def test_a_limit_of_the_user_counts_instead_of_that_of_the_server(
     assert pace.next_time(1) == pytest.approx(1060)
 
 
-def test_a_server_with_ever_new_limits_fills_no_memory() -> None:
+def test_the_number_of_remembered_limits_is_bounded() -> None:
     pace = Pace(None, None)
     for number in range(MAX_WINDOWS + 1):
         learn(pace, 1000, **{f"remaining_{number}": "0", f"reset_{number}": f"{60 + number}s"})
@@ -251,14 +251,14 @@ def test_a_server_with_ever_new_limits_fills_no_memory() -> None:
 
 
 @pytest.mark.parametrize("count", [10**7 + 1, 10**15, 10**300])
-def test_a_count_that_no_model_reaches_does_not_stop_a_run(count: int) -> None:
+def test_an_absurd_token_count_does_not_stop_a_run(count: int) -> None:
     limiter = RateLimiter(1, lambda _: None, tokens_per_minute=10**9)
     for _ in range(3):
         limiter.end_request(limiter.start_request(b'{"messages": "Hi"}'), Usage(count, 3))
 
 
 @pytest.mark.promise("pace")
-def test_after_a_refusal_requests_come_as_the_server_took_them_and_a_little_faster_with_each() -> None:
+def test_after_a_refusal_requests_follow_the_accepted_rate_and_slowly_speed_up() -> None:
     pace = Pace(None, None)
     for _ in range(50):
         send_all(pace, 1)
@@ -271,7 +271,7 @@ def test_after_a_refusal_requests_come_as_the_server_took_them_and_a_little_fast
     assert send_all(pace, 3, now=1010) == [1010] * 3
 
 
-def test_a_server_that_takes_nothing_is_asked_ever_less() -> None:
+def test_the_distance_grows_up_to_ten_seconds_if_the_server_accepts_nothing() -> None:
     pace, distances = Pace(None, None), []
     for _ in range(12):
         pace.slow_down(1000, 1000)
@@ -281,7 +281,7 @@ def test_a_server_that_takes_nothing_is_asked_ever_less() -> None:
     assert distances[-1] <= 10
 
 
-def test_what_a_request_takes_is_learned_from_those_before() -> None:
+def test_the_tokens_of_a_request_are_forecast_from_earlier_ones() -> None:
     forecast, body = TokenForecast(), b'{"messages": [{"role": "user", "content": "Hello, how are you?"}]}'
     estimate, first = forecast.estimate(body)
     assert first > 1000

@@ -16,7 +16,7 @@ LINES = ["chat", "--each", "line"]
 ROWS = b"a\nb\nc\n"
 
 
-def test_rows_that_are_broken_off_are_not_recorded_and_their_cost_is_not_said_to_be_nothing(server: Loopback) -> None:
+def test_interrupted_rows_are_not_recorded_and_their_cost_is_unknown(server: Loopback) -> None:
     server.answer_with(HELLO)
     server.answer_with(STREAM + chunk(delta("Hel")), SILENCE)
     environ = {**os.environ, "AIML_BASE_URL": server.url, "AIML_RETRIES": "0", "AIML_RECORD": "tape"}
@@ -39,7 +39,7 @@ def test_rows_that_are_broken_off_are_not_recorded_and_their_cost_is_not_said_to
     assert b"cost unknown" in told
 
 
-def test_what_was_recorded_costs_nothing_again(server: Loopback, aiml: Aiml) -> None:
+def test_a_replay_costs_nothing(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     assert aiml(*LINES, "--record", "tape", "--no-log", stdin=ROWS).returncode == 0
     ended = aiml(*LINES, "--replay", "tape", "--max-cost", "0.1", "-j", "1", stdin=ROWS)
@@ -47,7 +47,7 @@ def test_what_was_recorded_costs_nothing_again(server: Loopback, aiml: Aiml) -> 
     assert select("SELECT * FROM spent") == []
 
 
-def test_a_schema_is_asked_for_again_in_a_replay_by_many_workers(server: Loopback, aiml: Aiml) -> None:
+def test_schema_retries_are_replayed_with_many_workers(server: Loopback, aiml: Aiml) -> None:
     for text in ("no JSON", '{"a": "x"}', "nor this", '{"a": "y"}'):
         server.answer_with(stream(delta(text), delta(finish="stop"), event("[DONE]")))
     asks = [*LINES, "--schema", "a", "--schema-retries", "1"]
@@ -57,7 +57,7 @@ def test_a_schema_is_asked_for_again_in_a_replay_by_many_workers(server: Loopbac
     assert len(server.requests) == 4
 
 
-def test_many_workers_record_over_tls_and_the_key_is_not_in_it(aiml: Aiml, tmp_path: Path) -> None:
+def test_many_workers_record_over_tls_and_the_key_is_not_recorded(aiml: Aiml, tmp_path: Path) -> None:
     environ = {"AIML_CA_BUNDLE": certificates.write_bundle(tmp_path), "AIMLAPI_API_KEY": "sk-secret-0123456789abcdef"}
     rows = b"".join(b"row %d\n" % number for number in range(100))
     with Loopback(tls=certificates.make_context()) as server:

@@ -1,4 +1,4 @@
-"""A run that was ended in any way is gone on with, and each row is asked once."""
+"""A run that ended in any way can be resumed, and each row is sent once."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ def asked(server: Loopback) -> list[str]:
     return [request.json["messages"][-1]["content"] for request in server.requests]
 
 
-def test_what_is_done_is_left_out_and_what_failed_is_asked_again(aiml: Aiml, server: Loopback, out: Path) -> None:
+def test_finished_rows_are_skipped_and_failed_rows_are_sent_again(aiml: Aiml, server: Loopback, out: Path) -> None:
     server.answer_with(HELLO)
     server.answer_with(REFUSED)
     server.answer_with(HELLO)
@@ -50,14 +50,14 @@ def test_what_is_done_is_left_out_and_what_failed_is_asked_again(aiml: Aiml, ser
     assert b"3 rows: 2 succeeded, 0 failed, 1 skipped" in second.stderr
 
 
-def test_another_request_is_another_row(aiml: Aiml, server: Loopback) -> None:
+def test_a_row_with_another_request_counts_as_a_new_row(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     aiml(*GO_ON, stdin=b"a\n")
     aiml(*GO_ON, "--temperature", "1", stdin=b"a\n")
     assert asked(server) == ["a", "a"]
 
 
-def test_rows_may_move_between_the_runs(aiml: Aiml, server: Loopback) -> None:
+def test_rows_may_change_their_positions_between_runs(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     aiml(*GO_ON, stdin=b"a\nb\nc\n")
     aiml(*GO_ON, stdin=b"new\na\nb\nc\n")
@@ -65,7 +65,7 @@ def test_rows_may_move_between_the_runs(aiml: Aiml, server: Loopback) -> None:
     assert asked(server) == ["a", "b", "c", "new"]
 
 
-def test_a_row_that_is_there_twice_is_asked_twice(aiml: Aiml, server: Loopback, out: Path) -> None:
+def test_a_row_that_appears_twice_is_sent_twice(aiml: Aiml, server: Loopback, out: Path) -> None:
     server.answer_with(HELLO)
     aiml(*GO_ON, "--shard", "2/2", stdin=b"a\na\n")
     aiml(*GO_ON, stdin=b"a\na\n")
@@ -73,7 +73,7 @@ def test_a_row_that_is_there_twice_is_asked_twice(aiml: Aiml, server: Loopback, 
 
 
 @pytest.mark.parametrize("torn", [b'{"row": 2, "ha', b"\xff", b"{}"])
-def test_a_torn_last_line_is_taken_away(aiml: Aiml, server: Loopback, out: Path, torn: bytes) -> None:
+def test_an_incomplete_last_line_is_removed(aiml: Aiml, server: Loopback, out: Path, torn: bytes) -> None:
     server.answer_with(HELLO)
     aiml(*GO_ON, stdin=b"a\n")
     out.write_bytes(out.read_bytes() + torn)
@@ -82,7 +82,9 @@ def test_a_torn_last_line_is_taken_away(aiml: Aiml, server: Loopback, out: Path,
 
 
 @pytest.mark.parametrize("text", ["a\nb\n", "{}\n", "[1]\n"])
-def test_a_file_of_something_else_is_left_as_it_is(aiml: Aiml, server: Loopback, out: Path, text: str) -> None:
+def test_a_file_with_other_content_is_refused_and_not_changed(
+    aiml: Aiml, server: Loopback, out: Path, text: str
+) -> None:
     out.write_text(text)
     ended = aiml(*GO_ON, stdin=b"a\n")
     assert (ended.returncode, out.read_text(), server.requests) == (2, text, [])
@@ -99,7 +101,9 @@ def test_two_runs_do_not_share_a_file(aiml: Aiml, server: Loopback, out: Path) -
     assert b"another run" in ended.stderr
 
 
-def test_after_several_kills_each_row_is_there_once(server: Loopback, aiml: Aiml, out: Path, tmp_path: Path) -> None:
+def test_each_row_is_in_the_file_once_after_several_kills(
+    server: Loopback, aiml: Aiml, out: Path, tmp_path: Path
+) -> None:
     rows = [f"row {number // 2}" for number in range(200)]  # each appears twice
     (tmp_path / "rows").write_text("\n".join(rows))
     arguments = ["chat", "--each", "line", "-j", "4", "-f", "rows", "--resume-from", "out.jsonl", "-q"]
@@ -118,7 +122,7 @@ def test_after_several_kills_each_row_is_there_once(server: Loopback, aiml: Aiml
     assert len(server.requests) - sent <= 200 - written + 4  # the server may read 4 of the killed run only now
 
 
-def test_the_second_of_two_equal_rows_does_not_take_the_result_of_the_first(out: Path) -> None:
+def test_a_result_counts_only_for_its_own_row_if_two_rows_are_equal(out: Path) -> None:
     out.write_text(f'{{"row": 61, "hash": "{HASH}", "error": null}}\n')
     done = ResumeFile("out.jsonl")
     assert (done.has(62, HASH), done.has(61, HASH)) == (False, True)
@@ -145,7 +149,7 @@ LINE = '{"row": 7, "hash": "%s", "input": "a", "error": %s, "seconds": %s}\n'
         (f'{{"row": true, "hash": "{HASH}", "error": null}}\n', False),
     ],
 )
-def test_a_result_counts_if_it_has_no_error(line: str, is_done: bool, out: Path) -> None:
+def test_a_result_counts_only_if_it_has_no_error(line: str, is_done: bool, out: Path) -> None:
     out.write_text(line)
     assert ResumeFile("out.jsonl").has(7, HASH) is is_done
 
@@ -160,7 +164,7 @@ NUMBERS = st.integers(0, 70_000) | st.integers(0, 2**47)
         )
     )
 )
-def test_a_table_of_results_is_a_dictionary_of_lists(results: list[tuple[bytes, int]]) -> None:
+def test_a_result_table_behaves_like_a_dictionary_of_lists(results: list[tuple[bytes, int]]) -> None:
     table, expected = ResultTable(), dict[bytes, list[int]]()
     for digest, number in results:
         table.add(digest, number)
@@ -173,7 +177,7 @@ def test_a_table_of_results_is_a_dictionary_of_lists(results: list[tuple[bytes, 
 
 
 @given(st.sets(NUMBERS), st.sets(NUMBERS))
-def test_a_set_of_numbers_has_what_was_added(added: set[int], others: set[int]) -> None:
+def test_a_number_set_contains_exactly_what_was_added(added: set[int], others: set[int]) -> None:
     numbers = NumberSet()
     for number in added:
         numbers.add(number)
@@ -181,7 +185,7 @@ def test_a_set_of_numbers_has_what_was_added(added: set[int], others: set[int]) 
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
-def test_a_file_is_not_read_and_added_to_at_once(aiml: Aiml, server: Loopback, out: Path, is_kept: bool) -> None:
+def test_a_file_cannot_be_both_input_and_output(aiml: Aiml, server: Loopback, out: Path, is_kept: bool) -> None:
     server.answer_with(HELLO)
     assert aiml(*GO_ON, stdin=b"a\n").returncode == 0
     before, arguments = out.read_bytes(), ["chat", "--each", "jsonl", "-f", "out.jsonl"]
@@ -189,10 +193,10 @@ def test_a_file_is_not_read_and_added_to_at_once(aiml: Aiml, server: Loopback, o
     with out.open("ab") as file:
         ended = run_process(build_command(*arguments, *more), stdout=file, stderr=subprocess.PIPE, check=False)
     assert (ended.returncode, out.read_bytes(), len(server.requests)) == (2, before, 1)
-    assert b"the rows are read from the file that the results are written to" in ended.stderr
+    assert b"rows cannot be read from the file that the results are written to" in ended.stderr
 
 
-def test_a_full_disk_leaves_whole_lines_only(server: Loopback, out: Path) -> None:
+def test_a_full_disk_leaves_only_whole_lines(server: Loopback, out: Path) -> None:
     server.answer_with(HELLO)
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500)); "

@@ -1,4 +1,4 @@
-"""The connections of a run: used again where that is possible, and ended where a server takes too long."""
+"""The connections of a run are reused if possible, and closed if a server takes too long."""
 
 import threading
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def keep_alive(reply: bytes) -> bytes:
 
 @pytest.mark.parametrize("jobs", [1, 3])
 @pytest.mark.parametrize(("command", "reply"), [("chat", HELLO), ("respond", HELLO_RESPONSE)])
-def test_a_worker_needs_one_connection_for_all_its_rows(command: str, reply: bytes, jobs: int, aiml: Aiml) -> None:
+def test_a_worker_uses_one_connection_for_all_its_rows(command: str, reply: bytes, jobs: int, aiml: Aiml) -> None:
     with serve(keep_alive(reply)) as server:
         ended = aiml(command, "--each", "line", "-j", str(jobs), stdin=ROWS, AIML_BASE_URL=server.url)
     assert [found["text"] for found in parse_results(ended.stdout)] == ["Hello"] * 6
@@ -86,7 +86,7 @@ REPLIES = {
 
 @pytest.mark.parametrize("excess", EXCESS)
 @pytest.mark.parametrize("case", REPLIES)
-def test_what_follows_an_answer_is_not_the_answer_to_the_next_row(case: str, excess: bytes, aiml: Aiml) -> None:
+def test_bytes_after_an_answer_are_not_used_for_the_next_row(case: str, excess: bytes, aiml: Aiml) -> None:
     reply, outcome = REPLIES[case]
     with serve(keep_alive(reply) + keep_alive(excess)) as server:
         flags = ["--each", "line", "-j", "1", "--retries", "1"]
@@ -97,7 +97,7 @@ def test_what_follows_an_answer_is_not_the_answer_to_the_next_row(case: str, exc
 
 
 @pytest.mark.promise("timeouts")
-def test_headers_that_drip_end_at_the_time_out_on_each_of_many_connections(server: Loopback, aiml: Aiml) -> None:
+def test_slow_headers_time_out_on_each_of_many_connections(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(b"HTTP/1.1 200 OK\r\n", Drip(b"X-Drip: 1\r\n" * 3000))
     flags = ["--each", "line", "-j", "16", "--timeout", "0.5", "--retries", "0"]
     ended = aiml("chat", *flags, stdin=b"".join(b"row %d\n" % number for number in range(16)))
@@ -107,7 +107,7 @@ def test_headers_that_drip_end_at_the_time_out_on_each_of_many_connections(serve
 
 
 @pytest.mark.promise("timeouts")
-def test_a_connection_that_drips_costs_the_others_nothing(server: Loopback, aiml: Aiml) -> None:
+def test_a_slow_connection_does_not_affect_the_others(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(b"HTTP/1.1 200 OK\r\n", Drip(b"X-Drip: 1\r\n" * 3000))
     server.answer_with(HELLO)
     flags = ["--each", "line", "-j", "4", "--timeout", "3", "--retries", "0"]

@@ -1,4 +1,4 @@
-"""--estimate: the rows, the tokens and the price of a run, and nothing is sent."""
+"""--estimate shows the rows, tokens and price of a run, and sends nothing."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def estimate(server: Loopback, capfd: pytest.CaptureFixture[str], tmp_path: Path
         ("nul", "a\nb\0c", ["-t", "@greet.toml"]),
     ],
 )
-def test_it_counts_the_tokens_of_the_requests_that_the_run_sends(
+def test_an_estimate_counts_the_tokens_of_the_requests_that_the_run_sends(
     estimate: Estimate, server: Loopback, tmp_path: Path, command: str, form: str, rows: str, arguments: list[str]
 ) -> None:
     (tmp_path / "notes.txt").write_text("Notes.\n" * 9)
@@ -84,7 +84,7 @@ def test_it_counts_the_tokens_of_the_requests_that_the_run_sends(
 
 
 @pytest.mark.promise("estimate")
-def test_nothing_is_contacted_and_no_key_is_needed(
+def test_no_server_is_contacted_and_no_key_is_needed(
     server: Loopback, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rows").write_text("a\nb\n")
@@ -112,10 +112,10 @@ def test_nothing_is_contacted_and_no_key_is_needed(
                                        "cost_unknown": "the catalog has no fixed price for m"}),
         (["-m", "other"], {"pricing": PRICES}, {"cost_unknown": "the catalog has no fixed price for other"}),
         (["-m", "m,other"], {"pricing": PRICES}, {"model": "other", "input_cost_usd": None}),
-        (["@paper.pdf"], {"pricing": PRICES}, {"uncounted": "a document", "cost_unknown": "a document is part of it"}),
+        (["@paper.pdf"], {"pricing": PRICES}, {"uncounted": "a document", "cost_unknown": "it includes a document"}),
     ],
 )  # fmt: skip
-def test_the_price_is_what_the_stored_catalog_makes_of_the_tokens(
+def test_the_price_follows_from_the_tokens_and_the_stored_catalog(
     estimate: Estimate, server: Loopback, tmp_path: Path, arguments: list[str], entry: Any, expected: dict[str, Any]
 ) -> None:
     store_catalog(server, **entry)
@@ -125,7 +125,7 @@ def test_the_price_is_what_the_stored_catalog_makes_of_the_tokens(
 
 
 @pytest.mark.parametrize("command", ENDPOINTS)
-def test_rows_that_cannot_be_sent_are_counted_and_end_with_the_code_of_a_run(
+def test_rows_that_cannot_be_sent_are_counted_and_give_exit_code_10(
     estimate: Estimate, capfd: pytest.CaptureFixture[str], command: str
 ) -> None:
     rows = "a,b\n1,2\nshort\n" + f'3,"{SECRET}"\n' + '"open,4\n'
@@ -137,7 +137,7 @@ def test_rows_that_cannot_be_sent_are_counted_and_end_with_the_code_of_a_run(
     assert SECRET not in str(found)
 
 
-def test_of_many_errors_the_first_are_shown(estimate: Estimate, capfd: pytest.CaptureFixture[str]) -> None:
+def test_only_the_first_of_many_errors_are_shown(estimate: Estimate, capfd: pytest.CaptureFixture[str]) -> None:
     found = estimate("{\n" * 1000 + "1\n", form="jsonl", code=10)
     assert (found["failed"], found["to_ask"], len(found["errors"])) == (1000, 1, 5)
     assert main(["chat", "--each", "jsonl", "-f", "rows", "--estimate"]) == 10
@@ -160,7 +160,7 @@ def test_of_many_errors_the_first_are_shown(estimate: Estimate, capfd: pytest.Ca
         ("x\n", ["--as", "curl"], "line"),
     ],
 )
-def test_what_a_run_refuses_is_refused(
+def test_an_input_that_a_run_would_refuse_is_refused(
     server: Loopback, tmp_path: Path, capfd: pytest.CaptureFixture[str], rows: str, arguments: list[str], form: str
 ) -> None:
     (tmp_path / "rows").write_text(rows)
@@ -170,7 +170,7 @@ def test_what_a_run_refuses_is_refused(
 
 @pytest.mark.parametrize(("limit", "code", "within"), [("1", 0, None), ("0.0306", 0, None), ("0.0303", 10, 2),
                                                        ("0.001", 10, 0)])  # fmt: skip
-def test_it_says_after_how_many_rows_the_budget_may_end_the_run(
+def test_an_estimate_says_after_how_many_rows_max_cost_may_end_the_run(
     estimate: Estimate, server: Loopback, limit: str, code: int, within: int | None
 ) -> None:
     store_catalog(server, pricing=PRICES)
@@ -182,14 +182,14 @@ def test_it_says_after_how_many_rows_the_budget_may_end_the_run(
     assert len(server.requests) == (3 if within is None else within)
 
 
-def test_a_budget_without_a_price_is_refused_as_in_a_run(estimate: Estimate, server: Loopback) -> None:
+def test_max_cost_without_a_price_is_refused_as_in_a_run(estimate: Estimate, server: Loopback) -> None:
     store_catalog(server)
     found = estimate("a\n", "--max-cost", "1", code=2)
     assert (found["max_cost"], found["rows_within_max_cost"], found["rows"]) == (1, None, 1)
 
 
 @pytest.mark.promise("estimate")
-def test_only_what_is_left_is_counted_and_the_file_stays_as_it_is(
+def test_only_remaining_rows_are_counted_and_the_result_file_is_not_changed(
     estimate: Estimate, server: Loopback, tmp_path: Path
 ) -> None:
     queue_answers(server, stream_text("chat", "Hi"), json_error("no"), stream_text("chat", "Hi"))
@@ -216,14 +216,14 @@ def test_results_in_csv_are_read_too(estimate: Estimate, server: Loopback, tmp_p
     assert (tmp_path / "out.csv").read_bytes() == before
 
 
-def test_shards_add_up(estimate: Estimate) -> None:
+def test_the_estimates_of_all_shards_add_up(estimate: Estimate) -> None:
     rows = "".join(f"row {number}\n" for number in range(50))
     whole, parts = estimate(rows), [estimate(rows, "--shard", f"{part}/3") for part in (1, 2, 3)]
     for name in ("rows", "to_ask", "input_tokens"):
         assert whole[name] == sum(part[name] for part in parts)
 
 
-def test_no_file_of_a_run_is_touched(estimate: Estimate, tmp_path: Path) -> None:
+def test_no_output_file_is_created_or_changed(estimate: Estimate, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("a\n")
     (tmp_path / "out.jsonl").write_text("mine")
     assert main(["chat", "--each", "line", "-f", "rows", "--estimate", "-o", "out.jsonl"]) == 0
@@ -231,7 +231,7 @@ def test_no_file_of_a_run_is_touched(estimate: Estimate, tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
 
 
-def test_a_pipe_gets_tabs_and_the_demo_has_prices_of_its_own(
+def test_a_pipe_gets_tabs_and_the_demo_has_its_own_prices(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, server: Loopback
 ) -> None:
     (tmp_path / "rows").write_text("abc\nabc\n")
@@ -248,7 +248,7 @@ def test_no_rows_cost_nothing(estimate: Estimate) -> None:
     assert (found["rows"], found["input_tokens"], found["output_tokens_at_most"]) == (0, 0, 0)
 
 
-def test_after_a_signal_the_rows_so_far_are_printed(server: Loopback) -> None:
+def test_a_signal_prints_the_estimate_of_the_rows_so_far(server: Loopback) -> None:
     command = build_command("chat", "--each", "line", "--estimate", "--json", "{row}")
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env={**os.environ}, stdin=pipe, stdout=pipe, stderr=pipe) as process:
@@ -263,7 +263,7 @@ def test_after_a_signal_the_rows_so_far_are_printed(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize("row", ["The product works.", "{"])
-def test_memory_does_not_grow_with_the_rows(tmp_path: Path, row: str) -> None:
+def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path, row: str) -> None:
     (tmp_path / "rows").write_text(f"{row}\n" * 30_000)
     script = (
         "import gc, sys; gc.disable(); from aiml_cli.__main__ import main; code = main(sys.argv[1:])\n"
@@ -284,5 +284,5 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, row: str) -> None:
         (0.00000012, True, "$0.00000012"), (0.999, True, "$1"),
     ],
 )  # fmt: skip
-def test_the_most_that_may_be_spent_is_rounded_up(amount: float, up: bool, text: str) -> None:
+def test_an_upper_limit_of_the_price_is_rounded_up(amount: float, up: bool, text: str) -> None:
     assert _format_usd(amount, up=up) == text

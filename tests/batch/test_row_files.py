@@ -32,7 +32,7 @@ def endpoint(request: pytest.FixtureRequest, server: Loopback, monkeypatch: pyte
 
 @pytest.fixture
 def run(endpoint: str, clean: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """Return a function that asks rows, and returns their results."""
+    """Return a function that sends rows, and returns their results."""
 
     def ask(rows: str | bytes, *arguments: str, form: str = "line", code: int = 0) -> list[Any]:
         (clean / "rows").write_bytes(rows if isinstance(rows, bytes) else rows.encode())
@@ -43,7 +43,7 @@ def run(endpoint: str, clean: Path, capfdbinary: pytest.CaptureFixture[bytes]) -
 
 
 def list_parts(server: Loopback) -> list[str]:
-    """Return the parts of the last message: texts, and of files the beginning of their bytes."""
+    """Return the parts of the last message: texts, and the first bytes of files."""
     messages = get_last_messages(server)
     content = messages if isinstance(messages, str) else messages[-1]["content"]
     return [content] if isinstance(content, str) else [_to_text(part) for part in content]
@@ -66,7 +66,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_of_any_form_attaches_the_file(name: str, run: Run, server: Loopback, clean: Path) -> None:
+def test_a_file_name_with_any_characters_attaches_the_file(name: str, run: Run, server: Loopback, clean: Path) -> None:
     (clean / "sub").mkdir()
     (clean / name).write_text("inside")
     result = run(f"{name}\n", "about @{row}: say more")
@@ -75,7 +75,9 @@ def test_a_name_of_any_form_attaches_the_file(name: str, run: Run, server: Loopb
 
 
 @pytest.mark.parametrize("name", ["{tmp}/a.txt", "~/a.txt", "link.txt", "sub/../../{folder}/a.txt", " a.txt"])
-def test_a_path_means_what_it_means_after_an_at(name: str, run: Run, server: Loopback, clean: Path) -> None:
+def test_a_path_in_a_row_means_the_same_as_one_typed_after_an_at_sign(
+    name: str, run: Run, server: Loopback, clean: Path
+) -> None:
     (clean / "sub").mkdir()
     for path in (clean / "a.txt", Path.home() / "a.txt"):
         path.write_text("inside")
@@ -114,7 +116,9 @@ BROKEN = {
 
 @pytest.mark.promise("row-files")
 @pytest.mark.parametrize("kind", BROKEN)
-def test_what_cannot_be_attached_is_the_error_of_its_row(kind: str, run: Run, server: Loopback, clean: Path) -> None:
+def test_a_file_that_cannot_be_attached_is_an_error_of_its_row(
+    kind: str, run: Run, server: Loopback, clean: Path
+) -> None:
     name, words = BROKEN[kind]
     (clean / "good.txt").write_text("good")
     (clean / "folder").mkdir()
@@ -136,7 +140,7 @@ def test_what_cannot_be_attached_is_the_error_of_its_row(kind: str, run: Run, se
     assert (len(server.requests), TOKEN in json.dumps(broken)) == (1, False)
 
 
-def test_a_row_that_names_nothing_is_an_error(run: Run, server: Loopback) -> None:
+def test_a_row_without_a_file_name_is_an_error(run: Run, server: Loopback) -> None:
     rows = 'path,id\n,1\n"  ",2\n'
     assert [row["error"]["message"] for row in run(rows, "x @{path}", form="csv", code=10)] == [
         "the row does not name a file"
@@ -154,7 +158,7 @@ def test_a_zero_byte_in_a_name_is_an_error(run: Run, server: Loopback) -> None:
 
 
 @pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="root reads everything, and there is no setpriv")
-def test_a_file_that_may_not_be_read_is_an_error(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_a_file_without_read_permission_is_an_error(server: Loopback, aiml: Aiml, clean: Path) -> None:
     (clean / "closed").write_text("x")
     (clean / "closed").chmod(0)
     (clean / "rows").write_text("closed\n")
@@ -165,7 +169,7 @@ def test_a_file_that_may_not_be_read_is_an_error(server: Loopback, aiml: Aiml, c
 
 @pytest.mark.parametrize("data", [PNG, PDF, WAV], ids=["PNG", "PDF", "WAV"])
 @pytest.mark.parametrize("words", ["look: @{row}", "@{row}"])
-def test_what_is_no_text_goes_as_the_part_that_it_is(
+def test_a_binary_file_is_sent_as_a_part_of_its_type(
     data: bytes, words: str, run: Run, server: Loopback, clean: Path
 ) -> None:
     (clean / "file").write_bytes(data)
@@ -173,7 +177,7 @@ def test_what_is_no_text_goes_as_the_part_that_it_is(
     assert list_parts(server) == [data.decode("latin-1"), *(["look: file"] if words != "@{row}" else [])]
 
 
-def test_files_of_all_rows_come_before_those_of_a_row(run: Run, server: Loopback, clean: Path) -> None:
+def test_files_for_all_rows_come_before_files_of_a_row(run: Run, server: Loopback, clean: Path) -> None:
     for name, text in (("rules.txt", "rules"), ("a.txt", "a"), ("b.png", PNG.decode("latin-1"))):
         (clean / name).write_text(text, "latin-1")
     run("x,y\na.txt,b.png\n", "by @rules.txt compare @{x} and @{y}, @{x}", form="csv")
@@ -204,7 +208,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("words", "is_attached", "text"), WORDS, ids=[" ".join(words) for words, *_ in WORDS])
-def test_an_at_attaches_where_it_does_for_a_file(
+def test_an_at_sign_before_a_column_attaches_a_file_as_it_does_before_a_path(
     words: list[str], is_attached: bool, text: str, run: Run, server: Loopback, clean: Path
 ) -> None:
     (clean / "a.txt").write_text("inside")
@@ -213,7 +217,9 @@ def test_an_at_attaches_where_it_does_for_a_file(
     assert ("\ninside\n" in file, bool(end), rest.strip()) == (is_attached, is_attached, text)
 
 
-def test_columns_with_blanks_and_parts_of_a_name(run: Run, server: Loopback, clean: Path) -> None:
+def test_names_may_contain_columns_with_spaces_and_be_only_partly_from_a_column(
+    run: Run, server: Loopback, clean: Path
+) -> None:
     (clean / "img").mkdir()
     (clean / "img/7.txt").write_text("seven")
     run("File Name,id\nimg/7.txt,7\n", "see @{File Name}", form="csv")
@@ -224,12 +230,12 @@ def test_columns_with_blanks_and_parts_of_a_name(run: Run, server: Loopback, cle
 
 
 @pytest.mark.parametrize("words", ["@{pth}", "see @{Path}, please", "@img/{pth}.png", "@{row}", "@{stdin}"])
-def test_an_unknown_column_is_told_before_the_first_request(words: str, run: Run, server: Loopback) -> None:
+def test_an_unknown_column_is_an_error_before_the_first_request(words: str, run: Run, server: Loopback) -> None:
     assert run("path,id\na.txt,7\n", words, form="csv", code=2) == []
     assert server.requests == []
 
 
-def test_json_lines_name_files_in_members_and_as_texts(run: Run, server: Loopback, clean: Path) -> None:
+def test_json_lines_name_files_in_properties_or_as_plain_strings(run: Run, server: Loopback, clean: Path) -> None:
     (clean / "a.txt").write_text("inside")
     assert [row["error"] for row in run('"a.txt"\n', "@{row} x", form="jsonl")] == [None]
     assert [row["error"] for row in run('{"path": "a.txt"}\n', "@{path} x", form="jsonl")] == [None]
@@ -239,20 +245,20 @@ def test_json_lines_name_files_in_members_and_as_texts(run: Run, server: Loopbac
 
 
 @pytest.mark.promise("row-files", "mentions")
-def test_a_row_is_never_read_as_a_reference(run: Run, server: Loopback, clean: Path) -> None:
+def test_the_text_of_a_row_is_never_a_reference_to_a_file(run: Run, server: Loopback, clean: Path) -> None:
     (clean / "secret").write_text("hidden")
     run("@secret\n@{row}\n@{secret}\n", "{row} and @@{row}")
     run("n,path\n@{path},secret\n", "about {n}", form="csv")
     assert [b"hidden" in request.body for request in server.requests] == [False] * 4
 
 
-def test_a_secret_is_sent_if_that_is_allowed(run: Run, server: Loopback, clean: Path) -> None:
+def test_a_secret_in_a_file_is_sent_with_allow_secrets(run: Run, server: Loopback, clean: Path) -> None:
     (clean / "token.txt").write_text(f"token = {TOKEN}\n")
     run("token.txt\n", "see @{row}", "--allow-secrets")
     assert TOKEN.encode() in server.requests[0].body
 
 
-def test_a_changed_file_is_asked_again_and_an_unchanged_one_is_not(run: Run, server: Loopback, clean: Path) -> None:
+def test_a_row_is_sent_again_only_if_its_file_changed(run: Run, server: Loopback, clean: Path) -> None:
     def go_on(*arguments: str, code: int = 0) -> int:
         before = len(server.requests)
         run("a.txt\nb.png\n", "see @{row}", "--resume-from", "out.jsonl", *arguments, code=code)
@@ -271,7 +277,7 @@ def test_a_changed_file_is_asked_again_and_an_unchanged_one_is_not(run: Run, ser
     assert go_on() == 0
 
 
-def test_a_file_is_read_once_and_when_its_row_is_due(
+def test_a_file_is_read_once_and_only_when_its_row_is_sent(
     run: Run, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened, real = list[tuple[str, int]](), os.open
@@ -289,12 +295,12 @@ def test_a_file_is_read_once_and_when_its_row_is_due(
     assert opened == [("a.png", 0), ("b.png", 1), ("c.png", 2)]
 
 
-def test_without_such_words_a_resumed_run_finds_the_results_of_before(run: Run, server: Loopback) -> None:
+def test_the_hash_of_a_row_without_files_is_stable(run: Run, server: Loopback) -> None:
     hashes = [row["hash"] for row in run("a\nb\n", "x {row} @@{row}")]
     assert hashes == [row["hash"] for row in run("a\nb\n", "x {row} @@{row}")]
 
 
-def test_a_loader_makes_the_text(run: Run, server: Loopback, clean: Path) -> None:
+def test_a_loader_converts_the_file_of_a_row(run: Run, server: Loopback, clean: Path) -> None:
     config = clean / "xdg_config_home/aiml/config.toml"
     config.parent.mkdir()
     config.write_text('[loaders]\ndocx = ["sed", "s/^/text of /", "{}"]\nodt = ["false", "{}"]\n')
@@ -322,7 +328,7 @@ def test_a_loader_makes_the_text(run: Run, server: Loopback, clean: Path) -> Non
         ("Sum up.", ["@{row}", "now"], True),
     ],
 )
-def test_a_template_names_no_file_of_a_row_and_the_words_with_it_do(
+def test_a_template_cannot_name_the_file_of_a_row_but_typed_words_can(
     prompt: str, words: list[str], is_attached: bool, run: Run, server: Loopback, clean: Path
 ) -> None:
     folder = clean / "xdg_config_home/aiml/templates"
@@ -335,7 +341,7 @@ def test_a_template_names_no_file_of_a_row_and_the_words_with_it_do(
 
 @pytest.mark.parametrize("how", [["-t", "t"], ["--edit"]])
 @pytest.mark.parametrize("words", ["@rules.txt", "by @rules.txt", "by @rules.txt and @{row}"])
-def test_a_file_beside_a_template_goes_along_with_every_row(
+def test_a_file_given_with_a_template_is_sent_with_every_row(
     how: list[str], words: str, run: Run, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = clean / "xdg_config_home/aiml/templates"
@@ -350,7 +356,7 @@ def test_a_file_beside_a_template_goes_along_with_every_row(
     assert all((b"text of b.txt" in request.body) == ("{row}" in words) for request in server.requests[1:])
 
 
-def test_the_words_of_an_editor_attach_too(
+def test_words_from_the_editor_attach_files_too(
     run: Run, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (clean / "a.txt").write_text("inside")
@@ -359,7 +365,7 @@ def test_the_words_of_an_editor_attach_too(
     assert list_parts(server) == [TEXT.format("a.txt", "inside", "see a.txt")]
 
 
-def test_a_model_that_takes_no_images_fails_only_the_rows_with_images(run: Run, server: Loopback, clean: Path) -> None:
+def test_a_text_only_model_fails_only_the_rows_with_images(run: Run, server: Loopback, clean: Path) -> None:
     models = [
         {"id": "a/text", "type": "openai/chat-completions", "modalities": {"input": ["text"], "output": ["text"]}}
     ]
@@ -373,7 +379,7 @@ def test_a_model_that_takes_no_images_fails_only_the_rows_with_images(run: Run, 
     )
 
 
-def test_detail_holds_for_the_images_of_rows(run: Run, server: Loopback, clean: Path) -> None:
+def test_detail_applies_to_the_images_of_rows(run: Run, server: Loopback, clean: Path) -> None:
     (clean / "a.png").write_bytes(PNG)
     hashes = {run("a.png\n", "see @{row}", "--detail", detail)[0]["hash"] for detail in ("low", "high")}
     assert ([b'"low"' in request.body for request in server.requests], len(hashes)) == ([True, False], 2)
@@ -389,7 +395,7 @@ def test_a_dry_run_shows_the_file_of_the_first_row(
 
 
 @pytest.mark.parametrize("language", ["curl", "python"])
-def test_a_program_reads_the_file_of_the_first_row(
+def test_a_generated_program_reads_the_file_of_the_first_row(
     language: str, endpoint: str, clean: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (clean / "rows").write_text(" a.png\n")

@@ -1,4 +1,4 @@
-"""Which rows are tried again, and what their results and the sums of the run say then."""
+"""Which rows are retried, and how their results and the summary of the run show it."""
 
 import re
 import signal
@@ -70,7 +70,7 @@ BROKEN = [
 
 @pytest.mark.promise("row-retries")
 @pytest.mark.parametrize(("command", "steps", "answer"), BROKEN)
-def test_an_answer_that_breaks_off_is_asked_for_again(
+def test_a_broken_answer_is_requested_again(
     aiml: Aiml, server: Loopback, command: str, steps: list[Any], answer: bytes
 ) -> None:
     server.answer_with(*steps)
@@ -82,7 +82,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(
 
 
 @pytest.mark.promise("row-retries")
-def test_a_stream_that_falls_silent_is_asked_for_again(aiml: Aiml, server: Loopback) -> None:
+def test_a_stalled_stream_is_requested_again(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(WORD, SILENCE)
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "--timeout", "0.5", stdin=b"a\n", AIML_RETRIES="")
@@ -90,7 +90,7 @@ def test_a_stream_that_falls_silent_is_asked_for_again(aiml: Aiml, server: Loopb
 
 
 @pytest.mark.promise("row-retries")
-def test_only_the_last_try_is_the_result_of_a_row_that_always_breaks_off(aiml: Aiml, server: Loopback) -> None:
+def test_the_result_of_a_row_that_always_breaks_is_its_last_attempt(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(WORD)
     server.answer_with(STREAM + chunk(delta("Part")))
     ended = aiml("chat", "--each", "line", "--retries", "1", stdin=b"a\n")
@@ -100,7 +100,7 @@ def test_only_the_last_try_is_the_result_of_a_row_that_always_breaks_off(aiml: A
 
 
 @pytest.mark.promise("row-retries")
-def test_a_row_is_tried_more_often_than_a_single_call(aiml: Aiml, server: Loopback) -> None:
+def test_a_row_has_more_retries_than_a_single_call(aiml: Aiml, server: Loopback) -> None:
     for answer in (BUSY, LIMITED, BUSY, HELLO):
         server.answer_with(answer)
     ended = aiml("chat", "--each", "line", stdin=b"a\n", AIML_RETRIES="")
@@ -113,7 +113,7 @@ def test_a_row_is_tried_more_often_than_a_single_call(aiml: Aiml, server: Loopba
     [((), "1", 2), ((), "0", 1), (("--retries", "0"), "5", 1), (("--retries", "2"), "", 3)],
 )
 @pytest.mark.parametrize("steps", [[BUSY], [WORD]], ids=["busy", "broken"])
-def test_the_user_says_how_often(
+def test_the_user_sets_the_number_of_retries(
     aiml: Aiml, server: Loopback, flags: tuple[str, ...], variable: str, tries: int, steps: list[Any]
 ) -> None:
     server.answer_with(*steps)
@@ -145,7 +145,7 @@ FINAL = [
 
 @pytest.mark.promise("row-retries")
 @pytest.mark.parametrize(("command", "answer", "code"), FINAL, ids=range(len(FINAL)))
-def test_what_will_not_pass_is_not_tried_again_and_a_refused_key_ends_the_run(
+def test_a_permanent_error_is_not_retried_and_a_refused_key_ends_the_run(
     aiml: Aiml, server: Loopback, command: str, answer: bytes, code: int
 ) -> None:
     server.answer_with(answer)
@@ -165,16 +165,18 @@ def test_what_will_not_pass_is_not_tried_again_and_a_refused_key_ends_the_run(
         WORD + chunk(event({"error": {"code": "rate_limit_exceeded", "message": "slow down"}})) + END,
     ],
 )
-def test_a_rate_limit_pauses_all_rows_wherever_it_stands(aiml: Aiml, server: Loopback, limit: bytes) -> None:
+def test_a_rate_limit_pauses_all_rows_wherever_the_server_reports_it(
+    aiml: Aiml, server: Loopback, limit: bytes
+) -> None:
     server.answer_with(limit)
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "4", stdin=b"a\nb\nc\nd\n", AIML_RETRIES="")
     assert (ended.returncode, len(server.requests)) == (0, 5)
-    assert re.search(rb"slow down; all workers wait [\d.]+ s, then 2 at a time", ended.stderr)
+    assert re.search(rb"slow down; all workers wait [\d.]+ s, then at most 2 work at a time", ended.stderr)
 
 
 @pytest.mark.promise("row-retries")
-def test_what_broken_tries_cost_is_counted(aiml: Aiml, server: Loopback) -> None:
+def test_the_tokens_of_broken_attempts_are_counted(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(stream(delta("Half"), USAGE_EVENT))
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", stdin=b"a\n", AIML_RETRIES="")
@@ -184,7 +186,7 @@ def test_what_broken_tries_cost_is_counted(aiml: Aiml, server: Loopback) -> None
 
 
 @pytest.mark.promise("row-retries")
-def test_tokens_that_were_not_counted_are_estimated(aiml: Aiml, server: Loopback) -> None:
+def test_the_tokens_of_a_broken_attempt_without_usage_are_estimated(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(WORD)
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", stdin=b"a\n", AIML_RETRIES="")
@@ -204,12 +206,12 @@ def test_reported_costs_are_added_up(aiml: Aiml, server: Loopback, is_last_whole
 
 
 @pytest.mark.promise("sent-once")
-def test_a_single_call_is_not_sent_again_after_its_first_word(aiml: Aiml, server: Loopback) -> None:
+def test_a_single_call_is_not_retried_after_its_first_word(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(WORD)
     assert (aiml("chat", "hi", AIML_RETRIES="5").returncode, len(server.requests)) == (8, 1)
 
 
-def test_a_row_that_may_ask_for_the_rest_is_not_sent_again(aiml: Aiml, server: Loopback) -> None:
+def test_a_row_with_auto_continue_is_continued_and_not_retried(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(WORD)
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "--auto-continue", "1", stdin=b"a\n", AIML_RETRIES="5")
@@ -218,7 +220,7 @@ def test_a_row_that_may_ask_for_the_rest_is_not_sent_again(aiml: Aiml, server: L
 
 @pytest.mark.promise("row-retries")
 @pytest.mark.parametrize("flags", [("--schema", "a", "--schema-retries", "1"), ("--schema", "a"), ("--json-object",)])
-def test_json_that_broke_off_is_asked_for_again(aiml: Aiml, server: Loopback, flags: tuple[str, ...]) -> None:
+def test_broken_json_is_requested_again(aiml: Aiml, server: Loopback, flags: tuple[str, ...]) -> None:
     server.answer_with(stream(delta('{"a": ')))
     server.answer_with(stream(delta('{"a": "x"}'), delta(finish="stop")))
     ended = aiml("chat", "--each", "line", *flags, stdin=b"r\n", AIML_RETRIES="")
@@ -226,7 +228,7 @@ def test_json_that_broke_off_is_asked_for_again(aiml: Aiml, server: Loopback, fl
 
 
 @pytest.mark.promise("row-retries")
-def test_an_answer_without_a_stream_is_asked_for_again(aiml: Aiml, server: Loopback) -> None:
+def test_a_broken_answer_without_a_stream_is_requested_again(aiml: Aiml, server: Loopback) -> None:
     whole = json_response({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]})
     server.answer_with(whole[:-9])
     server.answer_with(whole)
@@ -234,7 +236,7 @@ def test_an_answer_without_a_stream_is_asked_for_again(aiml: Aiml, server: Loopb
     assert [(each["text"], each["attempts"]) for each in parse_results(ended.stdout)] == [("Hello", 2)]
 
 
-def test_a_cached_answer_is_neither_paced_nor_counted(aiml: Aiml, server: Loopback) -> None:
+def test_a_cached_answer_does_not_count_toward_the_rate_limit(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     flags = ["chat", "--each", "line", "--cache", "1d", "-j", "1", "{row}"]
     assert aiml(*flags, stdin=b"a\n").returncode == 0
@@ -242,7 +244,7 @@ def test_a_cached_answer_is_neither_paced_nor_counted(aiml: Aiml, server: Loopba
     assert len(server.requests) == 1
 
 
-def test_a_broken_answer_is_not_cached_and_the_whole_one_is(aiml: Aiml, server: Loopback) -> None:
+def test_a_broken_answer_is_not_cached_but_a_complete_one_is(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(WORD)
     server.answer_with(HELLO)
     for _ in range(2):
@@ -251,7 +253,7 @@ def test_a_broken_answer_is_not_cached_and_the_whole_one_is(aiml: Aiml, server: 
     assert len(server.requests) == 2
 
 
-def test_another_model_is_not_asked_for_an_answer_that_broke_off(aiml: Aiml, server: Loopback) -> None:
+def test_a_broken_answer_is_requested_again_from_the_same_model(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(WORD)
     server.answer_with(HELLO)
     ended = aiml("chat", "-m", "a,b", "--each", "line", stdin=b"r\n", AIML_RETRIES="")
@@ -259,7 +261,7 @@ def test_another_model_is_not_asked_for_an_answer_that_broke_off(aiml: Aiml, ser
 
 
 @pytest.mark.promise("row-retries")
-def test_what_a_broken_try_cost_is_counted_if_the_run_is_stopped_before_the_next(server: Loopback) -> None:
+def test_a_broken_attempt_is_counted_even_if_the_run_stops_before_the_next(server: Loopback) -> None:
     sent = threading.Event()
     server.answer_with(stream(delta("Half"), USAGE_EVENT).replace(b"\r\n\r\n", b"\r\nRetry-After: 100\r\n\r\n", 1))
     server.scripts[0] = [*server.scripts[0], set_when_sent(sent)]
@@ -273,7 +275,7 @@ def test_what_a_broken_try_cost_is_counted_if_the_run_is_stopped_before_the_next
 
 
 @pytest.mark.promise("row-retries")
-def test_a_try_that_broke_off_counts_for_the_limit_of_the_cost(aiml: Aiml, server: Loopback) -> None:
+def test_a_broken_attempt_counts_toward_max_cost(aiml: Aiml, server: Loopback) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(WORD)
     flags = ("-m", "m", "--max-tokens", "1000", "--max-cost", "0.15", "-j", "1")

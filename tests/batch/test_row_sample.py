@@ -1,4 +1,4 @@
-"""`--sample N` asks N rows, chosen at random and the same ones each time."""
+"""`--sample N` sends N rows, chosen at random but the same ones each time."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ def ask(
     monkeypatch: pytest.MonkeyPatch,
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> Ask:
-    """Return a function that asks some of 200 rows, and returns their results."""
+    """Return a function that sends some of 200 rows, and returns their results."""
     monkeypatch.setenv("AIML_BASE_URL", server.url)
     server.answer_with({"chat": HELLO, "respond": HELLO_RESPONSE}[request.param])
     (clean / "rows").write_text("".join(f"row {number}\n\n" for number in range(1, 201)))
@@ -40,7 +40,7 @@ def choose(path: Path, size: int, form: str = "line") -> list[int]:
         return [row.number for row in SampledRows(form, RowInput("rows", file.fileno(), print), print, size=size)]
 
 
-def test_n_rows_are_asked_in_their_order_with_their_numbers(ask: Ask, server: Loopback) -> None:
+def test_n_rows_are_sent_in_order_with_their_row_numbers(ask: Ask, server: Loopback) -> None:
     results = ask("--sample", "7")
     numbers = [result["row"] for result in results]
     assert (len(set(numbers)), numbers, len(server.requests)) == (7, sorted(numbers), 7)
@@ -64,7 +64,7 @@ def test_a_sample_of_all_rows_is_all_rows(ask: Ask, size: str) -> None:
         (["--chunk", "100", "--sample", "3"], "--sample only works with --each"),
     ],
 )
-def test_what_is_no_sample_is_a_usage_error(
+def test_an_invalid_sample_is_a_usage_error(
     arguments: Sequence[str], words: str, clean: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (clean / "rows").write_text("a\n")
@@ -77,14 +77,14 @@ def test_an_empty_input_has_an_empty_sample(ask: Ask, server: Loopback, clean: P
     assert (ask("--sample", "3", file="empty"), server.requests) == ([], [])
 
 
-def test_the_same_rows_are_chosen_again_and_a_larger_sample_has_them(ask: Ask, server: Loopback) -> None:
+def test_the_same_rows_are_chosen_each_time_and_a_larger_sample_includes_them(ask: Ask, server: Loopback) -> None:
     first = {result["row"] for result in ask("--sample", "5")}
     again = {result["row"] for result in ask("--sample", "5")}
     larger = {result["row"] for result in ask("--sample", "9")}
     assert (first == again, first < larger) == (True, True)
 
 
-def test_a_resumed_run_goes_on_with_the_sample(ask: Ask, server: Loopback) -> None:
+def test_a_run_can_be_resumed_with_a_larger_sample(ask: Ask, server: Loopback) -> None:
     counts = []
     for arguments in (["--sample", "5"], ["--sample", "5"], ["--sample", "12"], []):
         before = len(server.requests)
@@ -93,13 +93,13 @@ def test_a_resumed_run_goes_on_with_the_sample(ask: Ask, server: Loopback) -> No
     assert counts == [5, 0, 7, 188]
 
 
-def test_the_shards_have_the_rows_of_one_sample(ask: Ask) -> None:
+def test_shards_divide_the_rows_of_one_sample(ask: Ask) -> None:
     whole = [result["row"] for result in ask("--sample", "20")]
     shards = [[result["row"] for result in ask("--sample", "20", "--shard", f"{index}/3")] for index in (1, 2, 3)]
     assert (sorted(chain(*shards)), len(shards[0]) < 20) == (whole, True)
 
 
-def test_records_and_broken_rows_are_chosen_like_all_others(ask: Ask, clean: Path) -> None:
+def test_multiline_records_and_broken_rows_are_chosen_like_all_others(ask: Ask, clean: Path) -> None:
     (clean / "table").write_text("a,b\n" + "".join(f'"{n}\n",{n}\n' if n % 2 else f"{n}\n" for n in range(1, 41)))
     results = ask("--sample", "10", "{b}", form="csv", file="table", code=10)
     assert [result["row"] for result in results] == choose(clean / "table", 10, "csv")
@@ -108,9 +108,7 @@ def test_records_and_broken_rows_are_chosen_like_all_others(ask: Ask, clean: Pat
 
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
-def test_an_estimate_and_a_dry_run_are_of_the_sample(
-    command: str, clean: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_estimates_and_dry_runs_use_the_sample(command: str, clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (clean / "rows").write_text("".join(f"row {number}\n" for number in range(1, 201)))
     sampled = [command, "--each", "line", "-f", "rows", "--sample", "6"]
     assert main([*sampled, "--dry-run"]) == 0
@@ -119,7 +117,7 @@ def test_an_estimate_and_a_dry_run_are_of_the_sample(
     assert json.loads(capfd.readouterr().out)["rows"] == 6
 
 
-def test_each_row_is_chosen_as_often_as_the_others(clean: Path) -> None:
+def test_each_row_is_equally_likely_to_be_chosen(clean: Path) -> None:
     path, total = clean / "many", 20_000
     path.write_text("x\n" * total)
     numbers = choose(path, 2_000)

@@ -1,4 +1,4 @@
-"""The shard of the rows that a task takes, by what its scheduler says."""
+"""The shard of the rows that a task takes, from the variables of its scheduler."""
 
 import re
 from collections.abc import Mapping
@@ -54,7 +54,9 @@ def grid_engine(task: str, first: int = 1, last: int = 4, step: int = 1) -> dict
         ("auto", {"CI_NODE_INDEX": "3", "CI_NODE_TOTAL": "3"}, (2, 3)),
     ],
 )
-def test_each_scheduler_gives_a_shard(said: str | None, environ: Mapping[str, str], shard: tuple[int, int]) -> None:
+def test_the_shard_is_read_from_the_variables_of_each_scheduler(
+    said: str | None, environ: Mapping[str, str], shard: tuple[int, int]
+) -> None:
     assert parse_shard(said, environ) == shard
 
 
@@ -69,35 +71,35 @@ def test_each_scheduler_gives_a_shard(said: str | None, environ: Mapping[str, st
         ("auto/8", slurm(7, 5, 8, 4), "reports 4 tasks"),
         ("auto", slurm(3, 3, 5, 2), "between 3 and 5, with gaps"),
         ("auto/5", slurm(3, 3, 5, 2), "between 3 and 5, with gaps"),
-        ("auto", slurm(9, 1, 8, 8), "is not one of 8 tasks"),
+        ("auto", slurm(9, 1, 8, 8), "is not the index of one of 8 tasks"),
         ("auto", slurm(4, 3, 9, 4, step=2), "counted from 3 in steps of 2"),
-        ("auto/8", {**slurm(2, 1, 3, 3), **srun(1, 4)}, "make 12 tasks"),
+        ("auto/8", {**slurm(2, 1, 3, 3), **srun(1, 4)}, "have 12 tasks"),
         ("auto", {"SLURM_ARRAY_TASK_ID": "3"}, "SLURM_ARRAY_TASK_MIN='' is not a number"),
         ("auto", {"JOB_COMPLETION_INDEX": "1"}, "Kubernetes does not report the number of tasks"),
-        ("auto/3", {"JOB_COMPLETION_INDEX": "3"}, "is not one of 3 tasks"),
+        ("auto/3", {"JOB_COMPLETION_INDEX": "3"}, "is not the index of one of 3 tasks"),
         ("auto/3", {"JOB_COMPLETION_INDEX": "x"}, "is not a number"),
         ("auto/3", {"JOB_COMPLETION_INDEX": "\u0661"}, "is not a number"),
         ("auto/3", {"JOB_COMPLETION_INDEX": "-1"}, "is not a number"),
-        ("auto", {"BATCH_TASK_INDEX": "2", "BATCH_TASK_COUNT": "2"}, "is not one of 2 tasks"),
+        ("auto", {"BATCH_TASK_INDEX": "2", "BATCH_TASK_COUNT": "2"}, "is not the index of one of 2 tasks"),
         ("auto/4", {"PBS_ARRAY_INDEX": "0"}, "counted from 1"),
         ("auto", {"LSB_JOBINDEX": "2", "LSB_JOBINDEX_END": "8"}, "LSF does not report the number of tasks"),
         ("auto", {"CI_NODE_INDEX": "0", "CI_NODE_TOTAL": "3"}, "counted from 1"),
         ("auto", {"CI_NODE_INDEX": "1", "CI_NODE_TOTAL": "3", "JOB_COMPLETION_INDEX": "1"}, "Kubernetes and GitLab"),
     ],
 )
-def test_what_does_not_fit_is_refused(said: str, environ: Mapping[str, str], message: str) -> None:
+def test_an_invalid_shard_is_refused(said: str, environ: Mapping[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         parse_shard(said, environ)
 
 
 @pytest.mark.parametrize(("base", "count", "step"), [(0, 8, 1), (1, 8, 1), (5, 4, 1), (1, 1, 1), (0, 5, 3), (7, 3, 10)])
-def test_the_tasks_of_an_array_take_each_row_once(base: int, count: int, step: int) -> None:
+def test_the_tasks_of_a_slurm_array_cover_each_row_once(base: int, count: int, step: int) -> None:
     last = base + (count - 1) * step
     shards = [parse_shard("auto", slurm(task, base, last, count, step)) for task in range(base, last + 1, step)]
     assert [sum(shard.has(row) for shard in shards) for row in range(1, 30)] == [1] * 29
 
 
-def test_shards_take_each_row_once() -> None:
+def test_shards_cover_each_row_once() -> None:
     shards = [parse_shard(f"{number}/3", {}) for number in (1, 2, 3)]
     assert [[each.has(row) for each in shards].index(True) for row in range(1, 8)] == [0, 1, 2, 0, 1, 2, 0]
     assert all(sum(each.has(row) for each in shards) == 1 for row in range(1, 8))

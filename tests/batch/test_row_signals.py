@@ -1,4 +1,4 @@
-"""How a run over rows ends after SIGTERM: rows that are being asked may end, and nothing else is waited for."""
+"""How a run over rows ends after SIGTERM: rows in progress may finish, and nothing else is waited for."""
 
 import signal
 import threading
@@ -16,7 +16,7 @@ EXHAUSTED = ["x-ratelimit-limit-requests: 9", "x-ratelimit-remaining-requests: 0
 
 @pytest.mark.promise("rows-end")
 @pytest.mark.parametrize("flags", [(), ("--unordered",), ("--resume-from", "out.jsonl"), ("-o", "out.jsonl")])
-def test_rows_that_are_asked_end_after_sigterm_and_no_other_begins(server: Loopback, flags: tuple[str, ...]) -> None:
+def test_after_sigterm_rows_in_progress_finish_and_no_other_starts(server: Loopback, flags: tuple[str, ...]) -> None:
     go_on = threading.Event()
     server.answer_with(go_on, HELLO)
     with start_run(server, "chat", "--each", "line", "-j", "2", *flags) as process:
@@ -37,7 +37,7 @@ def test_rows_that_are_asked_end_after_sigterm_and_no_other_begins(server: Loopb
 
 @pytest.mark.promise("rows-end")
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_second_signal_stops_at_once(server: Loopback, second: int) -> None:
+def test_a_second_signal_stops_the_run_at_once(server: Loopback, second: int) -> None:
     server.answer_with(HELLO)
     server.answer_with(SILENCE)
     with start_run(server, "chat", "--each", "line", "-j", "1", "--grace", "1000") as process:
@@ -53,7 +53,7 @@ def test_a_second_signal_stops_at_once(server: Loopback, second: int) -> None:
 
 
 @pytest.mark.promise("rows-end")
-def test_rows_that_do_not_end_in_time_are_broken_off(server: Loopback) -> None:
+def test_rows_that_exceed_the_grace_period_are_interrupted(server: Loopback) -> None:
     server.answer_with(SILENCE)
     with start_run(server, "chat", "--each", "line", "-j", "2", "--grace", "0.1") as process:
         write_rows(process, b"a\nb\nc\n")
@@ -73,7 +73,7 @@ def test_rows_that_do_not_end_in_time_are_broken_off(server: Loopback) -> None:
         (signal.SIGTERM, ("--grace", "0.0"), 143),
     ],
 )
-def test_other_signals_and_no_grace_stop_at_once(
+def test_other_signals_or_a_grace_of_zero_stop_the_run_at_once(
     server: Loopback, number: int, flags: tuple[str, ...], code: int
 ) -> None:
     server.answer_with(SILENCE)
@@ -116,7 +116,7 @@ def _wait_for_retry(server: Loopback) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "limit", [_limit_by_pause, _limit_by_headers, _limit_by_requests, _limit_by_tokens, _wait_for_retry]
 )
-def test_a_run_that_waits_for_its_turn_ends_without_waiting(
+def test_a_run_that_waits_for_a_rate_limit_stops_at_once(
     server: Loopback, limit: Callable[[Loopback], tuple[str, ...]], jobs: str, number: int
 ) -> None:
     flags = limit(server)

@@ -1,4 +1,4 @@
-"""Rows of an input: lines, records of CSV, JSON lines, and what NUL separates."""
+"""Rows of an input: lines, CSV records, JSON lines, and NUL-separated texts."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ def prompts(server: Loopback) -> list[str]:
     return [request.json["messages"][-1]["content"] for request in server.requests]
 
 
-def test_each_line_is_asked_and_empty_ones_are_not(aiml: Aiml, server: Loopback) -> None:
+def test_each_line_is_sent_except_empty_ones(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "1", "Classify: {row}", stdin=b"good\r\n\n bad \n\nlast")
     assert prompts(server) == ["Classify: good", "Classify:  bad ", "Classify: last"]
@@ -30,21 +30,21 @@ def test_each_line_is_asked_and_empty_ones_are_not(aiml: Aiml, server: Loopback)
     assert ended.returncode == 0
 
 
-def test_a_row_without_a_place_stands_before_the_words_and_alone_is_the_prompt(aiml: Aiml, server: Loopback) -> None:
+def test_a_row_without_a_placeholder_precedes_the_words_or_is_the_whole_prompt(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     aiml("chat", "--each", "line", "Sum", "up", stdin=b"one\n")
     aiml("chat", "--each", "line", stdin=b"two\n")
     assert prompts(server) == ["<stdin>\none\n</stdin>\n\nSum up", "two"]
 
 
-def test_what_a_row_says_is_no_place_and_no_file(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
+def test_the_text_of_a_row_is_neither_a_placeholder_nor_a_file(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hidden")
     server.answer_with(HELLO)
     aiml("chat", "--each", "line", "-j", "1", "{row} and {{row}}", stdin=b"{row} {stdin}\n@secret\n")
     assert prompts(server) == ["{row} {stdin} and {row}", "@secret and {row}"]
 
 
-def test_csv_has_a_header_with_a_mark_and_quoted_newlines(aiml: Aiml, server: Loopback) -> None:
+def test_csv_may_have_a_byte_order_mark_and_newlines_in_quotes(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     table = b'\xef\xbb\xbfname,text\r\nAnn,"a, ""b""\nc"\r\n'
     aiml("chat", "--each", "csv", "{name}: {text} {row}", stdin=table)
@@ -52,7 +52,7 @@ def test_csv_has_a_header_with_a_mark_and_quoted_newlines(aiml: Aiml, server: Lo
 
 
 @pytest.mark.parametrize("mark", [";", "\t"])
-def test_csv_of_spreadsheets_is_read(aiml: Aiml, server: Loopback, mark: str) -> None:
+def test_other_delimiters_of_spreadsheets_are_recognized(aiml: Aiml, server: Loopback, mark: str) -> None:
     server.answer_with(HELLO)
     aiml("chat", "--each", "csv", "{b}", stdin=f"a{mark}b\n1{mark}2,5\n".encode())
     assert prompts(server) == ["2,5"]
@@ -81,7 +81,7 @@ FILLED = [
 
 @pytest.mark.promise("placeholders")
 @pytest.mark.parametrize(("words", "filled"), FILLED)
-def test_any_name_of_a_column_is_a_place_and_code_is_none(
+def test_a_column_with_any_name_is_a_placeholder_but_code_in_braces_is_not(
     words: str, filled: str, aiml: Aiml, server: Loopback
 ) -> None:
     server.answer_with(HELLO)
@@ -100,23 +100,21 @@ UNKNOWN = ["{Frist Name}", "{Last Name}", "{nme}", "{Preis (EUR)}", "{Größe}",
 
 @pytest.mark.promise("placeholders")
 @pytest.mark.parametrize("words", UNKNOWN)
-def test_an_unknown_place_is_told_with_the_columns_before_anything_is_sent(
-    words: str, aiml: Aiml, server: Loopback
-) -> None:
+def test_an_unknown_placeholder_is_an_error_that_lists_the_columns(words: str, aiml: Aiml, server: Loopback) -> None:
     ended = aiml("chat", "--each", "csv", words, stdin=TABLE.encode())
     assert (ended.returncode, ended.stdout, server.requests) == (2, b"", [])
     assert f"there is no column {words.split('} ', maxsplit=1)[0].rstrip('}')}}}" in ended.stderr.decode()
     assert "{First Name}, {Preis (€)}, {名字}" in ended.stderr.decode()
 
 
-def test_an_unknown_column_of_csv_is_told_before_anything_is_sent(aiml: Aiml, server: Loopback) -> None:
+def test_an_unknown_column_is_an_error_with_a_suggestion(aiml: Aiml, server: Loopback) -> None:
     ended = aiml("chat", "--each", "csv", "Hi {nme}", stdin=b"name,age\nAnn,3\n")
     assert (ended.returncode, ended.stdout, server.requests) == (2, b"", [])
     assert b"{nme}" in ended.stderr
     assert b"did you mean {name}?" in ended.stderr
 
 
-def test_broken_records_are_results_and_not_the_end(aiml: Aiml, server: Loopback) -> None:
+def test_a_broken_record_is_a_failed_row_and_does_not_end_the_run(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "csv", "{a}{b}", stdin=b'a,b\n1,2\nshort\n"x"y,z\n3,4\n')
     assert [found["error"] and found["error"]["exit_code"] for found in results(ended.stdout)] == [None, 2, 2, None]
@@ -124,7 +122,7 @@ def test_broken_records_are_results_and_not_the_end(aiml: Aiml, server: Loopback
     assert len(server.requests) == 2
 
 
-def test_a_quote_without_an_end_is_told_with_its_line(aiml: Aiml, server: Loopback) -> None:
+def test_an_unclosed_quote_is_reported_with_its_line(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "csv", "{a}", stdin=b'a\n1\n"two\n3\n4\n')
     wrong = [found["error"] and found["error"]["message"] for found in results(ended.stdout)]
@@ -132,13 +130,13 @@ def test_a_quote_without_an_end_is_told_with_its_line(aiml: Aiml, server: Loopba
     assert "a quote that begins in line 3 is never closed, so everything after it was read as one row" in wrong[1]
 
 
-def test_json_lines_give_texts_as_they_are_and_all_else_as_json(aiml: Aiml, server: Loopback) -> None:
+def test_strings_of_json_lines_are_inserted_as_text_and_other_values_as_json(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     aiml("chat", "--each", "jsonl", "{s} {n} {o}", stdin='{"s": "\\"ü\\"", "n": null, "o": {"é": [1.0]}}'.encode())
     assert prompts(server) == ['"ü" null {"é": [1.0]}']
 
 
-def test_a_json_line_that_is_broken_or_lacks_a_column_is_a_result(aiml: Aiml, server: Loopback) -> None:
+def test_a_broken_json_line_or_one_without_the_column_is_a_failed_row(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "jsonl", "{a}", stdin=b'{"b": 1}\nbroken\n[1]\n{"a": 1}\n')
     assert [found["error"] is None for found in results(ended.stdout)] == [False, False, False, True]
@@ -146,7 +144,7 @@ def test_a_json_line_that_is_broken_or_lacks_a_column_is_a_result(aiml: Aiml, se
     assert ended.returncode == 10
 
 
-def test_nul_leaves_newlines_alone(aiml: Aiml, server: Loopback) -> None:
+def test_nul_separated_rows_keep_their_newlines(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     aiml("chat", "--each", "nul", "-j", "1", stdin=b"a\nb\0c\0")
     assert prompts(server) == ["a\nb", "c"]
@@ -160,7 +158,7 @@ def test_utf16_and_old_encodings_are_read(aiml: Aiml, server: Loopback) -> None:
     assert b"Windows-1252" in ended.stderr
 
 
-def test_files_among_the_words_go_along_with_each_row(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
+def test_files_among_the_words_are_sent_with_each_row(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rules.txt").write_text("be {row} kind")
     (tmp_path / "rows").write_text("a\nb\n")
     server.answer_with(HELLO)
@@ -170,7 +168,7 @@ def test_files_among_the_words_go_along_with_each_row(aiml: Aiml, server: Loopba
 
 
 @pytest.mark.promise("secrets-held")
-def test_what_seems_secret_is_not_sent(aiml: Aiml, server: Loopback) -> None:
+def test_a_row_with_a_secret_is_sent_only_with_allow_secrets(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     rows = b"fine\nghp_k3Rt9QzLw8Xv2Nb6Hy4Jd7Pf5Gs1Mc0VaU\n"
     ended = aiml("chat", "--each", "line", stdin=rows)
@@ -179,7 +177,7 @@ def test_what_seems_secret_is_not_sent(aiml: Aiml, server: Loopback) -> None:
     assert len(server.requests) == 3
 
 
-def test_what_may_be_a_secret_is_sent_and_told(aiml: Aiml, server: Loopback) -> None:
+def test_a_row_with_a_possible_secret_is_sent_with_a_notice(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", stdin=b"fine\npassword: " + b"hunter2\n")
     assert (ended.returncode, len(server.requests)) == (0, 2)
@@ -187,26 +185,26 @@ def test_what_may_be_a_secret_is_sent_and_told(aiml: Aiml, server: Loopback) -> 
     assert b"hunter2" not in ended.stderr
 
 
-def test_dry_run_shows_the_first_row_of_the_share(aiml: Aiml, server: Loopback) -> None:
+def test_a_dry_run_shows_the_first_row_of_the_shard(aiml: Aiml, server: Loopback) -> None:
     ended = aiml("chat", "--each", "line", "--dry-run", "--shard", "2/2", "Say {row}", stdin=b"a\nb\nc\n")
     assert (ended.returncode, server.requests) == (0, [])
     assert json.loads(ended.stdout)["body"]["messages"][-1]["content"] == "Say b"
 
 
-def test_a_dry_run_names_the_first_of_the_models_that_stand_in_for_each_other(aiml: Aiml, server: Loopback) -> None:
+def test_a_dry_run_shows_the_first_model_and_names_its_fallbacks(aiml: Aiml, server: Loopback) -> None:
     ended = aiml("chat", "--each", "line", "--dry-run", "-m", "a,b", stdin=b"x\n")
     assert (json.loads(ended.stdout)["body"]["model"], server.connections) == ("a", 0)
     assert b"this is the request to a; b would be used if it is unavailable" in ended.stderr
 
 
-def test_a_template_leaves_its_variables_to_the_columns(aiml: Aiml, server: Loopback) -> None:
+def test_columns_fill_the_variables_of_a_template(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     aiml("chat", "--save", "greet", "-P", "city=Rome {name}", "Hello {name} from {city} {{x}}")
     aiml("chat", "--each", "csv", "-t", "greet", "and {row}", stdin=b"name\nAnn{city}\n")
     assert prompts(server) == ['Hello Ann{city} from Rome {name} {x}\n\nand {"name": "Ann{city}"}']
 
 
-def test_a_template_takes_the_row_for_the_prompt(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
+def test_a_row_becomes_the_prompt_of_a_template(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("a\n")
     server.answer_with(HELLO)
     aiml("chat", "--save", "short", "-s", "Be {tone}.", "Sum up: {prompt}")
@@ -216,7 +214,7 @@ def test_a_template_takes_the_row_for_the_prompt(aiml: Aiml, server: Loopback, t
     assert prompts(server) == ["Sum up: a"]
 
 
-def test_a_row_without_end_is_refused(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
+def test_a_row_beyond_the_size_limit_is_refused(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_bytes(b"a" * (65 << 20))
     ended = aiml("chat", "--each", "line", "-f", "rows")
     assert (ended.returncode, server.connections) == (2, 0)
@@ -271,13 +269,13 @@ def test_binary_data_from_a_pipe_is_refused(row_format: str, aiml: Aiml, server:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
-def test_rows_in_wide_encodings_are_read(encoding: str, aiml: Aiml, server: Loopback) -> None:
+def test_rows_in_utf_16_or_utf_32_are_read(encoding: str, aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     aiml("chat", "--each", "csv", "-j", "1", "{Größe}", stdin="Größe\r\n1 m²\r\n2 m\r\n".encode(encoding))
     assert prompts(server) == ["1 m²", "2 m"]
 
 
-def test_text_that_begins_like_a_format_is_text(aiml: Aiml, server: Loopback) -> None:
+def test_text_that_begins_like_a_binary_format_is_text(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     aiml("chat", "--each", "line", "-j", "1", stdin=b"PAR1 is a word\nBZh too\n")
     assert prompts(server) == ["PAR1 is a word", "BZh too"]

@@ -1,4 +1,4 @@
-"""How the workers of a run keep together: one pace, one order, one key."""
+"""The workers of a run share one rate limit, one order of results and one key."""
 
 import signal
 import threading
@@ -15,7 +15,7 @@ from aiml_cli.errors import RateLimited
 
 
 @pytest.mark.promise("kept")
-def test_what_is_done_behind_a_row_that_hangs_is_written_when_the_run_is_stopped(server: Loopback) -> None:
+def test_finished_rows_after_a_stalled_row_are_written_when_the_run_stops(server: Loopback) -> None:
     third = threading.Event()
     server.answer_with(SILENCE)
     server.answer_with(HELLO)
@@ -31,7 +31,7 @@ def test_what_is_done_behind_a_row_that_hangs_is_written_when_the_run_is_stopped
     assert b"1 succeeded, 0 failed, 0 skipped, 2 interrupted" in told
 
 
-def test_the_key_is_asked_for_once(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_the_key_command_runs_once(server: Loopback, aiml: Aiml, clean: Path) -> None:
     server.answer_with(HELLO)
     (clean / "key.sh").write_text(f"echo x >> {clean}/asked; echo a-key-of-many-letters")
     (clean / "xdg_config_home/aiml").mkdir(mode=0o700)
@@ -42,13 +42,13 @@ def test_the_key_is_asked_for_once(server: Loopback, aiml: Aiml, clean: Path) ->
     assert (clean / "asked").read_text() == "x\n"
 
 
-def test_rows_that_ask_the_same_have_hashes_of_their_own(server: Loopback, aiml: Aiml) -> None:
+def test_rows_with_equal_requests_have_different_hashes(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "csv", "{a}", stdin=b"a,b\n1,x\n1,y\n")
     assert len({found["hash"] for found in parse_results(ended.stdout)}) == 2
 
 
-def test_one_more_is_asked_at_a_time_as_it_goes_well() -> None:
+def test_each_success_after_a_rate_limit_allows_one_more_parallel_request() -> None:
     pace = RateLimiter(4, lambda _: None)
     pace.report_failure(RateLimited("slow down"), 0)
     entered = [pace.acquire() for _ in range(2)]
@@ -60,7 +60,7 @@ def test_one_more_is_asked_at_a_time_as_it_goes_well() -> None:
     assert entered == [True] * 5
 
 
-def test_nobody_runs_further_ahead_than_results_can_be_held() -> None:
+def test_no_worker_runs_further_ahead_than_results_can_be_held() -> None:
     wrote, began = list[bytes](), threading.Event()
     held = ResultWriter(wrote.append, 1, ordered=True)
     waits = threading.Thread(target=lambda: (held.wait_for_room(MAX_ROWS_AHEAD), began.set()), daemon=True)

@@ -1,4 +1,4 @@
-"""The cost of an answer is estimated from the prices of the catalogue."""
+"""The cost of an answer is estimated from the prices of the catalog."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ DEARER = Price("input", "token", "text", 4, 1_000_000, (("context", "long"),))
         ([Price("input", "token", "", 0, 1), Price("output", "token", "", 0, 1)], Usage(5, 5), 0.0),
     ],
 )
-def test_the_estimate_follows_the_prices_of_the_catalogue(prices: list[Price], usage: Usage, cost: float) -> None:
+def test_the_estimate_follows_the_prices_of_the_catalog(prices: list[Price], usage: Usage, cost: float) -> None:
     assert estimate_cost(prices, usage) == pytest.approx(cost, abs=1e-12)
 
 
@@ -53,7 +53,7 @@ def test_without_a_known_price_there_is_no_estimate(prices: list[Price], usage: 
     assert estimate_cost(prices, usage) is None
 
 
-def test_an_unclear_cached_price_does_not_matter_without_cached_tokens() -> None:
+def test_an_ambiguous_cached_price_does_not_matter_without_cached_tokens() -> None:
     odd = [INPUT, OUTPUT, CACHED, Price("cached", "token", "", 9, 1)]
     assert estimate_cost(odd, Usage(1000, 100)) == pytest.approx(0.003)
 

@@ -29,7 +29,7 @@ PROBLEM = {"title": "Bad Request", "status": 400, "message": "Body validation er
 
 
 def message(text: str | None, finish: str = "stop", **more: Any) -> dict[str, Any]:
-    """Make a whole chat answer."""
+    """Make a complete chat answer."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **more}, "finish_reason": finish}
     return {"id": "chat-1", "created": 1, "model": "m", "choices": [choice], "usage": USAGE}
 
@@ -94,7 +94,7 @@ ANSWERS = [
 
 @pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize(("command", "reply", "stdout", "stderr", "code"), ANSWERS)
-def test_an_answer_ends_honestly(
+def test_each_answer_gives_the_right_output_message_and_exit_code(
     command: str, reply: bytes, stdout: str, stderr: str, code: int, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(reply)
@@ -107,7 +107,7 @@ def test_an_answer_ends_honestly(
 
 @pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize(("command", "reply", "stdout", "stderr", "code"), ANSWERS)
-def test_the_json_of_an_answer_tells_the_same(
+def test_json_output_gives_the_same_text_and_exit_code(
     command: str, reply: bytes, stdout: str, stderr: str, code: int, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(reply)
@@ -120,7 +120,7 @@ def test_the_json_of_an_answer_tells_the_same(
     assert found["endpoint"] == {"chat": "chat", "respond": "responses"}[command]
 
 
-def test_a_capped_answer_that_is_allowed_ends_with_0_and_is_told(server: Loopback, aiml: Aiml) -> None:
+def test_an_allowed_length_limit_exits_with_0_and_a_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta("Hi"), delta(finish="length")))
     done = aiml("chat", "hi", "--allow-cut")
     assert (done.returncode, done.stdout) == (0, b"Hi\n")
@@ -128,12 +128,12 @@ def test_a_capped_answer_that_is_allowed_ends_with_0_and_is_told(server: Loopbac
 
 
 @pytest.mark.promise("whole-or-told")
-def test_a_cut_stream_is_never_allowed(server: Loopback, aiml: Aiml) -> None:
+def test_allow_cut_does_not_allow_a_broken_stream(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta("Hi"), end=b""))
     assert aiml("chat", "hi", "--allow-cut").returncode == 8
 
 
-def test_every_line_of_jsonl_is_an_event_and_the_last_is_the_object(server: Loopback, aiml: Aiml) -> None:
+def test_each_line_of_jsonl_is_an_event_and_the_last_is_the_complete_object(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     lines = [json.loads(line) for line in aiml("chat", "hi", "--format", "jsonl").stdout.splitlines()]
     assert [line["type"] for line in lines] == ["text", "text", "usage", "done"]
@@ -142,7 +142,7 @@ def test_every_line_of_jsonl_is_an_event_and_the_last_is_the_object(server: Loop
     assert lines[-1]["usage"]["reasoning_tokens"] == 2
 
 
-def test_raw_is_the_servers_own_bytes(server: Loopback, aiml: Aiml) -> None:
+def test_raw_output_is_the_body_as_the_server_sent_it(server: Loopback, aiml: Aiml) -> None:
     body = b': comment\r\n\r\ndata: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}\r\n\r\n'
     server.answer_with(http_response(body, "200 OK", "text/event-stream"))
     assert aiml("chat", "hi", "--format", "raw").stdout == body
@@ -155,7 +155,7 @@ def test_a_pipe_gets_the_text_byte_for_byte(server: Loopback, aiml: Aiml) -> Non
     assert aiml("chat", "hi").stdout == text.encode()
 
 
-def test_choices_do_not_mix(server: Loopback, aiml: Aiml) -> None:
+def test_the_texts_of_choices_are_not_mixed(server: Loopback, aiml: Aiml) -> None:
     pieces = [delta("a"), delta("x", index=1), delta("b"), delta("y", index=1)]
     server.answer_with(stream(*pieces, delta(finish="stop"), delta(finish="stop", index=1)))
     assert aiml("chat", "hi", "-n", "2").stdout == b"ab\nxy\n"
@@ -167,7 +167,7 @@ def test_one_unfinished_choice_makes_the_answer_incomplete(server: Loopback, aim
     assert aiml("chat", "hi", "-n", "2").returncode == 8
 
 
-def test_usage_is_told_in_one_line(server: Loopback, aiml: Aiml) -> None:
+def test_usage_is_one_line(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(
         json_response({**message("Hi"), "meta": {"usage": {"usd_spent": 0.00012}}}, "200 OK", "x-inference-id: inf-1")
     )
@@ -188,13 +188,13 @@ ODD_COSTS = ["nan", "inf", "-1", "1e400", "", "None", "0x10", "1,5", "free"]
 
 
 @pytest.mark.parametrize("value", ODD_COSTS)
-def test_a_price_in_a_header_that_is_no_amount_is_ignored(value: str, server: Loopback, aiml: Aiml) -> None:
+def test_an_invalid_price_in_a_header_is_ignored(value: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response(message("Hi"), "200 OK", f"x-litellm-response-cost: {value}"))
     found = json.loads(aiml("chat", "hi", "--json").stdout)
     assert (found["cost_usd"], found["cost_source"]) == (None, None)
 
 
-def test_the_price_in_the_body_counts_more_than_one_in_a_header(server: Loopback, aiml: Aiml) -> None:
+def test_the_price_in_the_body_takes_precedence_over_a_header(server: Loopback, aiml: Aiml) -> None:
     body = {**message("Hi"), "meta": {"usage": {"usd_spent": 0.25}}}
     server.answer_with(json_response(body, "200 OK", "x-litellm-response-cost: 0.5"))
     assert json.loads(aiml("chat", "hi", "--json").stdout)["cost_usd"] == 0.25
@@ -222,7 +222,7 @@ LEFT_OUT = [
 
 
 @pytest.mark.parametrize(("arguments", "reply", "err"), LEFT_OUT)
-def test_what_was_asked_for_and_not_sent_is_told(
+def test_a_notice_names_what_was_requested_but_not_in_the_answer(
     arguments: list[str], reply: bytes, err: str, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(reply)
@@ -231,19 +231,19 @@ def test_what_was_asked_for_and_not_sent_is_told(
 
 
 @pytest.mark.parametrize("name", ["AIML_N", "AIML_LOGPROBS"])
-def test_a_setting_of_the_other_endpoint_is_not_missed(name: str, server: Loopback, aiml: Aiml) -> None:
+def test_no_notice_is_given_for_a_setting_of_the_other_endpoint(name: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO_RESPONSE)
     assert aiml("respond", "hi", **{name: "1" if name == "AIML_LOGPROBS" else "3"}).stderr == b""
 
 
-def test_quiet_and_hidden_reasoning_say_nothing(server: Loopback, aiml: Aiml) -> None:
+def test_quiet_or_hidden_reasoning_prints_nothing_on_standard_error(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
     assert aiml("chat", "hi", "-R").stderr == b""
     assert aiml("chat", "hi", "-q").stderr == b""
 
 
 @pytest.mark.promise("whole-or-told")
-def test_the_output_file_is_replaced_by_a_complete_answer_only(server: Loopback, aiml: Aiml) -> None:
+def test_only_a_complete_answer_replaces_the_output_file(server: Loopback, aiml: Aiml) -> None:
     file = Path("out.txt")
     file.write_text("old")
     server.answer_with(stream(delta("Hi"), end=b""))
@@ -258,7 +258,7 @@ def test_the_output_file_is_replaced_by_a_complete_answer_only(server: Loopback,
     assert list(Path().glob(".*")) == []
 
 
-def test_a_failed_answer_leaves_no_empty_part(server: Loopback, aiml: Aiml) -> None:
+def test_a_failed_request_leaves_no_empty_partial_file(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(http_response(b"busy", "503 Busy"))
     aiml("chat", "hi", "-o", "out.txt")
     assert list(Path().glob("out*")) == []
@@ -271,7 +271,7 @@ def test_halves_of_a_character_in_two_deltas_are_joined(server: Loopback, aiml: 
 
 
 @pytest.mark.promise("retries")
-def test_a_retry_is_announced_and_numbered_anew(server: Loopback, aiml: Aiml) -> None:
+def test_a_retry_is_announced_and_has_its_own_request_id(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": "busy"}, "503 Busy", "retry-after-ms: 1"))
     server.answer_with(HELLO)
     done = aiml("chat", "hi", AIML_RETRIES="2")
@@ -286,21 +286,21 @@ NEVER = ["400 x", "401 x", "402 x", "403 x", "404 x", "413 x", "422 x"]
 
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", NEVER)
-def test_a_refused_request_is_never_sent_again(status: str, server: Loopback, aiml: Aiml) -> None:
+def test_a_refused_request_is_not_retried(status: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": "no"}, status, "retry-after-ms: 1"))
     aiml("chat", "hi", AIML_RETRIES="2")
     assert len(server.requests) == 1
 
 
 @pytest.mark.promise("sent-once")
-def test_nothing_is_sent_again_once_a_word_was_shown(server: Loopback, aiml: Aiml) -> None:
+def test_nothing_is_retried_after_the_first_text(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta("Hi"), end=b""))
     assert aiml("chat", "hi", AIML_RETRIES="2").returncode == 8
     assert len(server.requests) == 1
 
 
 @pytest.mark.promise("retries")
-def test_a_long_wait_that_the_server_asks_for_is_told_instead(server: Loopback, aiml: Aiml) -> None:
+def test_a_long_requested_wait_is_an_error_and_not_a_retry(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": "slow down"}, "429 x", "Retry-After: 1000"))
     done = aiml("chat", "hi", AIML_RETRIES="2")
     assert (done.returncode, len(server.requests)) == (5, 1)
@@ -308,21 +308,21 @@ def test_a_long_wait_that_the_server_asks_for_is_told_instead(server: Loopback, 
 
 
 @pytest.mark.promise("key-secret")
-def test_a_key_that_a_failing_try_repeats_is_masked(server: Loopback, aiml: Aiml) -> None:
+def test_a_key_that_the_server_repeats_before_a_retry_is_masked(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": "bad canary-0123456789"}, "500 x", "retry-after-ms: 1"))
     done = aiml("chat", "hi", AIMLAPI_API_KEY="canary-0123456789", AIML_RETRIES="1")
     assert (done.returncode, len(server.requests)) == (6, 2)
     assert b"canary" not in done.stdout + done.stderr
 
 
-def test_raw_holds_no_failed_try(server: Loopback, aiml: Aiml) -> None:
+def test_raw_output_contains_no_failed_attempt(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": "busy"}, "503 x", "retry-after-ms: 1"))
     server.answer_with(json_response(message("Hi")))
     done = aiml("chat", "hi", "--format", "raw", AIML_RETRIES="1")
     assert json.loads(done.stdout) == message("Hi")
 
 
-def test_the_status_is_that_of_the_last_try(server: Loopback, aiml: Aiml) -> None:
+def test_the_status_is_that_of_the_last_attempt(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": "busy"}, "503 x", "retry-after-ms: 1"))
     server.answer_with(b"")
     found = json.loads(aiml("chat", "hi", "--json", AIML_RETRIES="1").stdout)
@@ -330,12 +330,12 @@ def test_the_status_is_that_of_the_last_try(server: Loopback, aiml: Aiml) -> Non
 
 
 @pytest.mark.parametrize("flags", [["--temperature", "5"], ["--profile", "nobody"], ["-o", "no/such/file"]])
-def test_what_is_wrong_before_asking_is_told_in_json_too(flags: list[str], aiml: Aiml) -> None:
+def test_an_error_before_the_request_is_json_too(flags: list[str], aiml: Aiml) -> None:
     done = aiml("chat", "hi", "--json", *flags)
     assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (2, 2)
 
 
-def test_wrong_usage_is_told_before_a_missing_key(aiml: Aiml) -> None:
+def test_a_usage_error_takes_precedence_over_a_missing_key(aiml: Aiml) -> None:
     assert aiml("chat", "--base-url", "https://api.example.com/v1").returncode == 2
     assert aiml("chat", "hi", "-f", "missing", "--base-url", "https://api.example.com/v1").returncode == 2
 
@@ -366,7 +366,7 @@ def test_no_key_goes_over_plain_http_to_another_machine(aiml: Aiml) -> None:
 
 
 @pytest.mark.promise("key-secret")
-def test_verbose_tells_the_exchange(server: Loopback, aiml: Aiml) -> None:
+def test_verbose_shows_the_request_and_the_response(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response(message("Hi"), "200 OK", "x-inference-id: inf-1"))
     words = aiml("chat", "hi", "-v", AIMLAPI_API_KEY="canary-0123456789").stderr.decode()
     assert f"POST {server.url}/chat/completions, " in words

@@ -1,4 +1,4 @@
-"""What stands beside an answer never spoils it, and what cannot be meant is told before it costs."""
+"""Odd metadata never affects an answer, and nonsensical requests are refused before they cost anything."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ FENCED = '```json\n{"name": "Ada"}\n```'
 
 
 def answer(text: str, **more: Any) -> dict[str, Any]:
-    """Make a whole chat answer with something odd beside the text."""
+    """Make a complete chat answer with something odd next to the text."""
     odd = {name: more.pop(name) for name in ("annotations",) if name in more}
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **odd}, "finish_reason": "stop"}
     return {"id": "chat-1", "model": "m", "choices": [choice], **more}
@@ -32,20 +32,20 @@ ODD = [
 
 
 @pytest.mark.parametrize(("command", "reply"), ODD)
-def test_odd_facts_beside_an_answer_do_not_spoil_it(command: str, reply: bytes, server: Loopback, aiml: Aiml) -> None:
+def test_odd_metadata_does_not_affect_the_answer(command: str, reply: bytes, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(reply)
     done = aiml(command, "hi")
     assert (done.stdout, done.returncode) == (b"see\n", 0)
 
 
-def test_a_fence_around_the_json_is_told(server: Loopback, aiml: Aiml) -> None:
+def test_a_code_fence_around_the_json_gives_a_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response(answer(FENCED)))
     done = aiml("chat", "hi", "--schema", "name")
     assert (done.stdout.decode(), done.returncode) == (FENCED + "\n", 0)
     assert b"code fence" in done.stderr
 
 
-def test_no_sound_for_audio_out_is_not_as_asked(server: Loopback, aiml: Aiml) -> None:
+def test_an_answer_without_the_requested_audio_is_an_error_and_keeps_the_file(server: Loopback, aiml: Aiml) -> None:
     Path("old.wav").write_bytes(b"old")
     server.answer_with(HELLO)
     done = aiml("chat", "hi", "--audio-out", "old.wav")
@@ -63,7 +63,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("flags", "words"), WRONG)
-def test_what_cannot_be_meant_is_not_sent(flags: list[str], words: str, server: Loopback, aiml: Aiml) -> None:
+def test_nonsensical_combinations_are_refused_before_anything_is_sent(
+    flags: list[str], words: str, server: Loopback, aiml: Aiml
+) -> None:
     Path("keep.txt").write_text("precious")
     Path("tools.json").write_text(json.dumps([{"type": "function", "function": {"name": "f"}}]))
     Path("empty.json").write_text(json.dumps([{"role": "user"}]))
@@ -73,13 +75,13 @@ def test_what_cannot_be_meant_is_not_sent(flags: list[str], words: str, server: 
     assert Path("keep.txt").read_text() == "precious"
 
 
-def test_cancelling_is_not_judged_by_what_is_no_response(server: Loopback, aiml: Aiml) -> None:
+def test_an_invalid_answer_to_a_cancellation_is_a_server_error(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"data": []}))
     done = aiml("respond", "--cancel", "resp_1")
     assert (done.returncode, done.stdout) == (6, b"")
 
 
-def test_a_first_token_that_never_came_has_no_time(server: Loopback, aiml: Aiml) -> None:
+def test_the_time_of_the_first_token_is_null_if_none_arrived(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"id": "x", "choices": []}))
     found = json.loads(aiml("chat", "hi", "--json").stdout)
     assert found["timing"]["first_token_s"] is None

@@ -1,4 +1,4 @@
-"""`aiml cmd` where nobody can answer: what is sent, and what a script gets."""
+"""`aiml cmd` in scripts, where no question is asked: what is sent, and what is printed."""
 
 import json
 import os
@@ -49,13 +49,13 @@ def write(command: str = "ls -la", explanation: str = "Lists files.", risk: str 
     return json.dumps({"command": command, "explanation": explanation, "risk": risk, **more})
 
 
-def test_the_command_alone_is_on_standard_output(server: Loopback, aiml: Aiml) -> None:
+def test_only_the_command_is_on_standard_output(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", write()))
     result = aiml("list", "the", "files")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"ls -la\n", b"")
 
 
-def test_the_request_tells_the_system_and_the_shell_and_nothing_else(
+def test_the_request_names_only_the_system_and_the_shell(
     server: Loopback, aiml: Aiml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     server.answer_with(stream_text("chat", write()))
@@ -89,7 +89,7 @@ def test_files_and_standard_input_are_sent_if_they_are_given(server: Loopback, t
     assert content.rstrip("}]'").endswith("fix this")
 
 
-def test_settings_of_chat_that_make_another_answer_do_not_matter(
+def test_settings_that_change_the_answers_of_chat_are_ignored(
     server: Loopback, aiml: Aiml, monkeypatch: pytest.MonkeyPatch, clean: Path
 ) -> None:
     config = clean / "xdg_config_home/aiml/config.toml"
@@ -126,7 +126,7 @@ def test_settings_of_chat_that_make_another_answer_do_not_matter(
         (["-f", "missing", "x"], "missing"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused_before_anything_is_sent(
+def test_invalid_combinations_are_refused_before_anything_is_sent(
     arguments: list[str], told: str, server: Loopback, aiml: Aiml
 ) -> None:
     result = aiml(*arguments)
@@ -167,7 +167,7 @@ def test_a_command_is_read_in_any_form_of_the_json(text: str, server: Loopback, 
         (write(command="a" * 20_001), "20,001 characters"),
     ],
 )
-def test_an_answer_that_is_no_command_is_asked_for_again_and_then_an_error(
+def test_an_invalid_answer_is_requested_again_and_is_finally_an_error(
     text: str, why: str, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(stream_text("chat", text))
@@ -180,7 +180,7 @@ def test_an_answer_that_is_no_command_is_asked_for_again_and_then_an_error(
     assert len(server.requests) == 4
 
 
-def test_the_second_answer_counts_if_the_first_was_wrong(server: Loopback, aiml: Aiml) -> None:
+def test_a_valid_second_answer_is_used(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "ls"))
     server.answer_with(stream_text("chat", write()))
     result = aiml("x")
@@ -189,21 +189,21 @@ def test_the_second_answer_counts_if_the_first_was_wrong(server: Loopback, aiml:
 
 @pytest.mark.promise("risky-commands")
 @pytest.mark.parametrize("name", INVISIBLE)
-def test_a_command_with_characters_that_nobody_sees_goes_nowhere(name: str, server: Loopback, aiml: Aiml) -> None:
+def test_a_command_with_invisible_characters_is_refused(name: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", write(command=f"echo {INVISIBLE[name]} hi")))
     result = aiml("x")
     assert (result.returncode, result.stdout) == (9, b"")
     assert b"control characters or invisible ones" in result.stderr
 
 
-def test_tabs_lines_and_other_scripts_are_part_of_a_command(server: Loopback, aiml: Aiml) -> None:
+def test_a_command_may_contain_tabs_newlines_and_other_scripts(server: Loopback, aiml: Aiml) -> None:
     command = "printf 'a\tb' &&\n  echo 'grüße 世界 👨\u200d👩'"
     server.answer_with(stream_text("chat", write(command=command)))
     result = aiml("x")
     assert (result.returncode, result.stdout.decode()) == (0, f"{command}\n")
 
 
-def test_a_model_that_knows_no_command_says_why(server: Loopback, aiml: Aiml) -> None:
+def test_an_answer_without_a_command_is_an_error_with_the_models_explanation(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", write(command="", explanation="That is\nno task \x1b[31mfor a shell.")))
     result = aiml("hello")
     assert (result.returncode, result.stdout) == (9, b"")
@@ -225,7 +225,7 @@ def test_a_risky_command_is_printed_with_a_warning(server: Loopback, aiml: Aiml)
     ]
 
 
-def test_a_model_that_takes_no_schema_gets_it_in_words(server: Loopback, aiml: Aiml) -> None:
+def test_a_model_that_refuses_schemas_gets_the_schema_in_the_system_text(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_error("'response_format' of type 'json_schema' is not supported with this model"))
     server.answer_with(stream_text("chat", write()))
     result = aiml("x")
@@ -236,7 +236,9 @@ def test_a_model_that_takes_no_schema_gets_it_in_words(server: Loopback, aiml: A
     assert '"shell_command"' in body["messages"][0]["content"]
 
 
-def test_a_model_that_knows_no_schema_by_the_catalog_gets_it_in_words(server: Loopback, aiml: Aiml) -> None:
+def test_a_model_without_schemas_in_the_catalog_gets_the_schema_in_the_system_text(
+    server: Loopback, aiml: Aiml
+) -> None:
     rows = [{"id": "m", "type": "openai/chat-completions", "info": {}, "capabilities": ["streaming"]}]
     save_models(CachedModels(server.url, "", time.time(), json.dumps({"data": rows}).encode(), []))
     server.answer_with(stream_text("chat", write()))
@@ -258,7 +260,7 @@ def test_a_model_that_knows_no_schema_by_the_catalog_gets_it_in_words(server: Lo
         (stream(delta(""), delta(finish="stop"), event("[DONE]")), 9),
     ],
 )
-def test_every_failure_has_the_exit_code_of_chat_and_no_output(
+def test_every_failure_has_the_same_exit_code_as_in_chat_and_no_output(
     answer: bytes, code: int, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(answer)
@@ -266,7 +268,7 @@ def test_every_failure_has_the_exit_code_of_chat_and_no_output(
     assert (result.returncode, result.stdout) == (code, b"")
 
 
-def test_no_connection_is_exit_code_7(aiml: Aiml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_connection_exits_with_7(aiml: Aiml, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIML_BASE_URL", "http://127.0.0.1:9/v1")
     result = aiml("x")
     assert (result.returncode, result.stdout) == (7, b"")
@@ -284,7 +286,7 @@ def test_the_turn_is_in_the_history_like_any_other(server: Loopback, aiml: Aiml)
 
 
 @pytest.mark.parametrize("flags", [["-S"], ["--no-stream"], ["--stream"]])
-def test_an_answer_that_is_not_streamed_is_the_same(flags: list[str], server: Loopback, aiml: Aiml) -> None:
+def test_an_answer_without_a_stream_gives_the_same_command(flags: list[str], server: Loopback, aiml: Aiml) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": write()}, "finish_reason": "stop"}
     server.answer_with(json_response({"id": "1", "model": "m", "choices": [choice]}))
     result = aiml("x", *flags)
@@ -298,7 +300,7 @@ def test_a_recorded_call_is_replayed(server: Loopback, aiml: Aiml) -> None:
     assert (result.returncode, result.stdout, len(server.requests)) == (0, b"ls -la\n", 1)
 
 
-def test_the_request_can_be_shown_instead(server: Loopback, aiml: Aiml) -> None:
+def test_dry_run_and_as_show_the_request_without_sending_it(server: Loopback, aiml: Aiml) -> None:
     shown = aiml("list files", "--dry-run")
     assert json.loads(shown.stdout)["body"]["messages"][1]["content"] == "list files"
     assert aiml("list files", "--as", "curl").stdout.startswith(b"curl ")
@@ -313,12 +315,12 @@ def test_the_demo_writes_a_harmless_command_and_says_that_no_model_ran(aiml: Aim
         assert subprocess.check_output([shell, "-c", result.stdout]) == b"[demo: no model ran]\n"
 
 
-def test_hostile_text_of_the_server_is_shown_harmlessly(server: Loopback, aiml: Aiml) -> None:
+def test_control_sequences_in_an_error_message_are_escaped(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_error(HOSTILE_TEXT))
     assert b"\x1b" not in aiml("x").stderr
 
 
-def test_reasoning_and_comments_do_not_reach_standard_output(server: Loopback, aiml: Aiml) -> None:
+def test_reasoning_is_not_written_to_standard_output(server: Loopback, aiml: Aiml) -> None:
     thought = event({"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}, "finish_reason": None}]})
     server.answer_with(stream(thought, delta(write()), delta(finish="stop"), event("[DONE]")))
     assert aiml("x").stdout == b"ls -la\n"

@@ -77,7 +77,9 @@ def interrupt(console: Console) -> None:
 
 
 @ALL
-def test_words_and_command_are_passed_on_as_they_are(shell: str, open_shell: OpenShell, server: Loopback) -> None:
+def test_the_words_are_sent_and_the_command_is_inserted_unchanged(
+    shell: str, open_shell: OpenShell, server: Loopback
+) -> None:
     console = open_shell(shell)
     for words, command, printed in EXCHANGES:
         command = command.replace("do\n", "").replace("done", "end") if shell == "fish" else command  # noqa: PLW2901
@@ -116,7 +118,7 @@ def test_nothing_runs_before_enter(shell: str, open_shell: OpenShell, server: Lo
         *((shell, name) for shell in ("zsh", "fish") for name in ("401", "hidden characters", "no aiml")),
     ],
 )
-def test_the_words_stay_after_a_failure(
+def test_the_words_are_kept_after_a_failure(
     shell: str, failure: str, open_shell: OpenShell, server: Loopback, tmp_path: Path
 ) -> None:
     answers = {
@@ -136,7 +138,7 @@ def test_the_words_stay_after_a_failure(
 
 
 @ALL
-def test_the_words_come_back_after_ctrl_c(shell: str, open_shell: OpenShell, server: Loopback) -> None:
+def test_the_words_are_restored_after_ctrl_c(shell: str, open_shell: OpenShell, server: Loopback) -> None:
     server.answer_with(SILENCE)
     server.answer_with(answer("echo second"))
     console = open_shell(shell)
@@ -154,7 +156,7 @@ def test_the_words_come_back_after_ctrl_c(shell: str, open_shell: OpenShell, ser
 
 
 @ALL
-def test_ctrl_c_works_in_the_shell_as_before_afterwards(shell: str, open_shell: OpenShell, server: Loopback) -> None:
+def test_ctrl_c_still_works_in_the_shell_afterwards(shell: str, open_shell: OpenShell, server: Loopback) -> None:
     server.answer_with(answer("echo x"))
     console = open_shell(shell)
     type_words(console, "words")
@@ -182,7 +184,7 @@ def test_the_history_of_the_shell_holds_the_command(shell: str, open_shell: Open
 
 
 @ALL
-def test_an_empty_line_asks_nothing(shell: str, open_shell: OpenShell, server: Loopback) -> None:
+def test_an_empty_line_sends_nothing(shell: str, open_shell: OpenShell, server: Loopback) -> None:
     console = open_shell(shell)
     for line in ("", "   "):
         console.press(f"{line}{KEY}echo o''k{len(line)}\r")
@@ -202,7 +204,7 @@ def test_a_risky_command_is_marked(shell: str, open_shell: OpenShell, server: Lo
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_a_command_that_the_history_would_change_is_announced(
+def test_a_notice_says_if_history_expansion_would_change_the_command(
     shell: str, open_shell: OpenShell, server: Loopback
 ) -> None:
     server.answer_with(answer('echo "x!echo"'))
@@ -221,7 +223,7 @@ TAKEN = {
 
 
 @ALL
-def test_a_key_that_has_a_function_keeps_it_unless_it_was_named(
+def test_a_key_that_is_already_bound_is_rebound_only_if_it_was_named(
     shell: str, open_shell: OpenShell, server: Loopback, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     console = open_shell(shell, f"{TAKEN[shell]}; source {SCRIPTS}/aiml-key.{shell}")
@@ -255,7 +257,7 @@ def test_any_other_key_can_be_chosen(
 
 
 @ALL
-def test_the_key_is_free_in_the_keymap_of_a_new_shell(shell: str, open_shell: OpenShell) -> None:
+def test_the_default_key_is_not_bound_in_a_new_shell(shell: str, open_shell: OpenShell) -> None:
     query = {
         "bash": "(bind -p; bind -s; bind -X) | grep '^\"\\\\ei\"'; echo end",
         "zsh": "bindkey '^[i' | grep -v undefined-key; echo end",
@@ -284,7 +286,7 @@ INSTALLED = {
 
 
 @ALL
-def test_the_key_is_installed_if_it_is_named_and_keeps_its_name(
+def test_the_key_is_installed_only_if_named_and_is_kept_by_later_installs(
     shell: str, clean: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     name, line = INSTALLED[shell]
@@ -307,7 +309,7 @@ def test_the_key_is_installed_if_it_is_named_and_keeps_its_name(
 
 @ALL
 @pytest.mark.parametrize(("typed", "is_installed"), [("y", True), ("", False), ("n", False)])
-def test_the_user_is_asked_whether_to_bind_the_key(shell: str, typed: str, is_installed: bool, clean: Path) -> None:
+def test_install_asks_whether_to_bind_the_key(shell: str, typed: str, is_installed: bool, clean: Path) -> None:
     name, _ = INSTALLED[shell]
     with Console("config", "completions", shell, "--install") as console:
         console.wait_until("[y/N]")

@@ -52,7 +52,7 @@ def wait_for_question(console: Console, number: int) -> None:
     console.wait_until(lambda: console.read_text().count(QUESTION) == number)
 
 
-def test_a_command_runs_in_the_shell_of_the_user_after_the_answer(start: Start, tmp_path: Path) -> None:
+def test_a_confirmed_command_runs_in_the_shell_of_the_user(start: Start, tmp_path: Path) -> None:
     console = start("echo $0 > ran\necho second line\nexit 7")
     assert console.read_lines()[:5] == [
         "aiml: a command for sh:", "│ echo $0 > ran", "│ echo second line", "│ exit 7", "  It does it.",
@@ -68,7 +68,7 @@ def test_a_command_runs_in_the_shell_of_the_user_after_the_answer(start: Start, 
 
 @pytest.mark.promise("nothing-run")
 @pytest.mark.parametrize("typed", ["", "n", "no", "q", "N", "\x04"])
-def test_nothing_runs_after_a_no(typed: str, start: Start, tmp_path: Path) -> None:
+def test_nothing_runs_if_the_user_declines(typed: str, start: Start, tmp_path: Path) -> None:
     console = start("touch ran")
     console.type_line(typed)
     assert console.wait_for_exit() == 9
@@ -78,7 +78,7 @@ def test_nothing_runs_after_a_no(typed: str, start: Start, tmp_path: Path) -> No
 
 @pytest.mark.promise("nothing-run")
 @pytest.mark.parametrize("typed", ["y", "yes", "nothing", "rr", "ru", "run it", "r un", "1", "rm", "[r]"])
-def test_any_other_answer_is_asked_for_again(typed: str, start: Start, tmp_path: Path) -> None:
+def test_an_unknown_answer_repeats_the_question(typed: str, start: Start, tmp_path: Path) -> None:
     console = start("touch ran")
     console.type_line(typed)
     wait_for_question(console, 2)
@@ -88,7 +88,7 @@ def test_any_other_answer_is_asked_for_again(typed: str, start: Start, tmp_path:
 
 
 @pytest.mark.promise("nothing-run")
-def test_keys_from_before_the_question_do_not_answer_it(server: Loopback, tmp_path: Path) -> None:
+def test_keys_typed_before_the_question_do_not_answer_it(server: Loopback, tmp_path: Path) -> None:
     gate = Event()
     server.answer_with(gate, answer("touch ran"))
     with Console("cmd", "do it") as console:
@@ -104,7 +104,7 @@ def test_keys_from_before_the_question_do_not_answer_it(server: Loopback, tmp_pa
 
 @pytest.mark.promise("nothing-run")
 @pytest.mark.parametrize("name", ["AIML_YES", "AIML_ALLOW"])
-def test_no_setting_answers_yes(name: str, start: Start, tmp_path: Path, clean: Path) -> None:
+def test_no_environment_variable_confirms_the_command(name: str, start: Start, tmp_path: Path, clean: Path) -> None:
     console = start("touch ran", **{name: "1"})
     console.type_line("")
     assert console.wait_for_exit() == 9
@@ -128,7 +128,7 @@ def test_a_risky_command_needs_the_word_yes(typed: str, code: int, start: Start,
 
 @pytest.mark.promise("risky-commands")
 @pytest.mark.parametrize("risk", ["medium", "high"])
-def test_the_word_of_the_model_makes_a_command_risky_too(risk: str, server: Loopback, tmp_path: Path) -> None:
+def test_a_high_risk_rating_by_the_model_requires_the_word_yes_too(risk: str, server: Loopback, tmp_path: Path) -> None:
     server.answer_with(answer("touch ran", risk=risk))
     with Console("cmd", "do it") as console:
         console.wait_until(QUESTION)
@@ -140,7 +140,7 @@ def test_the_word_of_the_model_makes_a_command_risky_too(risk: str, server: Loop
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_word_yes_is_enough_for_a_risky_command(start: Start, tmp_path: Path) -> None:
+def test_yes_at_the_first_question_runs_a_risky_command(start: Start, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     console = start("rm file")
     console.type_line("yes")
@@ -165,7 +165,7 @@ def test_the_exit_code_is_that_of_the_command(command: str, code: int, start: St
     assert console.wait_for_exit() == code
 
 
-def test_ctrl_c_belongs_to_the_command_while_it_runs(start: Start) -> None:
+def test_ctrl_c_goes_to_the_running_command(start: Start) -> None:
     console = start("trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.1; done")
     console.type_line("r")
     console.wait_until("\nready")
@@ -189,7 +189,7 @@ def test_a_signal_ends_the_command_too(number: int, code: int, start: Start, tmp
 
 
 @pytest.mark.promise("signals")
-def test_ctrl_c_at_the_question_is_130(start: Start, tmp_path: Path) -> None:
+def test_ctrl_c_at_the_question_exits_with_130(start: Start, tmp_path: Path) -> None:
     console = start("touch ran")
     console.press("\x03")
     assert console.wait_for_exit() == 130
@@ -197,7 +197,7 @@ def test_ctrl_c_at_the_question_is_130(start: Start, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_ctrl_c_while_the_model_answers_is_130(server: Loopback) -> None:
+def test_ctrl_c_while_the_model_answers_exits_with_130(server: Loopback) -> None:
     server.answer_with(SILENCE)
     with Console("cmd", "do it") as console:
         console.wait_until(server.request_arrived.is_set)
@@ -216,7 +216,7 @@ def test_questions_go_to_the_terminal_when_standard_input_is_a_pipe(server: Loop
     assert "piped in" in str(get_last_messages(server)[-1]["content"])
 
 
-def test_standard_output_that_is_no_terminal_is_not_asked_about(server: Loopback, tmp_path: Path) -> None:
+def test_no_question_is_asked_if_standard_output_is_not_a_terminal(server: Loopback, tmp_path: Path) -> None:
     server.answer_with(answer("rm -rf x"))
     with Console.start_shell() as console:
         console.run("cmd", "do it", after="> out; echo code $?")
@@ -224,7 +224,7 @@ def test_standard_output_that_is_no_terminal_is_not_asked_about(server: Loopback
     assert (tmp_path / "out").read_text() == "rm -rf x\n"
 
 
-def test_an_edited_command_is_what_runs(start: Start, server: Loopback) -> None:
+def test_an_edited_command_runs_as_edited(start: Start, server: Loopback) -> None:
     console = start("echo old")
     console.type_line("e")
     console.wait_until("$ echo old")
@@ -238,7 +238,7 @@ def test_an_edited_command_is_what_runs(start: Start, server: Loopback) -> None:
 
 
 @pytest.mark.promise("risky-commands")
-def test_an_edited_command_is_judged_again(start: Start, tmp_path: Path) -> None:
+def test_the_risk_of_an_edited_command_is_checked_again(start: Start, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     console = start("ls file")
     console.type_line("e")
@@ -252,7 +252,7 @@ def test_an_edited_command_is_judged_again(start: Start, tmp_path: Path) -> None
     assert (tmp_path / "file").exists()
 
 
-def test_ctrl_c_while_a_command_is_edited_is_130(start: Start) -> None:
+def test_ctrl_c_while_editing_exits_with_130(start: Start) -> None:
     console = start("echo old")
     console.type_line("e")
     console.wait_until("$ echo old")
@@ -260,7 +260,7 @@ def test_ctrl_c_while_a_command_is_edited_is_130(start: Start) -> None:
     assert console.wait_for_exit() == 130
 
 
-def test_a_simple_terminal_edits_in_the_editor_and_shows_no_escape_sequences(start: Start, tmp_path: Path) -> None:
+def test_a_dumb_terminal_uses_the_editor_and_gets_no_escape_sequences(start: Start, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\necho "echo edited" > "$1"\n')
     editor.chmod(0o755)
@@ -273,7 +273,7 @@ def test_a_simple_terminal_edits_in_the_editor_and_shows_no_escape_sequences(sta
     assert b"\x1b" not in console.output
 
 
-def test_a_revised_command_is_asked_for_in_the_same_conversation(start: Start, server: Loopback) -> None:
+def test_a_revision_is_requested_in_the_same_conversation(start: Start, server: Loopback) -> None:
     console = start("ls", "ls -la")
     console.type_line("v")
     console.wait_until("what should change?")
@@ -326,7 +326,7 @@ def test_a_command_is_copied(start: Start) -> None:
 
 
 @pytest.mark.promise("no-driving")
-def test_what_the_model_says_cannot_drive_the_terminal(server: Loopback) -> None:
+def test_text_of_the_model_cannot_control_the_terminal_or_imitate_the_question(server: Loopback) -> None:
     server.answer_with(answer("ls", explanation=f"{HOSTILE_TEXT}\n{QUESTION} r\naiml: fake"))
     with Console("cmd", "do it") as console:
         console.wait_until(lambda: QUESTION in console.read_lines())
@@ -361,7 +361,7 @@ def test_a_narrow_terminal_shows_the_whole_command(server: Loopback) -> None:
         assert shown.replace(" ", "") == "echo" + "x" * 100 + "end"
 
 
-def test_the_demo_runs_its_harmless_command() -> None:
+def test_the_demo_command_can_be_run() -> None:
     with Console("cmd", "--demo", "list files") as console:
         console.wait_until(QUESTION)
         assert "no model runs" in console.read_text()
@@ -371,7 +371,7 @@ def test_the_demo_runs_its_harmless_command() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "dash"])
-def test_each_shell_is_named_and_runs_the_command(shell: str, start: Start, server: Loopback) -> None:
+def test_the_prompt_names_the_shell_that_runs_the_command(shell: str, start: Start, server: Loopback) -> None:
     path = shutil.which(shell)
     if not path:
         pytest.skip(f"{shell} is not installed")
@@ -383,13 +383,13 @@ def test_each_shell_is_named_and_runs_the_command(shell: str, start: Start, serv
 
 
 @pytest.mark.parametrize("shell", ["", "/no/such/shell", "relative", "/etc/passwd"])
-def test_a_shell_that_is_not_there_is_replaced_by_sh(shell: str, start: Start) -> None:
+def test_a_missing_shell_is_replaced_by_sh(shell: str, start: Start) -> None:
     console = start("echo ran", SHELL=shell)
     console.type_line("r")
     assert console.wait_for_exit() == 0
 
 
-def test_the_terminal_is_in_its_modes_when_the_command_runs(server: Loopback) -> None:
+def test_the_terminal_modes_are_restored_before_the_command_runs(server: Loopback) -> None:
     server.answer_with(answer("stty -a"))
     with Console.start_shell() as console:
         console.run("cmd", "do it", after="; echo DO''NE")

@@ -1,4 +1,4 @@
-"""How the process ends: signals, readers that go away, closed and full places."""
+"""How the process ends: signals, readers that close the pipe, and closed or full outputs."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from support.streaming import read_bytes, start_streaming
 
 @pytest.mark.promise("signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_keeps_the_text_so_far_and_ends_its_line(number: int, code: int, server: Loopback) -> None:
+def test_a_signal_keeps_the_text_so_far_and_ends_the_line(number: int, code: int, server: Loopback) -> None:
     with start_streaming(server) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
         process.send_signal(number)
@@ -27,7 +27,7 @@ def test_a_signal_keeps_the_text_so_far_and_ends_its_line(number: int, code: int
 
 
 @pytest.mark.promise("signals")
-def test_a_signal_before_the_first_word_ends_at_once(server: Loopback) -> None:
+def test_a_signal_before_the_first_word_ends_the_program_at_once(server: Loopback) -> None:
     never = threading.Event()
     server.answer_with(never)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
@@ -55,7 +55,7 @@ def test_a_second_signal_changes_nothing(server: Loopback) -> None:
         assert (process.returncode, rest) == (130, b"\n")
 
 
-def test_the_json_of_an_interrupted_answer_holds_what_came(server: Loopback) -> None:
+def test_the_json_of_an_interrupted_answer_holds_the_text_so_far(server: Loopback) -> None:
     with start_streaming(server, "--format", "jsonl") as process:
         first = read_bytes(process.stdout, 20)
         process.send_signal(signal.SIGINT)
@@ -82,7 +82,7 @@ def test_an_ignored_signal_stays_ignored(server: Loopback) -> None:
 
 
 @pytest.mark.promise("reader-gone")
-def test_a_reader_that_goes_away_ends_it_quietly(server: Loopback) -> None:
+def test_the_program_ends_quietly_if_the_reader_closes_the_pipe(server: Loopback) -> None:
     go_on = threading.Event()
     pieces = [chunk(delta(f"line {number}\n")) for number in range(2000)]
     server.answer_with(STREAM + pieces[0], go_on, b"".join(pieces[1:]))
@@ -104,7 +104,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(server: Loopback) -> None:
 
 
 @pytest.mark.promise("stdout-fails")
-def test_a_full_output_is_told(server: Loopback) -> None:
+def test_a_full_disk_at_standard_output_is_an_error(server: Loopback) -> None:
     server.answer_with(HELLO)
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         done = run_process(
@@ -117,7 +117,7 @@ def test_a_full_output_is_told(server: Loopback) -> None:
 
 
 def in_shell(server: Loopback, line: str) -> "subprocess.CompletedProcess[bytes]":
-    """Run a line of shell; AIML stands for the program where the start of its interpreter matters."""
+    """Run a shell command; $AIML is the program for tests in which the start of its interpreter matters."""
     environ = {
         **os.environ, "PATH": install_program(Path("bin")), "AIML": f"{sys.executable} -m aiml_cli",
         "AIML_BASE_URL": server.url, "AIML_RETRIES": "0",
@@ -152,7 +152,9 @@ SHELL = [
 
 @pytest.mark.promise("odd-environment")
 @pytest.mark.parametrize(("line", "stdout", "code", "stderr"), SHELL)
-def test_a_command_in_a_shell_script(line: str, stdout: str, code: int, stderr: str, server: Loopback) -> None:
+def test_output_and_exit_code_are_usable_in_a_shell_script(
+    line: str, stdout: str, code: int, stderr: str, server: Loopback
+) -> None:
     server.answer_with(HELLO)
     done = in_shell(server, line)
     assert (done.stdout.decode(), done.returncode) == (stdout, code)
@@ -161,7 +163,7 @@ def test_a_command_in_a_shell_script(line: str, stdout: str, code: int, stderr: 
 
 
 @pytest.mark.promise("whole-or-told")
-def test_a_script_stops_at_an_incomplete_answer(server: Loopback) -> None:
+def test_a_shell_script_with_set_e_stops_at_an_incomplete_answer(server: Loopback) -> None:
     server.answer_with(stream(delta("Hi"), delta(finish="length")))
     done = in_shell(server, "set -e; answer=$(aiml chat hi); echo not reached")
     assert (done.returncode, done.stdout) == (8, b"")
@@ -169,8 +171,8 @@ def test_a_script_stops_at_an_incomplete_answer(server: Loopback) -> None:
 
 def test_piped_text_comes_first_and_the_instruction_last(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
-    aiml("chat", "summarise", "this", stdin=b"one\ntwo\n")
-    assert server.requests[0].json["messages"][0]["content"] == "<stdin>\none\ntwo\n</stdin>\n\nsummarise this"
+    aiml("chat", "summarize", "this", stdin=b"one\ntwo\n")
+    assert server.requests[0].json["messages"][0]["content"] == "<stdin>\none\ntwo\n</stdin>\n\nsummarize this"
 
 
 STDIN = [
@@ -196,14 +198,14 @@ def test_piped_input_becomes_the_prompt(
 
 @pytest.mark.promise("stdin")
 @pytest.mark.parametrize("data", [b"PK\x03\x04\x14\0", b"\x7fELF\2", b"\0\1\2"])
-def test_input_that_is_not_text_is_refused_before_it_is_sent(data: bytes, server: Loopback, aiml: Aiml) -> None:
+def test_binary_input_is_refused_before_anything_is_sent(data: bytes, server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "x", stdin=data)
     assert (done.returncode, server.requests) == (2, [])
     assert b"standard input is" in done.stderr
 
 
 @pytest.mark.promise("stdin")
-def test_a_pipe_that_stays_open_is_waited_for_with_a_notice(server: Loopback) -> None:
+def test_a_notice_says_that_an_open_pipe_is_awaited(server: Loopback) -> None:
     server.answer_with(HELLO)
     reading, writing = os.pipe()
     environ = {**os.environ, "AIML_BASE_URL": server.url}
@@ -220,8 +222,8 @@ def test_a_pipe_that_stays_open_is_waited_for_with_a_notice(server: Loopback) ->
     assert "late" in server.requests[0].json["messages"][0]["content"]
 
 
-def test_a_server_that_hangs_up_is_closed_with_the_reader(server: Loopback) -> None:
-    """The connection ends with the program: what nobody reads need not be paid for."""
+def test_the_connection_is_closed_if_the_program_is_interrupted(server: Loopback) -> None:
+    """The connection ends with the program, so that no text is generated and paid for that nobody reads."""
     with start_streaming(server) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
         process.send_signal(signal.SIGINT)

@@ -30,7 +30,7 @@ def status(code: int, words: str) -> bytes:
 
 
 def hint(aiml: Aiml, server: Loopback, reply: bytes, *arguments: str) -> str:
-    """Give the advice after a refusal, with a catalogue on disk."""
+    """Return the hint after a refusal, with a stored catalog."""
     save_models(CachedModels(server.url, "", time.time(), CATALOGUE, parse_models(CATALOGUE)))
     server.answer_with(reply)
     done = aiml(*arguments)
@@ -40,7 +40,7 @@ def hint(aiml: Aiml, server: Loopback, reply: bytes, *arguments: str) -> str:
 
 
 def editor(code: str) -> str:
-    """Give an editor that is a line of Python; the file is `path`."""
+    """Return an editor command that runs a line of Python, in which `path` is the file."""
     Path("editor.py").write_text(f"import os, sys, pathlib\npath = pathlib.Path(sys.argv[1])\n{code}\n")
     return shlex.join([sys.executable, str(Path("editor.py").absolute())])
 
@@ -50,13 +50,13 @@ def left() -> list[Path]:
     return [path for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*") if path.is_file()]
 
 
-def test_a_script_without_a_key_is_told_in_two_lines(aiml: Aiml) -> None:
+def test_a_script_without_a_key_gets_a_two_line_error(aiml: Aiml) -> None:
     done = aiml("chat", "hi", AIML_BASE_URL="https://api.example.com/v1")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (3, b"", 2)
     assert all(word in done.stderr for word in (b"aimlapi.com/app/keys", b"aiml config key", b"--demo"))
 
 
-def test_a_person_without_a_key_is_told_in_four() -> None:
+def test_a_user_without_a_key_gets_a_four_line_error() -> None:
     environ: Any = {**os.environ, "AIML_BASE_URL": "https://api.example.com/v1", "TERM": "xterm"}
     program, *rest = build_command("chat", "hi")
     child = TerminalProcess(program, rest, env=environ, dimensions=(24, 120), timeout=60)
@@ -66,7 +66,7 @@ def test_a_person_without_a_key_is_told_in_four() -> None:
     assert (child.exitstatus, lines) == (3, ["aiml:", "hint:", "then", "or"])
 
 
-def test_the_bare_command_shows_three_examples(capfd: pytest.CaptureFixture[str]) -> None:
+def test_aiml_without_arguments_shows_three_examples(capfd: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     text = capfd.readouterr().out
     assert len([line for line in text.splitlines() if line.startswith("  ")]) == 3
@@ -74,12 +74,12 @@ def test_the_bare_command_shows_three_examples(capfd: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(("code", "words"), [(404, "not found"), (400, "The model gpt-5.1 does not exist")])
-def test_a_near_model_is_offered(code: int, words: str, aiml: Aiml, server: Loopback) -> None:
+def test_an_unknown_model_gives_a_suggestion(code: int, words: str, aiml: Aiml, server: Loopback) -> None:
     told = hint(aiml, server, status(code, words), "chat", "-m", "gpt-5.1", "hi")
     assert told.startswith("did you mean openai/gpt-5-1")
 
 
-def test_the_other_endpoint_is_named(aiml: Aiml, server: Loopback) -> None:
+def test_a_model_of_the_other_endpoint_gives_a_hint(aiml: Aiml, server: Loopback) -> None:
     told = hint(aiml, server, status(400, "unsupported model"), "chat", "-m", "openai/gpt-5-1-pro", "hi")
     assert told == "openai/gpt-5-1-pro works with: aiml respond -m openai/gpt-5-1-pro\n"
 
@@ -87,11 +87,13 @@ def test_the_other_endpoint_is_named(aiml: Aiml, server: Loopback) -> None:
 @pytest.mark.parametrize(
     ("model", "words"), [("gpt-5.1", "temperature is too high"), ("vendor/other", "no such model")]
 )
-def test_what_is_not_about_the_model_is_left_alone(model: str, words: str, aiml: Aiml, server: Loopback) -> None:
+def test_an_error_that_is_not_about_the_model_keeps_its_hint(
+    model: str, words: str, aiml: Aiml, server: Loopback
+) -> None:
     assert "--dry-run" in hint(aiml, server, status(400, words), "chat", "-m", model, "hi")
 
 
-def test_a_near_conversation_is_offered(aiml: Aiml, server: Loopback) -> None:
+def test_an_unknown_conversation_gives_a_suggestion(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     assert aiml("chat", "hi").returncode == 0
     listed = aiml("history", "list", "--json").stdout.decode()
@@ -100,7 +102,7 @@ def test_a_near_conversation_is_offered(aiml: Aiml, server: Loopback) -> None:
     assert (done.returncode, f"did you mean {name}?" in done.stderr.decode()) == (2, True)
 
 
-def test_the_editor_begins_with_the_words_and_its_text_is_sent(aiml: Aiml, server: Loopback) -> None:
+def test_the_editor_starts_with_the_typed_words_and_its_text_is_sent(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     code = "path.write_text(path.read_text() + oct(path.stat().st_mode)[-3:] + '\\n@x\\n')"
     assert aiml("chat", "-e", "one", "two", EDITOR="false", VISUAL=editor(code)).returncode == 0
@@ -109,7 +111,7 @@ def test_the_editor_begins_with_the_words_and_its_text_is_sent(aiml: Aiml, serve
 
 
 @pytest.mark.promise("stdin")
-def test_the_editor_does_not_read_what_is_piped(aiml: Aiml, server: Loopback) -> None:
+def test_the_editor_does_not_read_the_piped_input(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     code = "os.set_blocking(0, False); path.write_text('sum' + sys.stdin.read()); print('noise')"
     done = aiml("chat", "-e", stdin=b"data", EDITOR=editor(code))
@@ -125,7 +127,7 @@ def test_an_empty_prompt_is_not_sent(code: str, aiml: Aiml, server: Loopback) ->
 
 
 @pytest.mark.promise("private-files")
-def test_what_was_written_is_kept_when_the_editor_fails(aiml: Aiml, server: Loopback) -> None:
+def test_the_text_is_kept_if_the_editor_fails(aiml: Aiml, server: Loopback) -> None:
     done = aiml("chat", "-e", EDITOR=editor("path.write_text('mine'); sys.exit(3)"))
     (kept,) = left()
     assert (done.returncode, server.requests, kept.read_text()) == (2, [], "mine")
@@ -134,7 +136,7 @@ def test_what_was_written_is_kept_when_the_editor_fails(aiml: Aiml, server: Loop
     assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
 
 
-def test_what_is_written_fills_the_template(aiml: Aiml, server: Loopback) -> None:
+def test_text_from_the_editor_fills_the_template(aiml: Aiml, server: Loopback) -> None:
     folder = Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "templates"
     folder.mkdir(parents=True)
     (folder / "t.toml").write_text('prompt = "Say {words}!"')

@@ -1,4 +1,4 @@
-"""Rows of the table are flags of a command: what was typed is said, and nothing else."""
+"""Rows of the option table become flags of a command, which gets exactly what was typed."""
 
 import re
 from collections import Counter
@@ -17,7 +17,7 @@ from aiml_cli.settings.resolve import Flags, RawValue
 
 
 class Typed:
-    """Keep what a command was given."""
+    """The words and flags that a command was given."""
 
     def __init__(self, endpoint: str = "chat", words: str = "The prompt.") -> None:
         self.words: Words = []
@@ -49,14 +49,14 @@ def spelled(endpoint: str) -> list[str]:
     return [word for param in params for word in (*param.opts, *param.secondary_opts)]
 
 
-def test_nothing_typed_is_nothing_said() -> None:
+def test_without_arguments_there_are_no_words_and_no_flags() -> None:
     typed = Typed().on()
     assert typed.words == []
     assert typed.flags == {}
 
 
 @pytest.mark.parametrize(("endpoint", "row", "word"), list(spellings()))
-def test_every_spelling_reaches_its_row(endpoint: str, row: Option[Any], word: str) -> None:
+def test_every_spelling_of_a_flag_sets_its_option(endpoint: str, row: Option[Any], word: str) -> None:
     value = [] if row.value_type.is_switch else ["a value"]
     off = row.name == "stream" and word == row.short
     text = ("off" if off else "on") if row.value_type.is_switch else "a value"
@@ -64,7 +64,7 @@ def test_every_spelling_reaches_its_row(endpoint: str, row: Option[Any], word: s
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
-def test_no_flag_of_a_command_is_spelled_twice(endpoint: str) -> None:
+def test_no_two_flags_of_a_command_share_a_spelling(endpoint: str) -> None:
     assert [word for word, count in Counter(spelled(endpoint)).items() if count > 1] == []
 
 
@@ -86,17 +86,17 @@ def test_no_flag_of_a_command_is_spelled_twice(endpoint: str) -> None:
         (["-s", "a\nb é"], "system", "a\nb é"),
     ],
 )
-def test_a_flag_says_its_text_unread(argv: list[str], name: str, text: str) -> None:
+def test_the_text_of_a_flag_is_kept_uninterpreted(argv: list[str], name: str, text: str) -> None:
     assert {key: value.texts for key, value in Typed().on(*argv).flags.items()} == {name: (text,)}
 
 
-def test_repeated_flags_are_all_said_in_order() -> None:
+def test_repeated_flags_are_kept_in_order() -> None:
     typed = Typed().on("-f", "a", "-a", "b", "--attach", "c", "-O", "x=1", "--option", "y=2")
     assert typed.flags["file"].texts == ("a", "b", "c")
     assert typed.flags["option"].texts == ("x=1", "y=2")
 
 
-def test_words_need_no_quotes_and_flags_stand_on_both_sides() -> None:
+def test_words_need_no_quotes_and_flags_may_come_before_and_after_them() -> None:
     typed = Typed().on("-m", "a/b", "why", "is", "the sky", "blue", "-u")
     assert typed.words == ["why", "is", "the sky", "blue"]
     assert (typed.flags["model"].texts, typed.flags["usage"].texts) == (("a/b",), ("on",))
@@ -115,17 +115,17 @@ def test_a_lone_dash_is_a_word() -> None:
 @pytest.mark.parametrize(
     "argv", [["--no-such-flag"], ["--model"], ["--no-no-stdin"], ["--no-demo"], ["--api-key", "x"]]
 )
-def test_a_flag_that_no_row_has_is_misuse(argv: list[str]) -> None:
+def test_an_unknown_flag_is_a_usage_error(argv: list[str]) -> None:
     assert CliRunner().invoke(Typed().app, argv).exit_code == 2
 
 
-def test_a_command_without_words_takes_none() -> None:
+def test_a_command_without_words_accepts_none() -> None:
     assert Typed(words="").on("-m", "a/b").words == []
     assert CliRunner().invoke(Typed(words="").app, ["word"]).exit_code == 2
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
-def test_help_tells_every_flag(endpoint: str) -> None:
+def test_help_lists_every_flag(endpoint: str) -> None:
     shown = CliRunner().invoke(Typed(endpoint).app, ["--help"], terminal_width=200).output
     assert [row.flag for row in flags_of(endpoint) if row.flag not in shown] == []
     assert "[default: openai/gpt-5-1]" in shown
@@ -156,7 +156,7 @@ def test_only_the_flags_that_are_typed_are_built(arguments: str, names: set[str]
 @pytest.mark.parametrize(
     "arguments", ["--help", "-h", "-yx hi", "--modle a hi", "-model=a hi", "-n5 hi", "rm -rf", "-m=a hi", "hi -5"]
 )
-def test_all_flags_are_built_for_what_may_be_another_flag(arguments: str) -> None:
+def test_all_flags_are_built_if_an_argument_is_ambiguous(arguments: str) -> None:
     chat = next(command.callback for command in app.registered_commands if command.name == "chat")
     assert isinstance(chat, FlagCallback)
     assert chat.select_typed(arguments.split()) is chat

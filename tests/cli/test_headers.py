@@ -42,7 +42,7 @@ def environment(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.promise("headers")
 @pytest.mark.parametrize("header", REFUSED)
 @pytest.mark.parametrize("command", ["chat", "respond"])
-def test_a_header_that_cannot_be_set_is_refused_and_its_value_not_shown(
+def test_a_forbidden_header_is_refused_and_its_value_is_not_shown(
     command: str, header: str, server: Loopback, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "--header", header, "hi"]) == 2
@@ -53,7 +53,7 @@ def test_a_header_that_cannot_be_set_is_refused_and_its_value_not_shown(
 
 
 @pytest.mark.parametrize("header", ["Cookie: SECRET", "Host: SECRET", "X-A: SECRET\n"])
-def test_the_config_file_and_the_environment_cannot_set_it_either(
+def test_a_forbidden_header_is_refused_in_the_config_file_and_environment_too(
     header: str, config: Path, server: Loopback, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, _, value = header.partition(": ")
@@ -73,7 +73,7 @@ def test_the_config_file_and_the_environment_cannot_set_it_either(
     "value", [KEY, f"Bearer {KEY}", f"a{KEY}b", KEY.replace("-", "\\u002d"), KEY.replace("-", "%2D")]
 )
 @pytest.mark.parametrize("arguments", [["chat", "hi"], ["respond", "hi"], ["chat", "--dry-run", "hi"], ["models"], ["usage"], ["chat", "--as", "curl", "hi"]])  # fmt: skip
-def test_a_value_that_holds_the_key_is_refused_and_not_shown(
+def test_a_value_that_contains_the_key_is_refused_and_not_shown(
     arguments: list[str], value: str, server: Loopback, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*arguments, "--header", f"X-A: {value}"]) == 2
@@ -84,7 +84,7 @@ def test_a_value_that_holds_the_key_is_refused_and_not_shown(
 
 
 @pytest.mark.parametrize("arguments", [["chat"], ["chat", "-S"], ["respond"], ["respond", "-S"]])
-def test_headers_are_sent_from_every_source_and_the_flag_wins_by_name(
+def test_headers_of_all_sources_are_sent_and_a_flag_overrides_others_by_name(
     arguments: list[str], config: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.write_text('[headers]\nX-File = "1"\nX-Team = "file"\nX-Gone = "file"\n[profiles.p.headers]\nx-team = "p"\n')
@@ -112,14 +112,14 @@ def test_other_requests_to_the_base_url_have_them_too(arguments: list[str], serv
     assert {request.get_header("x-team") for request in server.requests} == {"core"}
 
 
-def test_rows_and_rounds_have_them(server: Loopback, clean: Path) -> None:
+def test_the_requests_of_rows_have_the_headers(server: Loopback, clean: Path) -> None:
     (clean / "rows").write_text("a\nb\n")
     assert main(["chat", "--each", "line", "-f", "rows", "--header", "X-Team: core", "{row}"]) == 0
     assert [request.get_header("x-team") for request in server.requests] == ["core", "core"]
 
 
 @pytest.mark.promise("headers")
-def test_a_url_of_the_user_gets_none(server: Loopback) -> None:
+def test_requests_for_files_by_url_do_not_have_the_headers(server: Loopback) -> None:
     with Loopback() as other:
         other.answer_with(http_response(b"a page", "200 OK", "text/plain"))
         assert main(["chat", "--header", "X-Team: core", "-f", f"http://127.0.0.1:{other.port}/x", "hi"]) == 0
@@ -130,7 +130,9 @@ def test_a_url_of_the_user_gets_none(server: Loopback) -> None:
 @pytest.mark.promise("headers")
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
 @pytest.mark.parametrize("arguments", [["chat", "hi"], ["models"]])
-def test_another_host_gets_none_by_a_redirect(arguments: list[str], status: str, server: Loopback) -> None:
+def test_a_redirect_does_not_send_the_headers_to_another_host(
+    arguments: list[str], status: str, server: Loopback
+) -> None:
     with Loopback() as other:
         other.answer_with(json_response({}))
         target = f"Location: http://127.0.0.1:{other.port}/v1/models"
@@ -140,7 +142,7 @@ def test_another_host_gets_none_by_a_redirect(arguments: list[str], status: str,
 
 
 @pytest.mark.parametrize("form", ["curl", "python", "javascript", "httpie", "json"])
-def test_a_program_has_them(form: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_generated_program_has_the_headers(form: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["respond", "--as", form, "--header", "X-Team: it's", "hi"]) == 0
     out = capfd.readouterr().out
     assert "X-Team" in out
@@ -154,7 +156,7 @@ def test_dry_run_and_debug_show_them(capfd: pytest.CaptureFixture[str]) -> None:
     assert "> X-Team: caf\u00e9\n" in capfd.readouterr().err
 
 
-def test_a_template_can_neither_set_nor_save_them(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_template_can_neither_set_nor_save_headers(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "--save", "t", "--header", "X-Team: core", "hi"]) == 0
     saved = (clean / "xdg_config_home/aiml/templates/t.toml").read_text()
     assert "X-Team" not in saved
@@ -163,14 +165,16 @@ def test_a_template_can_neither_set_nor_save_them(clean: Path, capfd: pytest.Cap
     assert "headers" in capfd.readouterr().err
 
 
-def test_a_config_file_that_a_group_can_change_sets_none(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_config_file_that_the_group_can_change_cannot_set_headers(
+    config: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     config.write_text('[headers]\nX-Team = "core"\n')
     config.chmod(0o660)
     assert main(["chat", "hi"]) == 2
     assert "it sets headers" in capfd.readouterr().err
 
 
-def test_config_sets_gets_and_unsets_one_of_them(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_single_header_can_be_set_read_and_unset_by_config(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def run(*arguments: str) -> str:
         assert main(["config", *arguments]) == 0
         return capfd.readouterr().out
@@ -194,7 +198,9 @@ def test_config_sets_gets_and_unsets_one_of_them(config: Path, capfd: pytest.Cap
     assert main(["config", "set", "header.X-A", "b"]) == 2
 
 
-def test_a_recording_shows_them_and_is_replayed_without(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_stores_the_headers_but_a_replay_does_not_compare_them(
+    clean: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert main(["chat", "--record", "r.jsonl", "--header", "X-Team: core", "hi"]) == 0
     answer = capfd.readouterr().out
     assert json.loads((clean / "r.jsonl").read_text())["request"]["headers"] == {"X-Team": "core"}

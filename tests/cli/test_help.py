@@ -47,13 +47,13 @@ def list_sentences(command: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_each_command_has_our_help(path: tuple[str, ...]) -> None:
+def test_each_command_uses_the_help_of_aiml(path: tuple[str, ...]) -> None:
     assert isinstance(COMMANDS[path], Command | Group)
 
 
 @pytest.mark.parametrize("columns", [60, 72, 80, 200])
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_no_sentence_is_cut(
+def test_no_sentence_is_shortened(
     path: tuple[str, ...], columns: int, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = " ".join(show(capfd, monkeypatch, *path, "--help", columns=columns).split())
@@ -87,7 +87,7 @@ def test_the_short_help_has_the_most_used_flags_in_groups(
 
 
 @pytest.mark.parametrize(("command", "endpoint"), [("chat", "chat"), ("respond", "responses")])
-def test_the_long_help_has_every_flag_under_the_heading_of_its_row(
+def test_the_long_help_has_every_flag_in_its_group(
     command: str, endpoint: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = show(capfd, monkeypatch, command, "--help")
@@ -95,14 +95,14 @@ def test_the_long_help_has_every_flag_under_the_heading_of_its_row(
     assert [row.flag for row in flags_of(endpoint) if f"{row.flag}" not in groups[row.panel]] == []
 
 
-def test_the_first_screen_says_what_people_do(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_help_of_aiml_describes_tasks_and_not_the_api(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     text = show(capfd, monkeypatch, "--help")
     assert "Ask a question or start a conversation (Chat Completions)." in text
     assert "POST" not in text
     assert text == show(capfd, monkeypatch, "-h")
 
 
-def test_the_first_screen_is_that_of_the_whole_app(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fast_top_level_help_equals_the_generated_one(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     context = typer.Context(ROOT_COMMAND, info_name="aiml", terminal_width=78, **ROOT_COMMAND.context_settings)
     assert show(capfd, monkeypatch, "--help").rstrip() == ROOT_COMMAND.get_help(context).rstrip()
 
@@ -124,11 +124,11 @@ def test_the_short_help_fits_a_real_terminal(command: str) -> None:
         ("", ""),
     ],
 )
-def test_the_first_sentence_keeps_the_default(text: str, sentence: str) -> None:
+def test_the_first_sentence_includes_the_default(text: str, sentence: str) -> None:
     assert first_sentence(text) == sentence
 
 
-def test_json_says_what_it_does_where_there_is_no_format(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_help_of_json_fits_commands_without_format(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     for command in (["models"], ["usage"], ["history", "list"], ["config", "show"], ["tools", "list"]):
         assert "Print JSON instead of text." in show(capfd, monkeypatch, *command, "--help")
     assert ROWS["json"].help.split(".")[0] in " ".join(show(capfd, monkeypatch, "chat", "--help").split())
@@ -142,7 +142,7 @@ def test_the_manual_page_has_each_heading_once() -> None:
 @pytest.mark.parametrize(
     ("bare", "full"), [(["history"], ["history", "list"]), (["templates"], ["config", "templates"])]
 )
-def test_a_bare_group_lists(bare: list[str], full: list[str], capfd: Capture) -> None:
+def test_a_group_without_a_command_lists_its_entries(bare: list[str], full: list[str], capfd: Capture) -> None:
     assert main(bare) == 0
     shown = capfd.readouterr()
     assert main(full) == 0

@@ -1,4 +1,4 @@
-"""Files, standard input, turns of a file and results of tools become what is sent."""
+"""Files, standard input, messages from a file and tool results become the request."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def _files(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("1\n")
 
 
-def test_chat_gets_each_file_as_a_part_of_its_own(server: Loopback, aiml: Aiml) -> None:
+def test_chat_sends_each_attachment_as_its_own_part(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     files = ["-f", "photo", "-f", "paper.txt", "-f", "voice", "-f", "note.txt"]
     done = aiml("chat", "what", "is", "this?", *files, "--detail", "low")
@@ -42,7 +42,7 @@ def test_chat_gets_each_file_as_a_part_of_its_own(server: Loopback, aiml: Aiml) 
     ]
 
 
-def test_respond_gets_the_same_in_its_own_form(server: Loopback, aiml: Aiml) -> None:
+def test_respond_sends_each_attachment_as_its_own_part(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO_RESPONSE)
     done = aiml("respond", "what is", "@photo", "-a", "paper.txt", "-f", "voice", "--detail", "high", stdin=PNG)
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
@@ -55,7 +55,7 @@ def test_respond_gets_the_same_in_its_own_form(server: Loopback, aiml: Aiml) -> 
     ]
 
 
-def test_what_is_no_text_is_told_with_its_size(server: Loopback, aiml: Aiml) -> None:
+def test_attachments_are_reported_with_type_and_size(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     words = b"aiml: sends photo (image/png, 9 bytes), standard input (application/pdf, 9 bytes)\n"
     assert aiml("chat", "-f", "photo", "-f", "note.txt", stdin=PDF).stderr == words
@@ -75,7 +75,7 @@ def test_a_folder_and_a_glob_are_sent_as_blocks(server: Loopback, aiml: Aiml, tm
 
 
 @pytest.mark.promise("key-bound")
-def test_an_address_is_fetched_without_the_key(server: Loopback, aiml: Aiml) -> None:
+def test_a_url_is_fetched_without_the_key(server: Loopback, aiml: Aiml) -> None:
     url = server.url.removesuffix("/v1") + "/page"
     server.answer_with(http_response(b"caf\xe9", "200 OK", "text/html; charset=iso-8859-1"))
     server.answer_with(HELLO)
@@ -87,7 +87,7 @@ def test_an_address_is_fetched_without_the_key(server: Loopback, aiml: Aiml) -> 
     assert question.json["messages"][0]["content"] == f'<file name="{url}">\ncafé\n</file>\n\nsum up'
 
 
-def test_a_fetched_image_is_one_whatever_the_server_calls_it(server: Loopback, aiml: Aiml) -> None:
+def test_a_fetched_image_is_recognized_despite_a_wrong_content_type(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(http_response(PNG, "200 OK", "text/plain"))
     server.answer_with(HELLO)
     assert aiml("chat", "-f", f"{server.url}/x").returncode == 0
@@ -95,7 +95,7 @@ def test_a_fetched_image_is_one_whatever_the_server_calls_it(server: Loopback, a
 
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
-def test_the_address_of_an_image_is_passed_on(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_url_of_an_image_is_sent_unchanged(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     body = sent(capfd, command, "x", "-f", "https://x.test/a.png?b")
     assert '"https://x.test/a.png?b"' in json.dumps(body)
 
@@ -110,7 +110,7 @@ NOT_FETCHED = [
 
 
 @pytest.mark.parametrize(("reply", "code", "words"), NOT_FETCHED, ids=lambda value: str(value)[:20])
-def test_what_cannot_be_fetched_is_told_before_it_costs(
+def test_a_url_that_cannot_be_fetched_is_an_error_before_the_request(
     reply: bytes, code: int, words: bytes, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(reply)
@@ -123,7 +123,7 @@ ENDLESS = (b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", Drip(b"text "
 
 
 @pytest.mark.promise("timeouts")
-def test_an_address_that_drips_is_given_up(server: Loopback, aiml: Aiml) -> None:
+def test_a_slow_download_ends_at_the_timeout(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(*ENDLESS)
     done = aiml("chat", "x", "-f", f"{server.url}/x", "--timeout", "1")
     assert (done.returncode, done.stdout, len(server.requests)) == (7, b"", 1)
@@ -131,7 +131,7 @@ def test_an_address_that_drips_is_given_up(server: Loopback, aiml: Aiml) -> None
 
 
 @pytest.mark.promise("signals")
-def test_an_address_that_drips_is_left_at_ctrl_c(server: Loopback) -> None:
+def test_ctrl_c_ends_a_slow_download(server: Loopback) -> None:
     server.answer_with(*ENDLESS)
     child = CliProcess(
         build_command("chat", "x", "-f", f"{server.url}/x"), env={**os.environ, "AIML_BASE_URL": server.url},
@@ -143,7 +143,7 @@ def test_an_address_that_drips_is_left_at_ctrl_c(server: Loopback) -> None:
     assert child.returncode == 130
 
 
-def test_an_empty_pipe_is_told(server: Loopback, aiml: Aiml) -> None:
+def test_empty_standard_input_gives_a_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     done = aiml("chat", "Say what changed", stdin=b"")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
@@ -155,7 +155,7 @@ def test_an_empty_pipe_is_told(server: Loopback, aiml: Aiml) -> None:
     assert aiml("chat", stdin=b"").returncode == 2
 
 
-def test_an_address_with_a_password_is_not_asked(server: Loopback, aiml: Aiml) -> None:
+def test_a_url_with_a_password_is_refused(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "x", "-f", server.url.replace("//", "//me:secret@"))
     assert (done.returncode, server.requests) == (2, [])
     assert b"secret" not in done.stderr
@@ -165,7 +165,7 @@ def test_an_address_with_a_password_is_not_asked(server: Loopback, aiml: Aiml) -
 @pytest.mark.parametrize("letters", ['plain \t"text" \\\r\n', "日本語 “text” 😀\n", "a\x01\x7f\b\n"])
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("is_file", [False, True])
-def test_a_long_text_arrives_whole_and_the_same_with_each_try(
+def test_a_long_text_arrives_complete_in_the_first_attempt_and_the_retry(
     command: str, letters: str, server: Loopback, aiml: Aiml, *, is_file: bool
 ) -> None:
     text = letters * (2_500_000 // len(letters))
@@ -173,36 +173,36 @@ def test_a_long_text_arrives_whole_and_the_same_with_each_try(
     server.answer_with(HELLO if command == "chat" else HELLO_RESPONSE)
     Path("long.txt").write_text(text, newline="")
     source = ["-f", "long.txt"] if is_file else []
-    done = aiml(command, "summarise", *source, "--retries", "2", stdin=b"" if is_file else text.encode())
+    done = aiml(command, "summarize", *source, "--retries", "2", stdin=b"" if is_file else text.encode())
     assert (done.returncode, done.stdout) == (0, b"Hello\n"), done.stderr
     first, second = server.requests
     assert first.body == second.body
     assert int(first.get_header("Content-Length") or 0) == len(first.body)
     content = first.json["messages"][0]["content"] if command == "chat" else first.json["input"]
     assert text in content
-    assert content.endswith("summarise")
+    assert content.endswith("summarize")
 
 
 @pytest.mark.promise("stdin")
-def test_input_without_an_end_is_refused_while_it_is_read(server: Loopback, aiml: Aiml) -> None:
+def test_endless_input_is_refused_while_it_is_read(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "x", "-f", "/dev/zero")
     assert (done.returncode, server.requests) == (2, [])
     assert b"/dev/zero: more than 64 MiB" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
-def test_the_embedded_server_takes_images_and_papers(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_server_accepts_images_and_documents(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--demo", "what is", "@photo", "-f", "paper.txt", "--no-stdin"]) == 0
     assert "2 attachments: file paper.txt.pdf, image image/png" in capfd.readouterr().out
 
 
 def row(name: str, *inputs: str, kind: str = "openai/chat-completions") -> dict[str, Any]:
-    """Make an entry of the catalogue."""
+    """Make an entry of the catalog."""
     return {"id": name, "aliases": [f"{name}-alias"], "type": kind, "modalities": {"input": inputs, "output": ["text"]}}
 
 
 def store(url: str) -> None:
-    """Keep a catalogue as `aiml models` does."""
+    """Store a catalog as `aiml models` does."""
     rows = [row("a/text", "text"), row("b/eyes", "image", "text"), row("c/all", "audio", "document", "image"),
             row("d/response", "image", kind="openai/responses/submit"), row("e/unknown")]  # fmt: skip
     save_models(CachedModels(url, "", 0, json.dumps({"data": rows}).encode(), []))
@@ -218,7 +218,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("model", "file", "words", "hint"), REFUSED)
-def test_what_the_model_cannot_take_is_refused_before_it_costs(
+def test_a_file_that_the_model_does_not_accept_is_refused_before_the_request(
     model: str, file: str, words: str, hint: str, server: Loopback, aiml: Aiml
 ) -> None:
     store(server.url)
@@ -229,7 +229,7 @@ def test_what_the_model_cannot_take_is_refused_before_it_costs(
 
 
 @pytest.mark.parametrize("model", ["b/eyes", "b/eyes-alias", "e/unknown", "no/such", "A/TEXT"])
-def test_what_the_model_takes_or_may_take_is_sent(model: str, server: Loopback, aiml: Aiml) -> None:
+def test_a_file_that_the_model_accepts_or_may_accept_is_sent(model: str, server: Loopback, aiml: Aiml) -> None:
     store(server.url)
     server.answer_with(HELLO)
     assert aiml("chat", "x", "-m", model, "-f", "photo").returncode == 0
@@ -237,7 +237,7 @@ def test_what_the_model_takes_or_may_take_is_sent(model: str, server: Loopback, 
 
 
 def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """Give the body that a command line would send."""
+    """Return the body that a command line would send."""
     assert main([*arguments, "--dry-run", "--no-stdin"]) == 0
     body: dict[str, Any] = json.loads(capfd.readouterr().out)["body"]
     return body
@@ -249,7 +249,7 @@ ITEMS = [TURNS[0], {"type": "function_call", "call_id": "c1", "name": "f", "argu
 
 
 @pytest.mark.parametrize("found", [TURNS, ITEMS, {"messages": TURNS}, {"input": ITEMS}])
-def test_the_turns_of_a_file_come_before_the_prompt(
+def test_messages_from_a_file_come_before_the_prompt(
     found: object, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m.json").write_text(json.dumps(found))
@@ -263,20 +263,20 @@ def test_the_turns_of_a_file_come_before_the_prompt(
     assert sent(capfd, "respond", *asked)["input"] == [*ITEMS, output, last]
 
 
-def test_a_file_of_turns_needs_no_prompt(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_prompt_is_needed_with_messages_from_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.json").write_text(json.dumps(TURNS[:1]))
     assert sent(capfd, "chat", "--messages", "m.json")["messages"] == TURNS[:1]
     assert sent(capfd, "respond", "--messages", "m.json")["input"] == TURNS[:1]
 
 
-def test_the_turns_may_come_from_stdin(server: Loopback, aiml: Aiml) -> None:
+def test_messages_can_come_from_standard_input(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     done = aiml("chat", "go on", "--messages", "-", stdin=json.dumps(TURNS[:1]).encode())
     assert (done.returncode, done.stderr) == (0, b"")
     assert server.requests[0].json["messages"] == [TURNS[0], {"role": "user", "content": "go on"}]
 
 
-def test_a_result_goes_to_a_stored_response_alone(capfd: pytest.CaptureFixture[str]) -> None:
+def test_with_a_stored_response_only_the_tool_results_are_sent(capfd: pytest.CaptureFixture[str]) -> None:
     flags = ["--previous-response-id", "r", "--tool-result", 'a={"t": 1.50}', "--tool-result", "b=@@x"]
     assert sent(capfd, "respond", *flags)["input"] == [
         {"type": "function_call_output", "call_id": "a", "output": '{"t": 1.50}'},
@@ -284,7 +284,7 @@ def test_a_result_goes_to_a_stored_response_alone(capfd: pytest.CaptureFixture[s
     ]
 
 
-def test_the_rest_of_a_whole_request_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_notice_names_unused_properties_of_a_request_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.json").write_text(json.dumps({"model": "m", "input": "hi", "tools": []}))
     assert main(["respond", "--messages", "m.json", "--dry-run", "--no-stdin"]) == 0
     shown = capfd.readouterr()
@@ -310,7 +310,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "words"), WRONG, ids=[words for _, words in WRONG])
-def test_a_file_that_holds_no_turns_is_misuse(
+def test_a_file_without_valid_messages_is_a_usage_error(
     text: str, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m.json").write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -322,7 +322,7 @@ def test_a_file_that_holds_no_turns_is_misuse(
 
 MISUSE = [
     (["chat", "hi", "--messages", "absent"], "absent: No such file"),
-    (["chat", "hi", "--messages", "-", "-f", "-"], "cannot hold both --messages and --file"),
+    (["chat", "hi", "--messages", "-", "-f", "-"], "--messages and --file cannot both be read from standard input"),
     (["chat", "hi", "--tool-result", "c1=1"], "--tool-result c1: there is no tool call with this id"),
     (["respond", "hi", "--previous-response-id", "r", "--tool-result", "c1=@absent"], "absent: No such file"),
     (["respond", "--previous-response-id", "r"], "the prompt is empty"),
@@ -330,7 +330,7 @@ MISUSE = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), MISUSE, ids=str)
-def test_wrong_input_is_told_before_anything_is_sent(
+def test_invalid_input_is_refused_before_anything_is_sent(
     arguments: list[str], words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*arguments, "--no-stdin", "--dry-run"]) == 2

@@ -1,4 +1,4 @@
-"""What is typed becomes what is sent: argv to body, for both endpoints."""
+"""Command lines become request bodies, on both endpoints."""
 
 import json
 from pathlib import Path
@@ -15,13 +15,13 @@ FLAT_SCHEMA = {"type": "json_schema", "name": "n", "schema": {"type": "object"}}
 
 
 def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """Give the body that a command line would send, less what is always there."""
+    """Return the body that a command line would send, without the properties that are always there."""
     assert main([*arguments, "--dry-run"]) == 0
     body: dict[str, Any] = json.loads(capfd.readouterr().out)["body"]
     return body
 
 
-def test_a_plain_question_sends_nothing_that_nobody_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_plain_question_sends_only_what_is_needed(capfd: pytest.CaptureFixture[str]) -> None:
     assert sent(capfd, "chat", "why", "is", "it") == {
         "model": "openai/gpt-5-1",
         "messages": [{"role": "user", "content": "why is it"}],
@@ -69,7 +69,7 @@ CHAT = [
 @pytest.mark.parametrize(
     ("flags", "expected"), CHAT, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_a_flag_of_chat_has_its_place_in_the_body(
+def test_each_flag_of_chat_sets_its_property_of_the_body(
     flags: list[str], expected: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     body = sent(capfd, "chat", "hi", *flags)
@@ -105,7 +105,7 @@ RESPOND = [
 @pytest.mark.parametrize(
     ("flags", "expected"), RESPOND, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_a_flag_of_respond_has_its_place_in_the_body(
+def test_each_flag_of_respond_sets_its_property_of_the_body(
     flags: list[str], expected: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     body = sent(capfd, "respond", "hi", *flags)
@@ -118,7 +118,9 @@ def test_the_system_text_is_the_first_message_of_chat(capfd: pytest.CaptureFixtu
     assert sent(capfd, "chat", "hi", "-s", "@style.txt")["messages"] == messages
 
 
-def test_the_strongest_speaker_wins(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_source_with_the_highest_priority_wins(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["config", "set", "temperature", "0.1"]) == 0
     assert main(["config", "set", "temperature", "0.2", "--profile", "work"]) == 0
     capfd.readouterr()
@@ -129,7 +131,7 @@ def test_the_strongest_speaker_wins(capfd: pytest.CaptureFixture[str], monkeypat
     assert sent(capfd, "chat", "hi", "--temperature", "0.4")["temperature"] == 0.4
 
 
-def test_a_switch_of_the_file_can_be_switched_off_for_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_switch_in_the_config_file_can_be_overridden_by_a_flag(capfd: pytest.CaptureFixture[str]) -> None:
     main(["config", "set", "stream", "off"])
     capfd.readouterr()
     assert sent(capfd, "chat", "hi")["stream"] is False
@@ -172,7 +174,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("arguments", "words"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_wrong_usage_ends_with_2_and_a_sentence(
+def test_a_usage_error_exits_with_2_and_at_most_two_lines(
     arguments: list[str], words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", "k")
@@ -185,7 +187,7 @@ def test_wrong_usage_ends_with_2_and_a_sentence(
 
 
 @pytest.mark.parametrize("variable", ["AIML_TEMPERATURE", "AIML_TOP_P"])
-def test_a_bad_value_of_the_environment_is_told_like_one_of_a_flag(
+def test_an_invalid_value_in_the_environment_is_reported_like_one_of_a_flag(
     variable: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "7")
@@ -193,7 +195,7 @@ def test_a_bad_value_of_the_environment_is_told_like_one_of_a_flag(
     assert capfd.readouterr().err.startswith(f"aiml: {variable}: '7' is not a number from 0")
 
 
-def test_an_empty_argument_is_no_flag(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_argument_is_not_a_flag(capfd: pytest.CaptureFixture[str]) -> None:
     assert sent(capfd, "respond", "hi", "")["input"] == "hi "
     assert "tools" not in sent(capfd, "respond", "", "hi", "")
     assert main(["chat", "hi", "--max-cost", ""]) == 2

@@ -25,7 +25,7 @@ ENVIRONMENT: Any = {"PATH": "/nonexistent", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 LIST, COMPLETE, DONE = "\t", "\x07", "\x14"
 
 Offered = Callable[[str], set[str]]
-EFFORTS, FORMATS, COLOURS = (" ".join(ROWS[name].value_type.choices) for name in ("effort", "format", "color"))
+EFFORTS, FORMATS, COLORS = (" ".join(ROWS[name].value_type.choices) for name in ("effort", "format", "color"))
 FILES = "letter.txt list/ long.json"
 NAMES = ["acme/one", "acme/two:free", "other-model"]
 # What a server could call a model, and somebody a template or a profile; >pwned needs no program.
@@ -104,7 +104,7 @@ OFFERS = {
     "aiml config set --profile work tem": "temperature template_path",
     "aiml config unset key_": "key_command",
     "aiml config get zz": "",
-    "aiml config set color ": COLOURS,
+    "aiml config set color ": COLORS,
     "aiml config set no-stdin ": "on off",
     "aiml config set quiet o": "on off",
     "aiml config set temperature ": "",
@@ -159,7 +159,7 @@ def plain(word: str) -> str:
 
 
 def environment(place: Path) -> dict[str, str]:
-    """Give what a shell is started with; its home lies beside the place."""
+    """Return the environment of a shell; its home is next to `place`."""
     return {**ENVIRONMENT, "HOME": str(place.parent / "home")}
 
 
@@ -178,7 +178,7 @@ class Session:
         self.shell.expect("<LINE:>")
 
     def press(self, line: str, key: str) -> tuple[str, str]:
-        """Type a line and a key; give what was shown, and the line then."""
+        """Type a line and a key; return what was shown, and the line afterwards."""
         self.shell.send(line + key + DONE)
         self.shell.expect(r"<LINE:([^>]*)>")
         shown = self.shell.before.replace("\r", "")
@@ -188,7 +188,7 @@ class Session:
     def offered(self, line: str) -> set[str]:
         """List what is offered; zsh shows the meaning of a word after it, and the line again.
 
-        The terminal may echo the line, with `^T` behind it, when it arrives before zsh is back in its line editor.
+        The terminal may echo the line, with `^T` after it, when it arrives before zsh is back in its line editor.
         """
         rows = [row for row in self.press(line, LIST)[0].splitlines() if not row.strip().startswith(line.strip())]
         return {plain(word) for row in rows for word in row.split(" -- ")[0].split()}
@@ -207,7 +207,7 @@ def bash(script: Path, place: Path, before: str = ":") -> Session:
 
 
 def primed(session: Session) -> Offered:
-    """Find something before each line: in bash, after it found nothing, the key that lists is another one."""
+    """Complete something before each line, because after a failed completion bash treats the list key differently."""
 
     def offered(line: str) -> set[str]:
         assert len(session.offered("aiml c")) > 1
@@ -255,7 +255,7 @@ def started(shell: str, place: Path) -> Offered:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder with a few files, and a home beside it where hostile names lie among good ones."""
+    """Make a folder with a few files, and next to it a home with hostile names among good ones."""
     folder = tmp_path_factory.mktemp("shell") / "place"
     settle(folder.parent / "home/.cache/aiml", folder.parent / "home/.config/aiml")
     (folder / "list").mkdir(parents=True)
@@ -265,7 +265,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settle(cache: Path, settings: Path) -> None:
-    """Write what a shell reads: models, templates, profiles."""
+    """Write the names that a shell reads: models, templates, profiles."""
     (settings / "templates").mkdir(parents=True)
     cache.mkdir(parents=True)
     (cache / "models.txt").write_text("".join(f"{name}\n" for name in [*NAMES, *HOSTILE]), "utf-8", newline="")
@@ -282,7 +282,7 @@ def settle(cache: Path, settings: Path) -> None:
 
 @pytest.fixture(scope="module", params=["bash", "bash-completion", "zsh", "zsh autoloaded", "fish"])
 def offered(request: pytest.FixtureRequest, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Offered:
-    """Start a shell that has read the script; give a function that asks it."""
+    """Start a shell that has read the script; return a function that completes a line in it."""
     match request.param:
         case "bash-completion":
             if not BASH_COMPLETION.exists():
@@ -296,11 +296,11 @@ def offered(request: pytest.FixtureRequest, place: Path, tmp_path_factory: pytes
 
 
 @pytest.mark.parametrize("line", OFFERS)
-def test_a_tab_press_offers_just_what_fits(offered: Offered, line: str) -> None:
+def test_tab_offers_exactly_what_fits(offered: Offered, line: str) -> None:
     assert offered(line) == set(OFFERS[line].split())
 
 
-def test_no_name_and_no_typed_word_is_run(offered: Offered, place: Path) -> None:
+def test_neither_a_completion_nor_typed_text_is_executed(offered: Offered, place: Path) -> None:
     for line in (
         "aiml chat -m ",
         "aiml chat -m $(>pwned)",
@@ -313,7 +313,7 @@ def test_no_name_and_no_typed_word_is_run(offered: Offered, place: Path) -> None
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_lists_are_where_the_program_puts_them(
+def test_the_scripts_find_the_names_where_aiml_stores_them(
     shell: str, clean: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model_cache.save_models(
@@ -335,19 +335,21 @@ def test_the_lists_are_where_the_program_puts_them(
 
 @pytest.fixture(scope="module")
 def line_of(place: Path) -> Iterator[Callable[[str], str]]:
-    """Give a function that completes a line in bash."""
+    """Yield a function that completes a line in bash."""
     session = bash(SCRIPTS / "aiml.bash", place)
     yield lambda line: session.press(line, COMPLETE)[1]
     session.shell.close()
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_bash_puts_what_fits_into_the_line(line_of: Callable[[str], str], line: str) -> None:
+def test_bash_inserts_what_fits_into_the_line(line_of: Callable[[str], str], line: str) -> None:
     assert line_of(line) == LINES[line]
 
 
 @pytest.mark.parametrize("words", REPLIES)
-def test_the_bash_function_fills_compreply(words: tuple[str, ...], place: Path) -> None:
+def test_the_bash_function_fills_compreply_for_every_way_of_splitting_words(
+    words: tuple[str, ...], place: Path
+) -> None:
     line = re.sub(r" (=@?|:) ?", r"\1", " ".join(words))
     last = f"@{words[-1]}" if words[-2].endswith("@") else words[-1]
     program = (
@@ -361,7 +363,7 @@ def test_the_bash_function_fills_compreply(words: tuple[str, ...], place: Path) 
 
 
 @pytest.mark.parametrize(("shell", "name"), [("bash", "aiml.bash"), ("zsh", "aiml.zsh"), ("fish", "aiml.fish")])
-def test_the_shell_can_read_its_script(shell: str, name: str) -> None:
+def test_the_shell_accepts_the_syntax_of_its_script(shell: str, name: str) -> None:
     done = subprocess.run([found(shell), "-n", SCRIPTS / name], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

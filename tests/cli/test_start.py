@@ -46,25 +46,25 @@ def run_and_list_heavy(url: str, *arguments: str) -> list[str]:
     "arguments",
     [["--version"], ["-V"], ["--help"], ["-h"], ["chat", "--help"], ["config", "--help"], ["config", "path"]],
 )
-def test_what_needs_no_network_loads_nothing_heavy(arguments: list[str]) -> None:
+def test_commands_that_need_no_network_load_no_heavy_module(arguments: list[str]) -> None:
     assert run_and_list_heavy("http://127.0.0.1:9", *arguments) == []
 
 
 @pytest.mark.parametrize(("command", "reply"), [("chat", HELLO), ("respond", HELLO_RESPONSE)])
-def test_a_piped_one_shot_loads_httpx_and_no_screen(command: str, reply: bytes, server: Loopback) -> None:
+def test_a_piped_call_loads_httpx_and_sqlite3_only(command: str, reply: bytes, server: Loopback) -> None:
     server.answer_with(reply)
     assert run_and_list_heavy(server.url, command, "hi") == ["httpx", "sqlite3"]
     assert run_and_list_heavy(server.url, command, "hi", "--no-log") == ["httpx"]
 
 
 @pytest.mark.parametrize("arguments", [["chat", "hi"], ["respond", "hi"], ["--help"], ["chat", "--help"]])
-def test_a_call_without_tools_loads_nothing_of_them(arguments: list[str], server: Loopback) -> None:
+def test_a_call_without_tools_loads_no_tool_module(arguments: list[str], server: Loopback) -> None:
     server.answer_with(HELLO_RESPONSE if arguments[0] == "respond" else HELLO)
     loaded = run_and_list_modules(server.url, *arguments)
     assert [name for name in loaded if name.startswith("aiml_cli.tools") or name == "mcp"] == []
 
 
-def test_a_piped_chat_loads_few_modules_of_our_own(server: Loopback) -> None:
+def test_a_piped_chat_loads_few_modules_of_aiml(server: Loopback) -> None:
     server.answer_with(HELLO)
     loaded = run_and_list_modules(server.url, "chat", "hi")
     assert sum(name.partition(".")[0] == "aiml_cli" for name in loaded) <= MAX_OWN_MODULES
@@ -74,7 +74,7 @@ def test_a_dry_run_loads_no_network(server: Loopback) -> None:
     assert run_and_list_heavy(server.url, "chat", "hi", "--dry-run") == []
 
 
-def test_the_version_is_known_without_the_command_line() -> None:
+def test_version_is_printed_without_loading_the_command_line() -> None:
     code = "import sys; sys.argv = ['aiml', '--version']; import aiml_cli.__main__ as m; print([*sys.modules])"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60).stdout
     assert b"typer" not in modules

@@ -33,18 +33,18 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("flag", "hint"), FLAGS)
-def test_a_mistyped_flag_finds_the_likely_one(flag: str, hint: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_flag_gives_a_suggestion(flag: str, hint: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", flag, "hi"]) == 2
     assert hint in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--json", "--format", "--items", "--schema", "--extract"])
-def test_a_flag_of_chat_is_not_taken_for_another_one_of_cmd(flag: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_flag_of_chat_used_with_cmd_is_explained(flag: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["cmd", flag, "list files"]) == 2
     assert f"hint: {flag} belongs to aiml chat; in a pipe" in capfd.readouterr().err
 
 
-def test_no_flag_is_suggested_that_the_command_lacks(capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_flag_of_another_command_is_suggested(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["cmd", "--raw", "list files"]) == 2
     assert "--format" not in capfd.readouterr().err
 
@@ -60,7 +60,7 @@ def test_no_flag_is_suggested_that_the_command_lacks(capfd: pytest.CaptureFixtur
         (["x" * 300], "to search it: aiml history search WORDS"),
     ],
 )
-def test_words_after_history_may_be_searched_for(
+def test_words_after_history_suggest_search_or_a_command(
     words: list[str], hint: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["history", *words]) == 2
@@ -69,13 +69,13 @@ def test_words_after_history_may_be_searched_for(
 
 @pytest.mark.parametrize("flag", ["--yess", "--ye", "--sys", "--yas", "--y"])
 @pytest.mark.parametrize("command", [["chat"], ["history", "rm"], ["config", "templates"]], ids=" ".join)
-def test_nobody_is_told_to_say_yes(command: list[str], flag: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_yes_is_never_suggested(command: list[str], flag: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([*command, flag]) == 2
     assert "--yes?" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("word", "hint"), COMMANDS)
-def test_a_mistyped_command_finds_the_likely_one(word: str, hint: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_command_gives_a_suggestion(word: str, hint: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 2
     assert hint in capfd.readouterr().err
 
@@ -83,7 +83,7 @@ def test_a_mistyped_command_finds_the_likely_one(word: str, hint: str, capfd: py
 @pytest.mark.parametrize(
     ("words", "prompt"), [("why is it", "why is it"), ("what does rm -rf do", "'what does rm -rf do'")]
 )
-def test_a_question_without_a_command_finds_chat(words: str, prompt: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_question_without_a_command_suggests_chat(words: str, prompt: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 2
     assert f"to ask a question: aiml chat {prompt}" in capfd.readouterr().err
 
@@ -98,7 +98,7 @@ def test_a_question_without_a_command_finds_chat(words: str, prompt: str, capfd:
         (["history", "export", "-o"], "aiml history export --help"),
     ],
 )
-def test_a_missing_value_names_the_help_of_the_command(
+def test_a_missing_value_refers_to_the_help_of_the_command(
     arguments: list[str], page: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -120,7 +120,7 @@ def test_words_with_the_same_beginning_come_first(word: str, similar: list[str])
 
 
 @pytest.mark.parametrize(("name", "hint"), [("temp", "temperature"), ("effrt", "effort"), ("maxtok", "max_tokens")])
-def test_set_in_a_conversation_finds_the_likely_setting(name: str, hint: str) -> None:
+def test_a_mistyped_setting_in_the_repl_gives_a_suggestion(name: str, hint: str) -> None:
     console = Console("chat", "--demo")
     console.wait_until("Ctrl-D to leave")
     console.type_line(f"/set {name}=1")

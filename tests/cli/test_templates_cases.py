@@ -73,7 +73,7 @@ EXPECTATIONS = [
 
 @pytest.mark.parametrize(("endpoint", "flags"), ENDPOINTS)
 @pytest.mark.parametrize(("expect", "why"), EXPECTATIONS)
-def test_an_answer_is_checked(
+def test_an_answer_is_compared_with_every_expectation(
     expect: str, why: str, endpoint: str, flags: list[str], server: Loopback, capfd: Capture
 ) -> None:
     write_case('x = "it"', expect)
@@ -99,7 +99,7 @@ SCHEMAS = [
 
 
 @pytest.mark.parametrize(("expect", "answer", "why"), SCHEMAS)
-def test_an_answer_meets_a_schema(
+def test_an_answer_is_checked_against_a_schema_file(
     expect: str, answer: str, why: str, server: Loopback, capfd: Capture, tmp_path: Path, monkeypatch: Any
 ) -> None:
     for path in ("team/schemas/list.json", "list.json"):
@@ -132,7 +132,7 @@ FILLED = [
 
 @pytest.mark.parametrize(("endpoint", "flags"), ENDPOINTS)
 @pytest.mark.parametrize(("prompt", "values", "sent"), FILLED)
-def test_a_case_sends_what_the_template_would(
+def test_a_case_sends_the_filled_template(
     prompt: str, values: str, sent: str, endpoint: str, flags: list[str], server: Loopback
 ) -> None:
     write_case(values, 'contains = "Ruby"', prompt)
@@ -141,7 +141,7 @@ def test_a_case_sends_what_the_template_would(
     assert read_prompt(server.requests[0].json) == sent
 
 
-def test_the_settings_of_the_template_are_used_and_those_typed_win(server: Loopback) -> None:
+def test_settings_of_the_template_apply_and_flags_override_them(server: Loopback) -> None:
     settings = "[settings]\nmodel = 'm'\nsystem = 'Be {mood}.'\nseed = 3\nusage = true\nstream = false"
     write(f"prompt = 'a'\n{settings}\n[[case]]\nvars = {{mood = 'kind'}}\nexpect = {{contains = 'Ruby'}}")
     server.answer_with(answer_with_cost(ANSWER, "stop", 0.5))
@@ -199,7 +199,7 @@ BROKEN = [
 
 @pytest.mark.promise("cases")
 @pytest.mark.parametrize(("text", "words"), BROKEN)
-def test_a_broken_case_is_an_error_before_anything_is_sent(
+def test_an_invalid_case_is_an_error_before_anything_is_sent(
     text: str, words: str, server: Loopback, capfd: Capture
 ) -> None:
     os.mkfifo("fifo")
@@ -213,7 +213,7 @@ def test_a_broken_case_is_an_error_before_anything_is_sent(
         assert ("case 2: " in capfd.readouterr().err, server.requests) == (True, [])
 
 
-def test_a_broken_case_does_not_keep_the_template_from_being_used(capfd: Capture) -> None:
+def test_a_template_with_an_invalid_case_can_still_be_used(capfd: Capture) -> None:
     write("prompt = 'hi'\n[[case]]\nexpect = {nonsense = 1}")
     assert main(["chat", "-t", "@t.toml", "--demo", "-q"]) == 0
     assert "hi" in capfd.readouterr().out
@@ -229,7 +229,7 @@ HOSTILE = [
 
 @pytest.mark.promise("cases")
 @pytest.mark.parametrize("expect", HOSTILE)
-def test_a_check_that_takes_too_long_is_ended(
+def test_a_check_that_takes_too_long_is_stopped(
     expect: str, server: Loopback, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(template_cases, "CHECK_CPU_S", 0.1)
@@ -247,7 +247,7 @@ TWO += "[[case]]\nvars = {x = 2}\nexpect = {contains = 'Perl'}\n"
 
 @pytest.mark.parametrize(("endpoint", "flags"), ENDPOINTS)
 @pytest.mark.parametrize("jobs", [[], ["-j", "1"], ["-j", "16"]])
-def test_each_case_is_asked_of_each_model_in_the_order_of_the_file(
+def test_each_case_is_sent_to_each_model_in_order(
     jobs: list[str], endpoint: str, flags: list[str], server: Loopback, capfd: Capture
 ) -> None:
     write(TWO)
@@ -264,7 +264,7 @@ def test_each_case_is_asked_of_each_model_in_the_order_of_the_file(
     assert sorted(request.json["model"] for request in server.requests) == ["a", "a", "b", "b"]
 
 
-def test_the_results_are_json_for_scripts(server: Loopback, capfd: Capture) -> None:
+def test_json_output_has_one_object_per_result(server: Loopback, capfd: Capture) -> None:
     write(TWO)
     server.answer_with(answer_with_cost(ANSWER, "stop", 0.25))
     assert run(server, "--json", "-m", "a") == 10
@@ -328,7 +328,7 @@ def test_the_demo_answers_without_a_key(capfd: Capture) -> None:
     assert capfd.readouterr().err == "aiml: 1 of 1 cases of @t.toml failed\nhint: --json shows the answers\n"
 
 
-def test_a_name_and_a_shared_template_are_tested_too(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_and_shared_templates_can_be_tested_by_name(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     write_case('x = "this"', 'contains = "Say this"')
     write(Path("t.toml").read_text(), "xdg_config_home/aiml/templates/mine.toml")
     write(Path("t.toml").read_text(), "team/theirs.toml")
@@ -337,7 +337,7 @@ def test_a_name_and_a_shared_template_are_tested_too(capfd: Capture, monkeypatch
         assert main(["config", "templates", name, "--test", "--demo"]) == 0
 
 
-def test_the_limit_is_that_of_all_cases(server: Loopback, capfd: Capture) -> None:
+def test_max_cost_applies_to_all_cases_together(server: Loopback, capfd: Capture) -> None:
     write("prompt = '" + "word " * 1000 + "'\n" + "[[case]]\nexpect = {contains = 'word'}\n" * 4)
     assert run(None, "--max-cost", "0.004") == 2
     assert "the 4 requests may cost $" in capfd.readouterr().err
@@ -352,7 +352,7 @@ def test_the_limit_is_that_of_all_cases(server: Loopback, capfd: Capture) -> Non
     assert "stopped before --max-cost 0.00015 could be exceeded" in err
 
 
-def test_the_cost_is_remembered_and_the_conversation_is_not(server: Loopback, capfd: Capture) -> None:
+def test_the_cost_is_stored_but_the_conversation_is_not(server: Loopback, capfd: Capture) -> None:
     write(TWO)
     server.answer_with(answer_with_cost(ANSWER, "stop", 0.25))
     assert run(server, "-m", "a") == 10
@@ -372,7 +372,7 @@ def test_recorded_answers_are_tested_offline(server: Loopback, capfd: Capture) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_results_so_far_are_kept_when_a_signal_stops_the_run(number: int, server: Loopback) -> None:
+def test_results_so_far_are_printed_if_a_signal_stops_the_run(number: int, server: Loopback) -> None:
     write("prompt = 'x'\n" + "[[case]]\nexpect = {contains = 'Ruby'}\n" * 5)
     waits = threading.Event()
     server.answer_with(stream_text("chat", ANSWER))
@@ -413,13 +413,13 @@ MISUSES = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), MISUSES)
-def test_flags_that_do_not_fit_are_refused(arguments: list[str], words: str, capfd: Capture) -> None:
+def test_invalid_combinations_of_flags_are_refused(arguments: list[str], words: str, capfd: Capture) -> None:
     write(TWO)
     assert main(["config", "templates", *arguments]) == 2
     assert (words in (shown := capfd.readouterr()).err, shown.out) == (True, "")
 
 
-def test_several_choices_are_all_checked(server: Loopback, capfd: Capture) -> None:
+def test_every_choice_is_checked(server: Loopback, capfd: Capture) -> None:
     write_case("x = 1", 'contains = "a"')
     choices = [{"index": n, "message": {"content": text}, "finish_reason": "stop"} for n, text in enumerate(["a", "b"])]
     server.answer_with(json_response({"id": "c", "model": "m", "choices": choices}))
@@ -427,7 +427,7 @@ def test_several_choices_are_all_checked(server: Loopback, capfd: Capture) -> No
     assert read_results(capfd)[0]["failures"] == ["choice 2 does not contain 'a'"]
 
 
-def test_standard_input_is_left_alone(server: Loopback, aiml: Aiml) -> None:
+def test_standard_input_is_not_read(server: Loopback, aiml: Aiml) -> None:
     write(TWO)
     server.answer_with(stream_text("chat", ANSWER))
     aiml("config", "templates", "@t.toml", "--test", stdin=b"piped")

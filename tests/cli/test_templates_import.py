@@ -1,4 +1,4 @@
-"""Import of prompt files of GitHub Models and of fabric's patterns: what is taken over works, the rest is told."""
+"""Import of prompt files of GitHub Models and of fabric's patterns: what is imported works, the rest is reported."""
 
 import json
 import os
@@ -73,19 +73,19 @@ def load(name: str) -> dict[str, Any]:
 
 
 def take_over(capfd: Capture, *arguments: str) -> str:
-    """Import, and return what is said."""
+    """Import, and return the notices."""
     assert main(["config", "templates", "--import", *arguments]) == 0, capfd.readouterr().err
     return capfd.readouterr().err
 
 
 def github(capfd: Capture, text: str, name: str = "p.prompt.yml") -> tuple[dict[str, Any], str]:
-    """Import a prompt file; return the template, and what is said."""
+    """Import a prompt file; return the template and the notices."""
     Path(name).write_text(text)
     told = take_over(capfd, name, "-y")
     return load(name.partition(".")[0]), told
 
 
-def test_a_prompt_file_of_github_models_is_taken_over(capfd: Capture) -> None:
+def test_a_prompt_file_of_github_models_becomes_a_template(capfd: Capture) -> None:
     found, told = github(capfd, GITHUB, "sum.prompt.yml")
     assert found["prompt"] == "Summarize for {user_name} as {{json}}:\n{prompt}"
     assert found["settings"] == {
@@ -104,10 +104,10 @@ def test_a_prompt_file_of_github_models_is_taken_over(capfd: Capture) -> None:
         },
         {"vars": {"prompt": "hi", "lang": "German", "user_name": "3"}, "expect": {"matches": [*expected, "(?i)Hallo"]}},
     ]
-    assert "the variable user-name is named user_name here" in told
+    assert "the variable user-name is renamed to user_name" in told
     left_out = told.partition("not imported: ")[2]
     for words in (
-        "message 3 (user), a separate turn", "message 4 (assistant)", "{{plugin:x}}, which is text here",
+        "message 3 (user), a separate turn", "message 4 (assistant)", "{{plugin:x}}, which is kept as text",
         "the evaluator similar", "the evaluator judged", "the expected text of test 1",
         "more of test 2, which is not a variable", "description",
     ):  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_prompt_file_of_github_models_is_taken_over(capfd: Capture) -> None:
     assert "wanted" not in left_out
 
 
-def test_what_is_taken_over_can_be_asked_and_tested(capfd: Capture) -> None:
+def test_an_imported_template_can_be_used_and_tested(capfd: Capture) -> None:
     github(capfd, GITHUB, "sum.prompt.yml")
     values = ["-P", "lang=x", "-P", "user_name=y"]
     assert main(["chat", "-t", "sum", *values, "--dry-run", "--demo", "-q", "some", "text"]) == 0
@@ -138,7 +138,9 @@ EVALUATORS = [
 
 
 @pytest.mark.parametrize(("evaluator", "good", "bad"), EVALUATORS)
-def test_an_evaluator_means_the_same_as_there(evaluator: str, good: list[str], bad: list[str], capfd: Capture) -> None:
+def test_an_imported_evaluator_accepts_the_same_answers(
+    evaluator: str, good: list[str], bad: list[str], capfd: Capture
+) -> None:
     import re
 
     text = f"{MESSAGES}testData: [{{input: '[x]'}}]\nevaluators: [{{name: e, string: {{{evaluator}}}}}]"
@@ -169,7 +171,9 @@ PARTS = [
 
 
 @pytest.mark.parametrize(("text", "part", "value", "told"), PARTS)
-def test_the_parts_of_a_prompt_file(text: str, part: str, value: Any, told: str, capfd: Capture) -> None:
+def test_each_part_of_a_prompt_file_is_imported_or_reported(
+    text: str, part: str, value: Any, told: str, capfd: Capture
+) -> None:
     found, said = github(capfd, MESSAGES + text)
     assert (found["prompt"], found.get(part)) == ("Say {prompt}", value)
     assert told in said.replace("saved p as", "")
@@ -231,17 +235,17 @@ PATTERNS = [
 
 @pytest.mark.parametrize(("system", "user", "prompt", "text"), PATTERNS)
 @pytest.mark.parametrize("source", ["patterns", "patterns/sum_it", "patterns/sum_it/", "patterns/sum_it/system.md"])
-def test_a_pattern_of_fabric_is_taken_over(
+def test_a_fabric_pattern_becomes_a_template(
     source: str, system: str, user: str | None, prompt: str | None, text: str | None, capfd: Capture
 ) -> None:
     pattern("patterns/sum_it", system, user)
     told = take_over(capfd, source)
     found = load("sum_it")
     assert (found.get("prompt"), found.get("settings", {}).get("system")) == (prompt, text)
-    assert ("{{plugin:datetime:now}}, which is text here" in told) == ("plugin" in system)
+    assert ("{{plugin:datetime:now}}, which is kept as text" in told) == ("plugin" in system)
 
 
-def test_a_folder_of_patterns_is_taken_over_at_once_or_in_part(capfd: Capture) -> None:
+def test_all_or_some_patterns_of_a_folder_can_be_imported(capfd: Capture) -> None:
     for number in range(20):
         pattern(f"patterns/p{number}", f"You are {number}.")
     pattern("patterns/empty", "")
@@ -258,7 +262,7 @@ def test_a_folder_of_patterns_is_taken_over_at_once_or_in_part(capfd: Capture) -
     assert "patterns does not contain nowhere" in capfd.readouterr().err
 
 
-def test_a_pattern_with_a_name_is_found_from_within_its_folder(
+def test_a_pattern_imported_from_within_its_folder_has_the_name_of_the_folder(
     capfd: Capture, monkeypatch: pytest.MonkeyPatch, clean: Path
 ) -> None:
     pattern("patterns/sum_it", "You are brief.")
@@ -269,7 +273,7 @@ def test_a_pattern_with_a_name_is_found_from_within_its_folder(
     assert load("sum_it")["settings"]["system"] == "You are brief."
 
 
-def test_templates_that_exist_are_all_named_and_none_is_replaced(capfd: Capture) -> None:
+def test_in_a_script_existing_templates_are_listed_and_nothing_is_imported(capfd: Capture) -> None:
     pattern("patterns/one", "Old.")
     take_over(capfd, "patterns")
     for name in ("one", "two"):
@@ -282,7 +286,7 @@ def test_templates_that_exist_are_all_named_and_none_is_replaced(capfd: Capture)
 
 
 @pytest.mark.parametrize(("answer", "system"), [("y", "New."), ("n", "Old.")])
-def test_a_person_is_asked_for_each_that_exists_and_the_others_are_imported(
+def test_on_a_terminal_the_user_is_asked_before_a_template_is_replaced(
     answer: str, system: str, capfd: Capture
 ) -> None:
     pattern("patterns/one", "Old.")
@@ -308,7 +312,7 @@ def test_two_templates_with_one_name_are_refused(capfd: Capture) -> None:
 
 
 @given(st.text("{} ab.1-\n", max_size=30))
-def test_braces_that_are_no_variables_survive(text: str) -> None:
+def test_braces_that_are_not_variables_are_unchanged(text: str) -> None:
     converted = convert_mustache(ImportedTemplate("t"), text, "")
     wanted = text
     for name in ("a", "b"):  # what fabric and GitHub Models do
@@ -320,7 +324,7 @@ def test_braces_that_are_no_variables_survive(text: str) -> None:
         fill_variables(converted, {})
 
 
-def test_without_yaml_patterns_are_imported_all_the_same(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_yaml_fabric_patterns_can_still_be_imported(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "yaml", None)

@@ -47,7 +47,7 @@ def read_texts(body: dict[str, Any]) -> tuple[str, str]:
 
 
 def fail(capfd: Capture, *arguments: str) -> str:
-    """Return what is said of a call that sends nothing."""
+    """Return the error message of a call that must send nothing."""
     assert main(list(arguments)) == 2
     shown = capfd.readouterr()
     assert shown.out == ""
@@ -71,7 +71,7 @@ def test_a_template_is_read_from_a_named_file(name: str, endpoint: str, capfd: C
 
 
 @pytest.mark.promise("no-cwd")
-def test_a_file_is_read_only_if_it_is_named_with_at(capfd: Capture) -> None:
+def test_a_template_file_must_be_named_with_an_at_sign(capfd: Capture) -> None:
     write("t.toml", "prompt = 'x'")
     assert "there is no template 't'" in fail(capfd, "chat", "-t", "t", "hi")
     assert "'t.toml' is not a valid template name\nhint: use @t.toml for the file" in fail(
@@ -104,7 +104,7 @@ BAD_FILES = [
 @pytest.mark.promise("templates-are-data")
 @pytest.mark.parametrize(("name", "words"), BAD_FILES)
 @pytest.mark.parametrize("command", [["chat", "hi", "-t"], ["chat", "--save", "s", "-t"]], ids=" ".join)
-def test_a_file_that_is_no_template_is_refused(command: list[str], name: str, words: str, capfd: Capture) -> None:
+def test_an_invalid_template_file_is_refused(command: list[str], name: str, words: str, capfd: Capture) -> None:
     own("mine", "prompt = 'x'")
     write("other.toml", "prompt = 'x'")
     write("evil.toml", "prompt = 'x'\n[settings]\nbase_url = 'https://evil.example'")
@@ -151,7 +151,7 @@ SPOILS = [
     ids=" ".join,
 )
 @pytest.mark.parametrize("name", ["@team/t.toml", "t"])
-def test_a_file_of_others_is_not_used(
+def test_a_file_that_others_can_change_is_not_used(
     name: str, command: list[str], spoil: Any, words: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write("team/t.toml", "prompt = 'x'\n[[case]]\nexpect = {contains = 'x'}")
@@ -179,7 +179,9 @@ def test_files_of_root_are_used_by_everybody(aiml: Aiml, clean: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["@team/t.toml", "t"])
-def test_a_file_of_a_group_is_used_with_a_warning(name: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_the_group_can_change_gives_a_warning(
+    name: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write("team/t.toml", "prompt = 'x'")
     path.chmod(0o664)
     monkeypatch.setenv("AIML_TEMPLATE_PATH", str(path.parent))
@@ -189,7 +191,7 @@ def test_a_file_of_a_group_is_used_with_a_warning(name: str, capfd: Capture, mon
 
 
 @pytest.mark.parametrize("name", ["@team/t.toml", "t"])
-def test_a_quiet_call_has_no_such_warning(name: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_hides_the_warning(name: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("team/t.toml", "prompt = 'x'")
     path.chmod(0o664)
     monkeypatch.setenv("AIML_TEMPLATE_PATH", str(path.parent))
@@ -215,7 +217,7 @@ COMBINED = [
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(("names", "values", "texts", "temperature"), COMBINED)
 @pytest.mark.parametrize("kind", ["{}", "@{}.toml"])
-def test_several_templates_make_one_and_the_later_wins(
+def test_several_templates_are_merged_and_the_later_one_wins(
     kind: str, names: str, values: str, texts: tuple[str, str], temperature: float, endpoint: str, capfd: Capture
 ) -> None:
     for name, text in (("p", PATTERN), ("q", QUESTION), ("o", OTHER)):
@@ -240,13 +242,13 @@ BAD_COMBINATIONS = [
 
 
 @pytest.mark.parametrize(("flags", "words"), BAD_COMBINATIONS)
-def test_what_several_templates_lack_names_them_all(flags: list[str], words: str, capfd: Capture) -> None:
+def test_an_error_about_merged_templates_names_all_of_them(flags: list[str], words: str, capfd: Capture) -> None:
     own("q", QUESTION)
     own("o", "[settings]\nsystem = 'Be kind.'")
     assert words in fail(capfd, "chat", "-t", "q", "-t", "o", *flags)
 
 
-def test_cases_are_saved_with_the_template_and_their_schema(capfd: Capture) -> None:
+def test_cases_and_their_schemas_are_saved_with_the_template(capfd: Capture) -> None:
     write("team/schema.json", '{"type": "object"}')
     case = '[[case]]\nname = "a"\nvars = {x = "1\\n2"}\nexpect = {schema = "@schema.json", contains = ["a", "b"]}'
     write("team/t.toml", f'prompt = "{{x}}"\n{case}\n[[case]]\nexpect = {{matches = "c"}}')
@@ -264,7 +266,7 @@ def set_path(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIML_TEMPLATE_PATH", value)
 
 
-def test_folders_are_searched_in_their_order_after_ones_own(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_are_searched_in_order_after_the_users_own(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder, names in {"a": "one two", "b": "two three", "c": "four"}.items():
         for name in names.split():
             write(f"{folder}/{name}.toml", f"prompt = '{name} of {folder}'")
@@ -288,7 +290,7 @@ WAYS: list[tuple[str, str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("variable", "config", "flags"), WAYS)
-def test_the_folder_is_a_setting(
+def test_template_path_can_be_set_by_every_source(
     variable: str, config: str, flags: list[str], capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(write("team/t.toml", "prompt = 'x'").parent)
@@ -300,7 +302,7 @@ def test_the_folder_is_a_setting(
     assert f"t\tx\t\t{folder}/t.toml\t\n" in capfd.readouterr().out
 
 
-def test_the_setting_is_set_as_it_is_shown(capfd: Capture) -> None:
+def test_template_path_is_printed_in_the_form_that_set_accepts(capfd: Capture) -> None:
     assert main(["config", "set", "template_path", "/a b:/c"]) == 0
     assert main(["config", "get", "template_path"]) == 0
     assert capfd.readouterr().out == "/a b:/c\n"
@@ -321,13 +323,17 @@ def test_a_relative_folder_is_refused(value: str, capfd: Capture, monkeypatch: p
 
 
 @pytest.mark.parametrize("value", [":", "::", " : "])
-def test_empty_entries_are_no_folder(value: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_entries_of_template_path_are_ignored(
+    value: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write("t.toml", "prompt = 'x'")
     set_path(value, monkeypatch)
     assert "there is no template 't'" in fail(capfd, "chat", "-t", "t")
 
 
-def test_the_list_says_where_each_is_from_and_what_hides_it(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_shows_the_path_of_each_template_and_what_hides_it(
+    capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine, hidden = own("t", "prompt = 'mine'"), write("team/t.toml", "prompt = 'team'")
     other = write("team/u.toml", "prompt = 'other'\n[[case]]\nexpect = {contains = 'x'}")
     set_path(f"{Path.cwd()}/team", monkeypatch)
@@ -351,14 +357,14 @@ def test_the_list_says_where_each_is_from_and_what_hides_it(capfd: Capture, monk
     assert capfd.readouterr().out == "prompt = 'team'"
 
 
-def test_ones_own_folder_is_listed_once(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_folder_is_listed_once(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = own("t", "prompt = 'mine'")
     set_path(f"{mine.parent}/:{mine.parent}", monkeypatch)
     assert main(["config", "templates"]) == 0
     assert capfd.readouterr().out.splitlines()[1:] == [f"t\tmine\t\t{mine}\t"]
 
 
-def test_a_template_is_saved_in_ones_own_folder_only(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_is_saved_only_in_the_users_own_folder(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = write("team/t.toml", "prompt = 'team'")
     set_path(str(shared.parent), monkeypatch)
     assert main(["chat", "-t", "t", "--save", "t", "--seed", "1"]) == 0
@@ -366,7 +372,7 @@ def test_a_template_is_saved_in_ones_own_folder_only(capfd: Capture, monkeypatch
     assert "seed = 1" in Path("xdg_config_home/aiml/templates/t.toml").read_text()
 
 
-def test_config_check_looks_at_the_folders(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_check_checks_the_template_folders(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("team/t.toml", "prompt = 'x'")
     set_path(f"{path.parent}:/nowhere", monkeypatch)
     command = ["config", "check", "--base-url", "http://127.0.0.1:9/v1"]
@@ -380,7 +386,7 @@ def test_config_check_looks_at_the_folders(capfd: Capture, monkeypatch: pytest.M
 
 
 @pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="file modes do not bind this user")
-def test_a_folder_that_cannot_be_read_is_as_one_that_is_missing(aiml: Aiml) -> None:
+def test_an_unreadable_folder_is_treated_like_a_missing_one(aiml: Aiml) -> None:
     path = write("team/t.toml", "prompt = 'x'")
     own("mine", "prompt = 'mine'")
     path.parent.chmod(0)
@@ -415,7 +421,7 @@ REPL_LINES = [
 
 @pytest.mark.parametrize("endpoint", ["chat", "responses"])
 @pytest.mark.parametrize(("line", "texts"), REPL_LINES)
-def test_the_repl_takes_the_same_forms(
+def test_the_repl_accepts_the_same_forms(
     line: str, texts: tuple[str, str], endpoint: str, server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own("t", "prompt = 'Hi {who}'")
@@ -429,7 +435,7 @@ def test_the_repl_takes_the_same_forms(
     assert read_texts(repl.request_bodies[0]) == texts
 
 
-def test_the_repl_names_what_is_wrong_and_goes_on(server: Loopback, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_the_repl_does_not_end_it(server: Loopback, capsys: pytest.CaptureFixture[str]) -> None:
     own("t", "prompt = 'Hi'")
     repl = ReplDriver(server)
     repl.type_lines("/template", "/template @nowhere", "/template t -t u", "/template '", "/template @")

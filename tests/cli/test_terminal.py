@@ -5,7 +5,7 @@ from support.loopback import Loopback, delta, json_response, stream
 from support.pty_run import HOSTILE_TEXT, run_on_pty
 
 
-def test_the_answer_stands_on_the_screen(server: Loopback) -> None:
+def test_the_answer_is_shown_on_the_screen(server: Loopback) -> None:
     server.answer_with(stream(delta("one\n\ntwo"), delta(finish="stop")))
     _, code, screen = run_on_pty(server, "chat", "hi")
     assert (code, [line.rstrip() for line in screen.display[:3]]) == (0, ["one", "", "two"])
@@ -13,7 +13,7 @@ def test_the_answer_stands_on_the_screen(server: Loopback) -> None:
 
 @pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("field", ["content", "reasoning_content", "refusal"])
-def test_nothing_that_the_model_says_drives_the_terminal(field: str, server: Loopback) -> None:
+def test_text_of_the_model_cannot_control_the_terminal(field: str, server: Loopback) -> None:
     pieces = [delta(**{field if field != "content" else "text": piece}) for piece in HOSTILE_TEXT]
     server.answer_with(stream(*pieces, delta(finish="stop")))
     wrote, _, screen = run_on_pty(server, "chat", "hi", "--color", "never")
@@ -23,14 +23,14 @@ def test_nothing_that_the_model_says_drives_the_terminal(field: str, server: Loo
 
 
 @pytest.mark.promise("no-driving")
-def test_an_error_of_the_server_does_not_drive_the_terminal(server: Loopback) -> None:
+def test_an_error_of_the_server_cannot_control_the_terminal(server: Loopback) -> None:
     server.answer_with(b"HTTP/1.1 500 x\r\nContent-Length: 9\r\n\r\n\x1b[2J\x9b1mok")
     wrote, code, _ = run_on_pty(server, "chat", "hi", "--color", "never")
     assert code == 6
     assert b"\x1b" not in wrote
 
 
-def test_reasoning_is_dim_and_ends_before_the_answer(server: Loopback) -> None:
+def test_reasoning_is_dim_and_separated_from_the_answer(server: Loopback) -> None:
     server.answer_with(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
     wrote, _, screen = run_on_pty(server, "chat", "hi")
     assert wrote.startswith(b"\x1b[2mHm\x1b[0m\r\n\r\nHi")
@@ -38,19 +38,19 @@ def test_reasoning_is_dim_and_ends_before_the_answer(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"AIML_COLOR": "never"}])
-def test_colour_can_be_switched_off(environ: dict[str, str], server: Loopback) -> None:
+def test_color_can_be_switched_off(environ: dict[str, str], server: Loopback) -> None:
     server.answer_with(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
     wrote, _, _ = run_on_pty(server, "chat", "hi", **environ)
     assert b"\x1b" not in wrote
 
 
-def test_choices_are_told_apart(server: Loopback) -> None:
+def test_choices_are_separated(server: Loopback) -> None:
     server.answer_with(stream(delta("a"), delta("x", index=1), delta(finish="stop"), delta(finish="stop", index=1)))
     _, _, screen = run_on_pty(server, "chat", "hi", "-n", "2")
     assert [line.rstrip() for line in screen.display[:7]] == ["a", "", "─" * 79, "", "Choice 2:", "", "x"]
 
 
-def test_without_a_prompt_a_terminal_is_not_waited_for(server: Loopback) -> None:
+def test_without_a_prompt_the_terminal_is_not_read(server: Loopback) -> None:
     wrote, code, _ = run_on_pty(server, "chat", "-p")
     assert (code, server.requests) == (2, [])
     assert b"the prompt is empty" in wrote

@@ -41,14 +41,14 @@ def files(clean: Path) -> Path:
     return config(clean)
 
 
-def test_without_tools_it_says_how_to_add_one(capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_tools_a_notice_says_how_to_add_one(capfd: pytest.CaptureFixture[str]) -> None:
     assert tools() == tools("list") == tools("check") == 0
     out, err = capfd.readouterr()
     assert out == ""
     assert err.count("aiml tools add NAME -- COMMAND") == 3
 
 
-def test_the_group_alone_lists(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_tools_without_a_subcommand_lists_the_tools(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
     assert tools() == tools("list") == 0
     out = capfd.readouterr().out.splitlines()
@@ -57,7 +57,7 @@ def test_the_group_alone_lists(files: Path, capfd: pytest.CaptureFixture[str]) -
     assert out[2] == "mcp:gone\tMCP server\t/nonexistent/server --flag\t"
 
 
-def test_the_list_is_json_for_scripts_and_names_no_secret(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_json_of_the_list_has_every_entry_and_no_secret(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     url = ("--url", "https://example.com/mcp", "--header", "Authorization: Bearer secret-1")
     assert tools("add", "-q", "remote", *url) == 0
     assert tools("add", "-q", "other", "--env", "TOKEN=secret-2", "--timeout", "5", "--", "date") == 0
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_reported_after_the_others(files: Path, capfd: pytest.
 
 
 @pytest.mark.parametrize("is_json", [False, True])
-def test_show_a_command_and_the_functions_of_a_file(
+def test_show_describes_commands_and_the_functions_of_a_file(
     files: Path, capfd: pytest.CaptureFixture[str], is_json: bool
 ) -> None:
     capfd.readouterr()
@@ -120,7 +120,7 @@ def test_show_a_command_and_the_functions_of_a_file(
         (["import"], 2, "a file is required"), (["import", "missing.json"], 2, "missing.json"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told(
+def test_a_wrong_argument_is_an_error(
     files: Path, capfd: pytest.CaptureFixture[str], words: list[str], code: int, message: str
 ) -> None:
     capfd.readouterr()
@@ -139,7 +139,7 @@ def test_what_is_wrong_is_told(
         (["./sums.py:add", '{"a": 3, "b": 4}'], "7"),
     ],
 )
-def test_the_result_of_a_call_is_exact(
+def test_call_prints_the_result_unchanged(
     files: Path, capfd: pytest.CaptureFixture[str], words: list[str], expected: str
 ) -> None:
     capfd.readouterr()
@@ -147,7 +147,9 @@ def test_the_result_of_a_call_is_exact(
     assert capfd.readouterr() == (expected, "")
 
 
-def test_a_file_with_one_function_needs_no_name(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_with_one_function_can_be_called_without_its_name(
+    clean: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (clean / "one.py").write_text("def only() -> str:\n    return 'x\\n'\n")
     assert tools("call", "one.py") == 0
     assert capfd.readouterr() == ("x\n", "")
@@ -158,7 +160,7 @@ def test_the_arguments_can_be_on_standard_input(files: Path, aiml: Aiml) -> None
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, "hello Zoë", b"")
 
 
-def test_a_call_as_json(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_call_can_print_the_result_as_json(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
     assert tools("call", "hello", '{"name": "Ada"}', "--json") == 0
     assert json.loads(capfd.readouterr().out) == {"text": "hello Ada", "is_error": False, "media": []}
@@ -166,7 +168,7 @@ def test_a_call_as_json(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capfd.readouterr().out)["is_error"] is True
 
 
-def test_check_starts_all_and_reports_each(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_check_starts_each_tool_once_and_reports_its_status(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
     assert tools("check", "hello", "sums.py", "hello") == 0
     lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
@@ -186,13 +188,13 @@ def test_check_starts_all_and_reports_each(files: Path, capfd: pytest.CaptureFix
         (["printf", "{{city}}"], None), (["awk", "{ print }"], None),
     ],
 )  # fmt: skip
-def test_the_parameters_are_the_placeholders(clean: Path, command: list[str], params: str | None) -> None:
+def test_placeholders_become_parameters(clean: Path, command: list[str], params: str | None) -> None:
     assert tools("add", "-q", "it", "--", *command) == 0
     text = (config(clean) / "tools" / "it.toml").read_text()
     assert (f'params = "{params}"' in text) if params else ("params" not in text)
 
 
-def test_a_tool_file_has_what_the_flags_say(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_tool_file_contains_the_values_of_the_flags(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
     flags = [
         "--description",
         "Look.",
@@ -219,7 +221,7 @@ def test_a_relative_program_becomes_absolute(clean: Path) -> None:
     assert f'"{clean}/run.sh"' in (config(clean) / "tools" / "it.toml").read_text()
 
 
-def test_a_server_is_in_the_common_form(clean: Path) -> None:
+def test_a_server_is_saved_in_the_common_format(clean: Path) -> None:
     assert (
         tools("add", "-q", "fs", "--mcp", "--env", "A=1", "--timeout", "9", "--", "npx", "-y", "server", "folder") == 0
     )
@@ -250,7 +252,7 @@ def test_a_server_is_in_the_common_form(clean: Path) -> None:
         (["x", "--params", "city", "--", "ls", "{town}"], "{town} is not a parameter"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_added_is_told(
+def test_an_invalid_tool_is_refused_and_no_file_is_created(
     clean: Path, capfd: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert tools("add", *words) == 2
@@ -258,7 +260,7 @@ def test_what_cannot_be_added_is_told(
     assert not [path for path in config(clean).rglob("*") if path.suffix in (".toml", ".json") and path.is_file()]
 
 
-def test_advice_after_adding(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_add_gives_advice_about_servers_and_missing_programs(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert tools("add", "a", "--", "npx", "-y", "@modelcontextprotocol/server-filesystem") == 0
     assert "--mcp" in capfd.readouterr().err
     assert tools("add", "b", "--", "no-such-program-anywhere") == 0
@@ -271,7 +273,7 @@ def test_advice_after_adding(clean: Path, capfd: pytest.CaptureFixture[str]) -> 
     "again",
     [["add", "hello", "--", "date"], ["add", "gone", "--mcp", "--", "date"], ["import", "foreign.json"]],
 )
-def test_nothing_is_replaced_unasked(
+def test_nothing_is_replaced_without_yes(
     files: Path, clean: Path, capfd: pytest.CaptureFixture[str], again: list[str]
 ) -> None:
     (clean / "foreign.json").write_text(json.dumps({"mcpServers": {"gone": {"command": "date"}}}))
@@ -284,7 +286,7 @@ def test_nothing_is_replaced_unasked(
     assert [(files / "tools" / "hello.toml").read_text(), (files / "mcp.json").read_text()] != before
 
 
-def test_an_import_leaves_out_what_acts_unasked(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_import_leaves_out_automatic_approvals(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
     servers = {
         "a": {"command": "date", "autoApprove": ["x"], "alwaysAllow": True, "trust": True},
         "b": {"url": "https://example.com"},
@@ -298,7 +300,7 @@ def test_an_import_leaves_out_what_acts_unasked(clean: Path, capfd: pytest.Captu
     assert [*json.loads((config(clean) / "mcp.json").read_text())["mcpServers"]] == ["a", "b"]
 
 
-def test_remove_takes_several_and_nothing_if_one_is_unknown(files: Path) -> None:
+def test_remove_deletes_nothing_if_one_of_the_names_is_unknown(files: Path) -> None:
     assert tools("remove", "-y", "hello", "unknown") == 2
     assert (files / "tools" / "hello.toml").exists()
     assert tools("remove", "-y", "hello", "gone") == 0
@@ -306,7 +308,7 @@ def test_remove_takes_several_and_nothing_if_one_is_unknown(files: Path) -> None
     assert json.loads((files / "mcp.json").read_text()) == {"mcpServers": {}}
 
 
-def test_on_a_terminal_it_asks_before_it_removes_or_replaces(files: Path) -> None:
+def test_on_a_terminal_the_user_is_asked_before_a_tool_is_removed_or_replaced(files: Path) -> None:
     with Console("tools", "remove", "hello") as console:
         console.wait_until("remove hello? [y/N]")
         console.type_line("n")
@@ -321,7 +323,7 @@ def test_on_a_terminal_it_asks_before_it_removes_or_replaces(files: Path) -> Non
 
 
 @pytest.mark.parametrize("words", [["list"], ["show", "evil"], ["call", "evil", "{}"], ["check"]])
-def test_hostile_texts_reach_a_terminal_as_escapes(files: Path, clean: Path, words: list[str]) -> None:
+def test_control_sequences_are_escaped_on_a_terminal(files: Path, clean: Path, words: list[str]) -> None:
     (clean / "evil.txt").write_text(HOSTILE_TEXT)
     flags = ["--description", HOSTILE_TEXT]
     assert tools("add", "-q", "evil", *flags, "--", "cat", str(clean / "evil.txt")) == 0
@@ -355,7 +357,7 @@ def test_ctrl_c_ends_the_call_and_its_process(files: Path, clean: Path) -> None:
     assert str(started) not in listed
 
 
-def test_samples_can_be_tried_without_a_file(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_demo_tools_can_be_called_without_a_file(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert tools("call", "weather", '{"city": "Paris"}') == 2
     assert tools("call", "weather", '{"city": "Paris"}', "--demo") == 0
     assert "in Paris" in capfd.readouterr().out

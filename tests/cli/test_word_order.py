@@ -62,7 +62,7 @@ def refusal(capfd: Capture, *arguments: str) -> str:
 @pytest.mark.promise("words-kept")
 @pytest.mark.parametrize("command", [["chat"], ["respond"], ["cmd"], ["chat", "-S"]], ids=" ".join)
 @pytest.mark.parametrize("words", BETWEEN)
-def test_a_flag_between_words_is_refused_with_a_quoted_prompt(
+def test_a_flag_between_words_is_refused_with_a_hint_to_quote_the_prompt(
     command: list[str], words: str, server: Loopback, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIML_BASE_URL", server.url)
@@ -74,7 +74,7 @@ def test_a_flag_between_words_is_refused_with_a_quoted_prompt(
 
 @pytest.mark.promise("words-kept")
 @pytest.mark.parametrize(("words", "told"), DOUBTFUL)
-def test_what_may_be_a_word_is_not_taken_as_a_flag(words: str, told: str, capfd: Capture) -> None:
+def test_an_ambiguous_word_is_refused_and_not_taken_as_a_flag(words: str, told: str, capfd: Capture) -> None:
     shown = refusal(capfd, "chat", *words.split())
     assert told in shown
     assert f"quote the prompt: aiml chat '{words}'" in shown
@@ -82,7 +82,7 @@ def test_what_may_be_a_word_is_not_taken_as_a_flag(words: str, told: str, capfd:
 
 @pytest.mark.parametrize("words", ["rm -rf files", "grep -v -n me", "what --json does"])
 @pytest.mark.parametrize("command", ["search", "list", "rm", "export", "show"])
-def test_the_words_of_the_history_are_protected_too(command: str, words: str, capfd: Capture) -> None:
+def test_flags_between_the_words_of_a_search_are_refused_too(command: str, words: str, capfd: Capture) -> None:
     assert f"quote the prompt: aiml history {command} '{words}'" in refusal(capfd, "history", command, *words.split())
 
 
@@ -107,11 +107,11 @@ def test_flags_before_and_after_the_words_work(arguments: list[str], capfd: Capt
     "arguments",
     [["what does rm -rf do"], ["--", "what", "does", "rm", "-rf", "do"], ["what", "does", "rm", "--", "-rf", "do"]],
 )
-def test_quotes_or_two_dashes_make_words_of_flags(arguments: list[str], capfd: Capture) -> None:
+def test_quotes_or_two_dashes_turn_flags_into_words(arguments: list[str], capfd: Capture) -> None:
     assert prompt(capfd, *arguments) == "what does rm -rf do"
 
 
-def test_a_value_that_begins_with_a_dash_is_joined(capfd: Capture) -> None:
+def test_a_value_that_begins_with_a_dash_requires_an_equals_sign(capfd: Capture) -> None:
     assert body(capfd, "chat", "--system=-o", "hi")["messages"][0]["content"] == "-o"
     assert "write --system=-o" in refusal(capfd, "chat", "--system", "-o", "hi")
     assert "not a number from 0 to 2" in refusal_of_value(capfd, "chat", "hi", "--temperature", "-1")
@@ -123,17 +123,17 @@ def refusal_of_value(capfd: Capture, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("flag", ["-model", "-system", "-output", "-temperature=1"])
-def test_a_long_flag_with_one_dash_finds_the_one_with_two(flag: str, capfd: Capture) -> None:
+def test_a_long_flag_with_one_dash_gives_a_suggestion(flag: str, capfd: Capture) -> None:
     assert f"did you mean -{flag}?" in refusal(capfd, "chat", flag, "x")
 
 
-def test_a_letter_with_a_known_value_may_be_joined(capfd: Capture) -> None:
+def test_a_short_flag_may_be_joined_with_a_known_value(capfd: Capture) -> None:
     assert prompt(capfd, "hi", "-xpy") == "hi"
     assert body(capfd, "chat", "hi", "-n2")["n"] == 2
 
 
 @pytest.mark.parametrize("secret", [["--api-key", "sk-123456"], ["--header", "X-A: abc"], ["--api-key=sk-123456"]])
-def test_the_quoted_prompt_shows_no_secret(secret: list[str], capfd: Capture) -> None:
+def test_the_suggested_command_contains_no_secret(secret: list[str], capfd: Capture) -> None:
     told = refusal(capfd, "chat", "why", *secret, "-v", "is", "it")
     assert "sk-123456" not in told
     assert "abc" not in told
@@ -169,7 +169,7 @@ def write() -> Callable[..., None]:
         (["-f", "a.py", "review", "these"], ["a.py"]),
     ],
 )
-def test_the_files_that_a_shell_makes_of_a_pattern_are_sent(
+def test_files_from_a_shell_pattern_are_sent(
     arguments: list[str], files: list[str], capfd: Capture, write: Callable[..., None]
 ) -> None:
     write("a.py", "b.py", "c.py", "LICENSE", "Makefile", "notes", "src/d.py", "src/e.py")
@@ -178,7 +178,7 @@ def test_the_files_that_a_shell_makes_of_a_pattern_are_sent(
     assert sent.endswith("review these")
 
 
-def test_a_single_word_that_is_a_file_by_chance_stays_a_word(capfd: Capture, write: Callable[..., None]) -> None:
+def test_a_single_word_that_happens_to_be_a_file_name_stays_a_word(capfd: Capture, write: Callable[..., None]) -> None:
     write("a.py", "test")
     assert prompt(capfd, "-f", "a.py", "test", "this").endswith("test this")
 

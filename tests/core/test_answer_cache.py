@@ -33,7 +33,7 @@ GOOD, BAD = '{"name": "Ada"}', '{"name": 3}'
 
 @pytest.fixture(autouse=True)
 def forget_notices() -> None:
-    """Each test is a process of its own, as far as notices are concerned."""
+    """Forget the notices that were shown, as a new process would."""
     answer_cache.forget_problems()
 
 
@@ -68,7 +68,7 @@ def age_entries(seconds: float) -> None:
 @pytest.mark.parametrize(
     "flags", [[], ["-S"], ["--format", "raw"], ["--format", "raw", "-S"], ["--format", "jsonl"], ["--json"], ["-x"]]
 )
-def test_the_second_answer_is_the_first_one_byte_for_byte(
+def test_the_second_answer_equals_the_first_byte_for_byte(
     endpoint: str, flags: list[str], server: Loopback, run: Run
 ) -> None:
     server.answer_with(stream_text(endpoint, "Some “text”\n\n```sh\nls\n```\nand more"))
@@ -90,9 +90,7 @@ def _without_facts_of_the_call(output: bytes) -> Any:
     return [{name: value for name, value in line.items() if name not in names} for line in lines]
 
 
-def test_a_stream_and_an_answer_in_one_piece_are_the_same_question_but_not_the_same_bytes(
-    server: Loopback, run: Run
-) -> None:
+def test_stream_options_do_not_matter_for_text_but_they_do_for_raw_output(server: Loopback, run: Run) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     outputs = [run("chat", "--cache", "hi", *flags).stdout for flags in ([], ["-S"], ["--no-include-usage"])]
     assert (outputs, len(server.requests)) == ([b"Hello\n"] * 3, 2)
@@ -115,7 +113,7 @@ def test_a_stream_and_an_answer_in_one_piece_are_the_same_question_but_not_the_s
         ([], ["--format", "text", "-u", "--timeout", "7", "--retries", "1"], True),
     ],
 )
-def test_the_same_request_is_one_with_the_same_effect(
+def test_only_requests_with_the_same_effect_share_an_answer(
     first: list[str], second: list[str], is_same: bool, server: Loopback, run: Run
 ) -> None:
     server.answer_with(stream_text("chat", "Hello"))
@@ -124,7 +122,7 @@ def test_the_same_request_is_one_with_the_same_effect(
     assert len(server.requests) == (1 if is_same else 2)
 
 
-def test_another_key_gets_an_answer_of_its_own_and_no_key_is_stored(
+def test_each_key_has_its_own_answers_and_no_key_is_stored(
     server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = ["sk-first-key-0123456789", "sk-other-key-0123456789"]
@@ -139,7 +137,7 @@ def test_another_key_gets_an_answer_of_its_own_and_no_key_is_stored(
 
 
 @pytest.mark.parametrize(("age", "is_found"), [("10s", False), ("59m", False), ("2h", True), ("1d", True), ("", True)])
-def test_only_a_younger_answer_counts(age: str, is_found: bool, server: Loopback, run: Run) -> None:
+def test_only_an_answer_younger_than_the_limit_is_used(age: str, is_found: bool, server: Loopback, run: Run) -> None:
     server.answer_with(stream_text("chat", "old"))
     server.answer_with(stream_text("chat", "new"))
     run("chat", "--cache", "hi")
@@ -151,7 +149,7 @@ def test_only_a_younger_answer_counts(age: str, is_found: bool, server: Loopback
     assert run("chat", "--cache", "1m", "hi").stdout == (b"new\n")
 
 
-def test_an_answer_from_the_future_does_not_count(server: Loopback, run: Run) -> None:
+def test_an_answer_from_the_future_is_not_used(server: Loopback, run: Run) -> None:
     server.answer_with(stream_text("chat", "old"))
     run("chat", "--cache", "hi")
     age_entries(-4000)
@@ -161,7 +159,7 @@ def test_an_answer_from_the_future_does_not_count(server: Loopback, run: Run) ->
 
 @pytest.mark.parametrize("age", ["30", "0", "0h", "-5m", "1.5h", "h", "1y", "1 h", "9999999d", "9" * 5000 + "d", "1dd"])
 @pytest.mark.parametrize("place", ["flag", "environment"])
-def test_an_age_needs_a_unit_and_a_range(age: str, place: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_age_is_refused(age: str, place: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     if place == "environment":
         monkeypatch.setenv("AIML_CACHE", age)
     done = run("chat", *([f"--cache={age}"] if place == "flag" else []), "hi")
@@ -179,14 +177,16 @@ def test_an_age_needs_a_unit_and_a_range(age: str, place: str, run: Run, monkeyp
         (["--cache", "--", "12h"], "12h"),
     ],
 )
-def test_a_word_that_is_no_age_belongs_to_the_prompt(words: list[str], prompt: str, server: Loopback, run: Run) -> None:
+def test_a_word_after_cache_that_is_not_an_age_belongs_to_the_prompt(
+    words: list[str], prompt: str, server: Loopback, run: Run
+) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     assert run("chat", *words).returncode == 0
     assert (server.requests[0].json["messages"][-1]["content"], len(list_entries())) == (prompt, 1)
 
 
 @BOTH
-def test_the_cache_is_off_unless_it_is_asked_for(
+def test_the_cache_is_off_by_default(
     endpoint: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answer_with(stream_text(endpoint, "Hello"))
@@ -207,10 +207,10 @@ def test_the_cache_is_off_unless_it_is_asked_for(
     "flags", [["-T", "weather"], ["--no-log"], ["--record", "r.jsonl"], ["--replay", "r.jsonl"], ["--background"]]
 )
 @pytest.mark.parametrize("place", ["flag", "environment"])
-def test_what_must_be_new_or_leave_no_trace_is_not_cached(
+def test_requests_that_must_be_new_or_private_are_not_cached(
     flags: list[str], place: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flag is an error; a setting for all calls is passed over."""
+    """With the flag this is an error; a setting from the environment is ignored."""
     server.answer_with(stream_text("respond", "Hello"))
     if place == "environment":
         monkeypatch.setenv("AIML_CACHE", "1d")
@@ -223,7 +223,7 @@ def test_what_must_be_new_or_leave_no_trace_is_not_cached(
 
 
 @pytest.mark.parametrize("place", ["flag", "environment"])
-def test_rows_of_a_run_without_a_history_are_not_cached(
+def test_rows_with_no_log_are_not_cached(
     place: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     server.answer_with(stream_text("chat", "Hello"))
@@ -263,16 +263,14 @@ LATE_ERROR = stream(delta("half"), event({"error": {"message": "broken"}}))
         (stream_text("chat", BAD), ["--schema", "name"]),
     ],
 )
-def test_what_is_not_a_complete_answer_is_never_stored(
-    answer: bytes, flags: list[str], server: Loopback, run: Run
-) -> None:
+def test_an_incomplete_answer_is_never_stored(answer: bytes, flags: list[str], server: Loopback, run: Run) -> None:
     server.answer_with(answer)
     run("chat", "--cache", "hi", *flags)
     run("chat", "--cache", "hi", *flags)
     assert (list_entries(), len(server.requests)) == ([], 2)
 
 
-def test_a_stored_answer_that_is_not_what_is_asked_for_now_is_asked_again(server: Loopback, run: Run) -> None:
+def test_a_stored_answer_that_fails_a_check_is_deleted(server: Loopback, run: Run) -> None:
     server.answer_with(stream_text("chat", "prose"))
     run("chat", "--cache", "hi")
     assert run("chat", "--cache", "hi", "-x").returncode == 9
@@ -305,7 +303,7 @@ def test_parts_are_stored_if_each_of_them_ended(is_reset: bool, server: Loopback
     assert is_reset or outputs[1] == outputs[0]
 
 
-def test_an_answer_of_the_second_model_belongs_to_that_model(server: Loopback, run: Run) -> None:
+def test_an_answer_of_a_fallback_model_is_stored_for_that_model(server: Loopback, run: Run) -> None:
     server.scripts_by_model = {"a": [json_error("down", "503 Down")], "b": [stream_text("chat", "Hello")]}
     for _ in range(2):
         assert run("chat", "--cache", "-m", "a,b", "hi").stdout == b"Hello\n"
@@ -321,7 +319,7 @@ def test_each_of_several_models_has_its_own_answer(server: Loopback, run: Run) -
     assert second.stderr.count(b"from the cache") == 2
 
 
-def test_a_file_gets_the_stored_answer_and_is_kept_for_the_next_call(
+def test_an_answer_written_to_a_file_is_cached_and_can_be_written_again(
     server: Loopback, run: Run, tmp_path: Path
 ) -> None:
     server.answer_with(stream_text("chat", "Hello"))
@@ -332,7 +330,7 @@ def test_a_file_gets_the_stored_answer_and_is_kept_for_the_next_call(
     assert len(server.requests) == 1
 
 
-def test_a_reader_that_leaves_early_does_not_cost_the_stored_answer(server: Loopback, aiml: Aiml) -> None:
+def test_a_stored_answer_is_kept_if_the_reader_closes_the_pipe(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "line\n" * 50_000))
     aiml("chat", "--cache", "hi")
     assert len(list_entries()) == 1
@@ -345,7 +343,7 @@ def test_a_reader_that_leaves_early_does_not_cost_the_stored_answer(server: Loop
     assert (head.stdout, len(list_entries()), len(server.requests)) == (b"line\n", 1, 1)
 
 
-def test_a_stored_answer_costs_nothing_anywhere(server: Loopback, run: Run, tmp_path: Path) -> None:
+def test_a_cached_answer_has_no_cost_in_any_output(server: Loopback, run: Run, tmp_path: Path) -> None:
     server.answer_with(answer_with_cost("Hello", "stop", 0.5))
     run("chat", "--cache", "hi")
     usage = run("usage", "--by", "day").stdout
@@ -361,7 +359,7 @@ def test_a_stored_answer_costs_nothing_anywhere(server: Loopback, run: Run, tmp_
     assert sorted(costs) == [0.0, 0.5]
 
 
-def test_a_limit_of_the_cost_does_not_keep_a_stored_answer_back(server: Loopback, run: Run) -> None:
+def test_max_cost_does_not_prevent_a_cached_answer(server: Loopback, run: Run) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     run("chat", "--demo", "--cache", "hi")
     assert run("chat", "--demo", "--max-cost", "0.0000001", "hi").returncode == 2
@@ -369,7 +367,7 @@ def test_a_limit_of_the_cost_does_not_keep_a_stored_answer_back(server: Loopback
 
 
 @BOTH
-def test_the_embedded_server_is_the_same_in_each_call(endpoint: str, run: Run) -> None:
+def test_answers_of_the_demo_server_are_cached_across_calls(endpoint: str, run: Run) -> None:
     first, second = (run(endpoint, "--demo", "--cache", "hi", "--json") for _ in range(2))
     assert (json.loads(first.stdout)["id"], b"from the cache" in second.stderr) == (
         json.loads(second.stdout)["id"],
@@ -377,7 +375,7 @@ def test_the_embedded_server_is_the_same_in_each_call(endpoint: str, run: Run) -
     )
 
 
-def test_a_conversation_goes_on_after_a_stored_answer(server: Loopback, run: Run) -> None:
+def test_a_conversation_can_be_continued_after_a_cached_answer(server: Loopback, run: Run) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     server.answer_with(stream_text("chat", "More"))
     run("chat", "--cache", "hi")
@@ -387,7 +385,7 @@ def test_a_conversation_goes_on_after_a_stored_answer(server: Loopback, run: Run
 
 
 @pytest.mark.promise("cache")
-def test_many_workers_and_processes_lose_nothing(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_concurrent_workers_and_processes_store_every_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     (tmp_path / "rows").write_text("".join(f"row {number}\n" for number in range(40)))
 
@@ -407,7 +405,7 @@ def test_many_workers_and_processes_lose_nothing(server: Loopback, aiml: Aiml, t
 
 
 @BOTH
-def test_equal_rows_at_once_are_asked_once(endpoint: str, server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_equal_rows_are_sent_once(endpoint: str, server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(stream_text(endpoint, "Hello"))
     (tmp_path / "rows").write_text("same\n" * 20 + "other\n" + "same\n" * 20)
     done = aiml(endpoint, "--cache", "--each", "line", "-j", "16", "-f", "rows")
@@ -417,7 +415,7 @@ def test_equal_rows_at_once_are_asked_once(endpoint: str, server: Loopback, aiml
     assert {row["text"] for row in rows} == {"Hello"}
 
 
-def test_a_row_whose_twin_fails_asks_itself(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_a_row_is_sent_itself_if_an_equal_row_fails(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(json_error("no"))
     server.answer_with(stream_text("chat", "Hello"))
     (tmp_path / "rows").write_text("same\n" * 12)
@@ -427,7 +425,7 @@ def test_a_row_whose_twin_fails_asks_itself(server: Loopback, aiml: Aiml, tmp_pa
     assert sorted(row["text"] for row in rows)[1:] == ["Hello"] * 11
 
 
-def test_rows_that_wait_for_their_twin_end_with_a_signal(server: Loopback, tmp_path: Path) -> None:
+def test_a_signal_ends_rows_that_wait_for_an_equal_row(server: Loopback, tmp_path: Path) -> None:
     server.answer_with(SILENCE)
     (tmp_path / "rows").write_text("same\n" * 8)
     child = CliProcess(
@@ -467,7 +465,7 @@ def test_a_damaged_answer_is_replaced(damage: Callable[[bytes], bytes], server: 
 
 
 @pytest.mark.promise("cache")
-def test_the_store_is_private(server: Loopback, run: Run) -> None:
+def test_the_cache_is_private(server: Loopback, run: Run) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     umask = os.umask(0)
     try:
@@ -515,7 +513,7 @@ def test_a_file_that_others_can_read_is_replaced(server: Loopback, run: Run) -> 
 
 
 @pytest.mark.promise("answer-first")
-def test_without_a_home_the_answer_comes_with_a_notice(server: Loopback, aiml: Aiml) -> None:
+def test_without_a_home_directory_the_answer_is_shown_with_a_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     done = aiml("chat", "--cache", "hi", **dict.fromkeys(FOLDERS, ""), HOME="/dev/null/home")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
@@ -524,7 +522,7 @@ def test_without_a_home_the_answer_comes_with_a_notice(server: Loopback, aiml: A
 
 @pytest.mark.promise("answer-first")
 @pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="root may write everywhere, and there is no setpriv")
-def test_a_folder_that_is_read_only_costs_one_notice(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_a_read_only_folder_gives_one_notice(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     (tmp_path / "rows").write_text("a\nb\nc\n")
     answer_cache.answer_cache_dir().mkdir(mode=0o500, parents=True)
@@ -534,7 +532,7 @@ def test_a_folder_that_is_read_only_costs_one_notice(server: Loopback, aiml: Aim
 
 
 @pytest.mark.promise("answer-first")
-def test_a_full_disk_costs_one_notice_and_leaves_no_part(
+def test_a_full_disk_gives_one_notice_and_leaves_no_partial_file(
     server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_half(fd: int, data: bytes) -> None:
@@ -550,7 +548,7 @@ def test_a_full_disk_costs_one_notice_and_leaves_no_part(
 
 
 @pytest.mark.promise("cache")
-def test_the_oldest_answers_leave_first(server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_answers_are_removed_first(server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer_cache, "MAX_BYTES", 10 * answer_cache.BLOCK_BYTES)
     monkeypatch.setattr(answer_cache, "GROWTH_BYTES", 2 * answer_cache.BLOCK_BYTES)
     server.answer_with(stream_text("chat", "Hello"))
@@ -571,7 +569,7 @@ def test_an_answer_that_is_too_large_is_not_stored(server: Loopback, run: Run, m
 
 
 @pytest.mark.parametrize("has_history", [True, False])
-def test_deleting_all_of_the_history_deletes_the_answers(has_history: bool, server: Loopback, run: Run) -> None:
+def test_deleting_the_whole_history_deletes_the_cached_answers(has_history: bool, server: Loopback, run: Run) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     run("chat", "--cache", "hi")
     run("chat", "--cache", "ho")
@@ -608,7 +606,7 @@ def ask_in_turns(server: Loopback, *lines: tuple[str, str]) -> None:
     console.wait_until(lambda: not console.read_output())
 
 
-def test_a_conversation_in_turns_uses_the_cache_but_a_retry_asks(server: Loopback) -> None:
+def test_the_repl_uses_the_cache_except_for_retry(server: Loopback) -> None:
     server.answer_with(stream_text("chat", "first"))
     server.answer_with(stream_text("chat", "second"))
     ask_in_turns(server, ("/set cache 30", "an age with its unit"), ("hi", "first"), ("/retry", "second"))

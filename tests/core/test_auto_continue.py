@@ -1,4 +1,4 @@
-"""Asking for the rest of an answer that was cut, and joining the parts."""
+"""--auto-continue asks for the rest of a truncated answer, and joins the parts."""
 
 import json
 import os
@@ -25,7 +25,7 @@ LAST = stream(delta("lo"), delta(finish="stop"), event("[DONE]"))
 
 
 @pytest.mark.parametrize("first", [CAPPED, CUT, stream(delta("Hel"))])
-def test_the_rest_is_asked_for_and_joined(first: bytes, server: Loopback, aiml: Aiml) -> None:
+def test_a_truncated_answer_is_continued_and_joined(first: bytes, server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, first, LAST)
     done = aiml("chat", "hi", "--auto-continue", "3")
     assert (done.returncode, done.stdout, len(server.requests)) == (0, b"Hello\n", 2)
@@ -43,7 +43,7 @@ def test_responses_are_joined_too(server: Loopback, aiml: Aiml) -> None:
     assert read_answers()[0]["items"] == [{"role": "assistant", "content": "Hello"}]
 
 
-def test_the_json_has_all_of_it_once(server: Loopback, aiml: Aiml) -> None:
+def test_json_output_contains_the_joined_text_and_the_total_cost(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, answer_with_cost("Hel", "length", 0.25), answer_with_cost("lo", "stop", 0.5))
     found = json.loads(aiml("chat", "hi", "--json", "--auto-continue", "1").stdout)
     assert (found["text"], found["finish_reason"], found["complete"]) == ("Hello", "stop", True)
@@ -51,16 +51,16 @@ def test_the_json_has_all_of_it_once(server: Loopback, aiml: Aiml) -> None:
     assert read_answers()[0]["cost_usd"] == 0.75
 
 
-def test_it_ends_after_so_many_parts_as_the_last_one_ended(server: Loopback, aiml: Aiml) -> None:
+def test_the_number_of_parts_is_limited_and_the_last_one_sets_the_exit_code(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, CAPPED)
     done = aiml("chat", "hi", "--auto-continue", "2")
     assert (done.returncode, done.stdout, len(server.requests)) == (8, b"HelHelHel\n", 3)
     assert b"asking for the rest (2 of 2)\n" in done.stderr
-    assert b"hint: -c asks for the rest; or allow more" in done.stderr
+    assert b"hint: -c asks for the rest; or raise the limit" in done.stderr
     assert read_answer_states() == [("incomplete", "HelHelHel")]
 
 
-def test_a_refused_part_takes_nothing_from_those_before(server: Loopback, aiml: Aiml) -> None:
+def test_a_refused_part_keeps_the_earlier_ones(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, CUT, json_error("no more"))
     done = aiml("chat", "hi", "--auto-continue", "2")
     assert (done.returncode, done.stdout, len(server.requests)) == (4, b"Hel\n", 2)
@@ -80,7 +80,9 @@ def test_a_refused_part_takes_nothing_from_those_before(server: Loopback, aiml: 
         stream(delta("Hel"), event({"error": {"message": "It broke."}})),
     ],
 )
-def test_what_has_no_plain_rest_is_left_as_it_is(reply: bytes, server: Loopback, aiml: Aiml) -> None:
+def test_an_answer_that_cannot_be_continued_as_text_is_left_unchanged(
+    reply: bytes, server: Loopback, aiml: Aiml
+) -> None:
     queue_answers(server, reply, LAST)
     assert aiml("chat", "hi", "--auto-continue", "3").returncode in (6, 8)
     assert len(server.requests) == 1
@@ -110,7 +112,7 @@ def test_ctrl_c_in_the_second_part_keeps_both(server: Loopback) -> None:
     assert (process.returncode, read_answer_states()) == (130, [("interrupted", "Hello")])
 
 
-def test_it_joins_within_a_conversation_that_goes_on(server: Loopback, aiml: Aiml) -> None:
+def test_a_continued_conversation_is_continued_automatically_too(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, CUT, CUT, LAST)
     aiml("chat", "hi")
     assert aiml("chat", "-c", "--auto-continue", "1").stdout == b"Hello\n"

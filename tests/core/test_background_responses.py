@@ -1,4 +1,4 @@
-"""Responses that the server keeps are taken on, waited for, shown and cancelled."""
+"""Background responses are started, waited for, shown and cancelled."""
 
 import json
 import signal
@@ -32,7 +32,7 @@ CANCELLED = json_response(response_object(status="cancelled", output=[]))
 PROBLEM = {"message": "Not found", "statusCode": 404}
 
 
-def test_background_prints_the_id_and_how_to_come_back(server: Loopback, aiml: Aiml) -> None:
+def test_background_prints_the_id_and_the_command_to_check_it(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(QUEUED)
     ended = aiml("respond", "--background", "hi")
     assert (ended.returncode, ended.stdout) == (0, b"resp_1\n")
@@ -42,25 +42,25 @@ def test_background_prints_the_id_and_how_to_come_back(server: Loopback, aiml: A
     }  # fmt: skip
 
 
-def test_the_way_back_names_the_server_that_was_named(server: Loopback, aiml: Aiml) -> None:
+def test_the_command_to_check_it_names_the_server(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(QUEUED)
     ended = aiml("respond", "--background", "--base-url", server.url, "hi")
     assert f"aiml respond --base-url {server.url} --wait resp_1" in ended.stderr.decode()
 
 
-def test_background_gives_the_whole_object_as_json(server: Loopback, aiml: Aiml) -> None:
+def test_background_with_json_prints_the_whole_object(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(QUEUED)
     found = json.loads(aiml("respond", "--background", "--json", "hi").stdout)
     assert (found["id"], found["finish_reason"], found["complete"]) == ("resp_1", "queued", False)
 
 
-def test_what_is_only_taken_on_is_not_held_against_a_schema(server: Loopback, aiml: Aiml) -> None:
+def test_a_queued_response_is_not_checked_against_the_schema(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(QUEUED)
     ended = aiml("respond", "--background", "--schema", "name, age int", "hi")
     assert (ended.returncode, ended.stdout) == (0, b"resp_1\n")
 
 
-def test_background_streams_when_that_is_asked_for(server: Loopback, aiml: Aiml) -> None:
+def test_background_streams_if_stream_is_given(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(
         stream(*text_events("Hello"), event({"type": "response.completed", "response": response_object()}))
     )
@@ -70,7 +70,7 @@ def test_background_streams_when_that_is_asked_for(server: Loopback, aiml: Aiml)
 
 
 @pytest.mark.parametrize(("flags", "is_told"), [((), True), (("--store",), False)])
-def test_a_refusal_in_the_background_names_store(
+def test_a_refused_background_request_gives_a_hint_about_store(
     server: Loopback, aiml: Aiml, flags: tuple[str, ...], *, is_told: bool
 ) -> None:
     server.answer_with(json_response({"message": "store must be true"}, "400 Bad Request"))
@@ -79,7 +79,7 @@ def test_a_refusal_in_the_background_names_store(
     assert (b"need --store for background responses" in ended.stderr) is is_told
 
 
-def test_wait_asks_until_the_response_has_ended(server: Loopback, aiml: Aiml) -> None:
+def test_wait_polls_until_the_response_has_ended(server: Loopback, aiml: Aiml) -> None:
     for reply in (WORKING, DONE):
         server.answer_with(reply)
     ended = aiml("respond", "--wait", "resp_1")
@@ -96,7 +96,7 @@ def test_wait_asks_until_the_response_has_ended(server: Loopback, aiml: Aiml) ->
         ({"status": "cancelled", "output": []}, 8),
     ],
 )
-def test_what_was_waited_for_is_judged_as_if_just_asked(
+def test_a_response_that_was_waited_for_has_the_usual_exit_code(
     server: Loopback, aiml: Aiml, ending: dict[str, Any], code: int
 ) -> None:
     server.answer_with(json_response(response_object(**{"text": "Hel", **ending})))
@@ -110,7 +110,7 @@ def test_wait_shows_every_format(server: Loopback, aiml: Aiml) -> None:
     assert json.loads(aiml("respond", "--wait", "resp_1", "--format", "raw").stdout) == response_object("Hello")
 
 
-def test_ctrl_c_ends_the_waiting_and_says_how_to_come_back(server: Loopback) -> None:
+def test_ctrl_c_ends_the_wait_and_prints_the_command_to_check_it(server: Loopback) -> None:
     server.answer_with(STREAM, chunk(b" "), server.client_left)
     waiting = CliProcess(
         build_command("respond", "--base-url", server.url, "--wait", "resp_1"),
@@ -124,14 +124,14 @@ def test_ctrl_c_ends_the_waiting_and_says_how_to_come_back(server: Loopback) -> 
     assert f"aiml respond --base-url {server.url} --wait resp_1" in err.decode()
 
 
-def test_a_failure_while_waiting_says_how_to_come_back(server: Loopback, aiml: Aiml) -> None:
+def test_a_failure_while_waiting_prints_the_command_to_check_it(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"message": "Later."}, "503 Service Unavailable"))
     ended = aiml("respond", "--wait", "resp_1")
     assert ended.returncode == 6
     assert b"check again with: aiml respond --wait resp_1" in ended.stderr
 
 
-def test_a_terminal_shows_what_is_waited_for_until_it_is_there(server: Loopback) -> None:
+def test_a_terminal_shows_the_status_while_waiting(server: Loopback) -> None:
     for reply in (QUEUED, DONE):
         server.answer_with(reply)
     program, *rest = build_command("respond", "--base-url", server.url, "--wait", "resp_1")
@@ -143,7 +143,7 @@ def test_a_terminal_shows_what_is_waited_for_until_it_is_there(server: Loopback)
     assert screen.display[0].rstrip() == "Hello"
 
 
-def test_show_gives_what_is_there_by_now(server: Loopback, aiml: Aiml) -> None:
+def test_show_prints_the_text_so_far(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(WORKING)
     ended = aiml("respond", "--show", "resp_1")
     assert (ended.returncode, ended.stdout) == (8, b"Hel\n")
@@ -151,7 +151,7 @@ def test_show_gives_what_is_there_by_now(server: Loopback, aiml: Aiml) -> None:
     assert b"aiml respond --wait resp_1" in ended.stderr
 
 
-def test_background_among_the_settings_makes_no_unfinished_response_whole(server: Loopback, aiml: Aiml) -> None:
+def test_a_background_setting_does_not_make_an_unfinished_response_complete(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(WORKING)
     assert aiml("respond", "--show", "resp_1", AIML_BACKGROUND="on").returncode == 8
 
@@ -167,7 +167,7 @@ def test_background_among_the_settings_makes_no_unfinished_response_whole(server
     ],
     ids=["stream", "events in JSON", "events and a status"],
 )  # fmt: skip
-def test_a_stored_response_may_come_as_events(server: Loopback, aiml: Aiml, reply: bytes) -> None:
+def test_a_stored_response_may_arrive_as_a_stream(server: Loopback, aiml: Aiml, reply: bytes) -> None:
     server.answer_with(reply)
     ended = aiml("respond", "--show", "resp_1")
     assert (ended.returncode, ended.stdout) == (0, b"Hello\n")
@@ -180,7 +180,7 @@ def test_cancel_shows_the_status(server: Loopback, aiml: Aiml) -> None:
     assert server.requests[0].request_line == "POST /v1/responses/resp_1/cancel HTTP/1.1"
 
 
-def test_what_ended_before_is_not_cancelled(server: Loopback, aiml: Aiml) -> None:
+def test_a_finished_response_cannot_be_cancelled(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(DONE)
     ended = aiml("respond", "--cancel", "resp_1")
     assert (ended.returncode, ended.stdout) == (9, b"completed\n")
@@ -189,7 +189,7 @@ def test_what_ended_before_is_not_cancelled(server: Loopback, aiml: Aiml) -> Non
 
 @pytest.mark.parametrize("status", ["404 Not Found", "405 Method Not Allowed", "501 Not Implemented"])
 @pytest.mark.parametrize("verb", ["--wait", "--show", "--cancel"])
-def test_a_gateway_without_the_path_is_told_in_words(server: Loopback, aiml: Aiml, status: str, verb: str) -> None:
+def test_a_gateway_without_stored_responses_is_explained(server: Loopback, aiml: Aiml, status: str, verb: str) -> None:
     server.answer_with(json_response(PROBLEM, status))
     ended = aiml("respond", verb, "resp_1")
     assert (ended.returncode, ended.stdout) == (4, b"")
@@ -198,7 +198,7 @@ def test_a_gateway_without_the_path_is_told_in_words(server: Loopback, aiml: Aim
     assert b"model" not in ended.stderr
 
 
-def test_an_id_is_one_step_of_the_path(server: Loopback, aiml: Aiml) -> None:
+def test_an_id_is_escaped_in_the_path(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(http_response(b"", "404 Not Found"))
     aiml("respond", "--show", "a?b#c%2F")
     assert server.requests[0].request_line == "GET /v1/responses/a%3Fb%23c%252F HTTP/1.1"
@@ -221,19 +221,19 @@ def test_an_id_is_one_step_of_the_path(server: Loopback, aiml: Aiml) -> None:
         ["--show", "a", "--dry-run"],
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_sent(
+def test_invalid_combinations_are_refused_before_anything_is_sent(
     server: Loopback, aiml: Aiml, arguments: list[str]
 ) -> None:
     ended = aiml("respond", *arguments)
     assert (ended.returncode, ended.stdout, server.requests) == (2, b"", [])
 
 
-def test_standard_input_is_no_prompt_here(server: Loopback, aiml: Aiml) -> None:
+def test_standard_input_is_not_read_as_a_prompt(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(DONE)
     assert aiml("respond", "--show", "resp_1", stdin=b"ignored").stdout == b"Hello\n"
 
 
-def test_the_embedded_server_plays_the_whole_story(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_server_supports_background_wait_and_cancel(capfd: pytest.CaptureFixture[str]) -> None:
     with serve() as url:
         there = ["respond", "--base-url", url]
         assert main([*there, "--background", "-q", "-m", "demo/slow", "hi"]) == 0
@@ -244,7 +244,7 @@ def test_the_embedded_server_plays_the_whole_story(capfd: pytest.CaptureFixture[
         assert capfd.readouterr().out == "completed\n"
 
 
-def test_the_embedded_server_cancels_what_is_at_work(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_server_cancels_a_running_response(capfd: pytest.CaptureFixture[str]) -> None:
     with serve() as url:
         there = ["respond", "--base-url", url]
         assert main([*there, "--background", "-q", "-m", "demo/slow", "hi"]) == 0

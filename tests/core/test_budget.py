@@ -1,4 +1,4 @@
-"""--max-cost: what may cost too much is not sent, and neither is what nobody can judge; through the front door."""
+"""--max-cost: a request that may cost too much is not sent, nor is one whose cost is unknown."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from support.repl_lines import ReplDriver
 from support.run_cli import Aiml
 
 from aiml_cli.__main__ import main
-from aiml_cli.catalog.pricing import IMAGE_TOKENS, bound_tokens
+from aiml_cli.catalog.pricing import MAX_IMAGE_TOKENS, bound_tokens
 from aiml_cli.errors import RequestRejected
 
 Capture = pytest.CaptureFixture[str]
@@ -24,13 +24,15 @@ SCHEMA = ["--schema", "name"]
 
 
 def asked(aiml: Aiml, *more: str, command: str = "chat", limit: str = "0.01") -> tuple[int, str]:
-    """Ask with a limit; give the exit code, and what is told."""
+    """Ask with a limit; return the exit code and standard error."""
     done = aiml(command, "hi", "-m", "m", "--max-cost", limit, *more)
     return done.returncode, done.stderr.decode()
 
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
-def test_what_may_cost_more_is_refused_before_any_connection(command: str, server: Loopback, aiml: Aiml) -> None:
+def test_a_request_that_may_cost_more_is_refused_before_any_connection(
+    command: str, server: Loopback, aiml: Aiml
+) -> None:
     store_catalog(server, pricing=PRICES)
     code, told = asked(aiml, "--max-tokens", "1000", command=command)
     assert (code, server.connections) == (2, 0)
@@ -40,7 +42,9 @@ def test_what_may_cost_more_is_refused_before_any_connection(command: str, serve
 
 
 @pytest.mark.parametrize(("command", "reply"), [("chat", HELLO), ("respond", HELLO_RESPONSE)])
-def test_what_costs_less_is_sent_once_without_a_word(command: str, reply: bytes, server: Loopback, aiml: Aiml) -> None:
+def test_a_request_that_costs_less_is_sent_without_a_notice(
+    command: str, reply: bytes, server: Loopback, aiml: Aiml
+) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(reply)
     assert asked(aiml, "--max-tokens", "90", command=command) == (0, "")
@@ -49,7 +53,7 @@ def test_what_costs_less_is_sent_once_without_a_word(command: str, reply: bytes,
     ]
 
 
-def test_without_a_cap_the_input_is_bounded_and_a_notice_says_so(server: Loopback, aiml: Aiml) -> None:
+def test_without_max_tokens_only_the_input_is_limited_and_a_notice_says_so(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(HELLO)
     code, told = asked(aiml)
@@ -64,7 +68,7 @@ def test_without_a_cap_the_input_is_bounded_and_a_notice_says_so(server: Loopbac
     "more",
     [["-n", "10"], ["-s", "x" * 9000], ["--max-completion-tokens", "200"], ["-O", "max_tokens=200"], ["-f", "big"]],
 )
-def test_all_of_the_request_counts(more: list[str], server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_every_part_of_the_request_counts(more: list[str], server: Loopback, aiml: Aiml, clean: Path) -> None:
     (clean / "big").write_text("word " * 1000)
     store_catalog(server, pricing=PRICES)
     assert asked(aiml, "--max-tokens", "20", *more)[0] == 2
@@ -72,7 +76,7 @@ def test_all_of_the_request_counts(more: list[str], server: Loopback, aiml: Aiml
 
 
 @pytest.mark.parametrize("way", ["variable", "config", "profile"])
-def test_the_limit_is_a_setting_like_any(way: str, server: Loopback, aiml: Aiml) -> None:
+def test_the_limit_can_be_set_in_config_profile_and_environment(way: str, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     environ = {"AIML_MAX_COST": "0.01"} if way == "variable" else {}
     if way != "variable":
@@ -82,7 +86,7 @@ def test_the_limit_is_a_setting_like_any(way: str, server: Loopback, aiml: Aiml)
     assert server.connections == 0
 
 
-def test_a_catalogue_is_fetched_without_the_key_where_none_is_stored(server: Loopback, aiml: Aiml) -> None:
+def test_without_a_stored_catalog_one_is_fetched_without_the_key(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(LISTED)
     server.answer_with(HELLO)
     done = aiml("chat", "hi", "-m", "m", "--max-cost", "0.01", "--max-tokens", "5", AIMLAPI_API_KEY="sk-1")
@@ -95,14 +99,14 @@ def test_a_catalogue_is_fetched_without_the_key_where_none_is_stored(server: Loo
 @pytest.mark.parametrize(
     "listed", [json_response({"data": []}), json_response({"error": {"message": "?"}}, "404 Not Found")]
 )
-def test_a_model_without_a_price_is_not_asked(listed: bytes, server: Loopback, aiml: Aiml) -> None:
+def test_a_model_without_a_price_is_refused(listed: bytes, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(listed)
     code, told = asked(aiml)
     assert (code, "the catalog has no fixed price for m\nhint: " in told) == (2, True)
     assert [request.request_line.split("?")[0] for request in server.requests] == ["GET /v1/models"]
 
 
-def test_a_price_that_depends_on_the_request_is_none(server: Loopback, aiml: Aiml) -> None:
+def test_a_price_that_depends_on_the_request_counts_as_unknown(server: Loopback, aiml: Aiml) -> None:
     unit = {"name": "token", "origin": "provided", "price": 1, "per": 1000000}
     store_catalog(server, pricing={"variants": [{**unit, "price": price, "when": {"size": price}} for price in (1, 2)]})
     server.answer_with(json_response({"data": []}))
@@ -120,29 +124,29 @@ def test_a_price_that_depends_on_the_request_is_none(server: Loopback, aiml: Aim
         ("chat", ["-O", 'audio={"voice":"v"}'], "spoken output"),
     ],
 )
-def test_what_nobody_can_count_is_not_sent(
+def test_a_request_with_uncountable_parts_is_refused(
     command: str, more: list[str], words: str, server: Loopback, aiml: Aiml, clean: Path
 ) -> None:
     (clean / "a.pdf").write_bytes(b"%PDF-1.4\n%%EOF\n")
     store_catalog(server, pricing=PRICES)
     code, told = asked(aiml, *more, command=command)
     assert (code, server.connections) == (2, 0)
-    assert f"the cost of this request is unknown: {words} is part of it" in told
+    assert f"the cost of this request is unknown: it includes {words}" in told
 
 
-def test_a_picture_counts_flat_and_not_by_its_bytes() -> None:
+def test_an_image_counts_as_a_fixed_number_of_tokens() -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 999_999}}
     found = bound_tokens({"messages": [{"role": "user", "content": [part]}]})
-    assert IMAGE_TOKENS < found.input_tokens < IMAGE_TOKENS + 20
+    assert MAX_IMAGE_TOKENS < found.input_tokens < MAX_IMAGE_TOKENS + 20
 
 
-def test_settings_that_are_numbers_are_no_input() -> None:
+def test_numeric_settings_do_not_count_as_input() -> None:
     body: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
     more = {"max_tokens": 50, "n": 2, "temperature": 0.5, "store": True}
     assert bound_tokens(body | more)[:2] == (bound_tokens(body).input_tokens, 100)
 
 
-def test_a_conversation_counts_as_a_whole_also_where_the_server_keeps_it(server: Loopback, aiml: Aiml) -> None:
+def test_a_whole_conversation_counts_even_if_the_server_stores_it(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(json_response(response_object("word " * 1000)))
     assert aiml("respond", "hi", "-m", "m", "--store").returncode == 0
@@ -152,7 +156,7 @@ def test_a_conversation_counts_as_a_whole_also_where_the_server_keeps_it(server:
     assert server.requests[-1].json["previous_response_id"] == "resp_1"
 
 
-def test_of_what_was_never_sent_no_usage_is_missed(server: Loopback, aiml: Aiml) -> None:
+def test_no_missing_usage_is_reported_for_a_request_that_was_not_sent(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     Path("f").write_text("one two")
     for more in ((), ("--chunk", "9", "-f", "f")):
@@ -160,7 +164,7 @@ def test_of_what_was_never_sent_no_usage_is_missed(server: Loopback, aiml: Aiml)
         assert (code, "usage" in told) == (2, False)
 
 
-def test_retries_are_not_spent_twice(server: Loopback, aiml: Aiml) -> None:
+def test_a_failed_attempt_does_not_count_as_spent(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(json_response({"error": {"message": "busy"}}, "503 Service Unavailable", "Retry-After: 0"))
     server.answer_with(HELLO)
@@ -168,7 +172,7 @@ def test_retries_are_not_spent_twice(server: Loopback, aiml: Aiml) -> None:
     assert (code, len(server.requests)) == (0, 2)
 
 
-def test_the_rest_is_asked_for_only_as_long_as_the_money_lasts(server: Loopback, aiml: Aiml) -> None:
+def test_auto_continue_stops_when_the_budget_is_spent(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(answer_with_cost("Hel", "length", 0.003))
     code, told = asked(aiml, "--max-tokens", "50", "--auto-continue", "9")
@@ -176,7 +180,7 @@ def test_the_rest_is_asked_for_only_as_long_as_the_money_lasts(server: Loopback,
     assert "aiml: $0.006 is spent, and this may cost $0.005" in told
 
 
-def test_an_answer_that_told_no_price_counts_by_its_tokens(server: Loopback, aiml: Aiml) -> None:
+def test_an_answer_without_a_price_counts_by_its_tokens(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     body = json.loads(answer_with_cost("Hel", "length", 0).partition(b"\r\n\r\n")[2])
     server.answer_with(
@@ -187,7 +191,7 @@ def test_an_answer_that_told_no_price_counts_by_its_tokens(server: Loopback, aim
     assert "aiml: $0.006 is spent" in told
 
 
-def test_an_answer_is_asked_for_again_only_as_long_as_the_money_lasts(server: Loopback, aiml: Aiml) -> None:
+def test_schema_retries_stop_when_the_budget_is_spent(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(answer_with_cost("no JSON", "stop", 0.005))
     done = aiml("chat", "hi", "-m", "m", "--max-cost", "0.02", "--max-tokens", "50", *SCHEMA, "--schema-retries", "9")
@@ -195,7 +199,7 @@ def test_an_answer_is_asked_for_again_only_as_long_as_the_money_lasts(server: Lo
     assert done.stdout == b"no JSON\n"
 
 
-def test_of_models_that_stand_in_for_each_other_the_dearest_counts(server: Loopback, aiml: Aiml) -> None:
+def test_with_fallbacks_the_most_expensive_model_counts(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(
         json_response(
             {
@@ -216,25 +220,25 @@ def test_of_models_that_stand_in_for_each_other_the_dearest_counts(server: Loopb
     assert [request.request_line[:4] for request in server.requests if request.request_line.startswith("POST")] == []
 
 
-def test_what_is_replayed_costs_nothing_and_is_not_refused(server: Loopback, aiml: Aiml) -> None:
+def test_a_replay_costs_nothing_and_is_never_refused(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     assert aiml("chat", "hi", "-m", "m", "--record", "r").returncode == 0
     assert asked(aiml, "--replay", "r", limit="0") == (0, "")
     assert len(server.requests) == 1
 
 
-def test_a_dry_run_asks_nobody_what_it_may_cost(server: Loopback, aiml: Aiml) -> None:
+def test_a_dry_run_does_not_check_the_cost(server: Loopback, aiml: Aiml) -> None:
     code, told = asked(aiml, "--dry-run", limit="0")
     assert (code, server.connections, "cost" in told) == (0, 0, False)
 
 
-def test_the_embedded_server_has_prices_too(capfd: Capture) -> None:
+def test_the_demo_server_has_prices_too(capfd: Capture) -> None:
     assert main(["chat", "--demo", "--max-cost", "0.0001", "--max-tokens", "1000", "hi"]) == 2
     assert "demo/echo" in capfd.readouterr().err
     assert main(["chat", "--demo", "--max-cost", "0.1", "--max-tokens", "1000", "hi"]) == 0
 
 
-def test_the_repl_tells_a_refusal_and_goes_on(server: Loopback, capsys: Capture) -> None:
+def test_a_refusal_does_not_end_the_repl(server: Loopback, capsys: Capture) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(HELLO)
     lines = ReplDriver(server, model="m", max_tokens="1000")
@@ -243,7 +247,7 @@ def test_the_repl_tells_a_refusal_and_goes_on(server: Loopback, capsys: Capture)
     assert "more than --max-cost 0.01" in capsys.readouterr().err
 
 
-def test_without_a_limit_nothing_of_it_is_loaded(server: Loopback) -> None:
+def test_without_a_limit_the_budget_module_is_not_loaded(server: Loopback) -> None:
     server.answer_with(HELLO)
     program = (
         "import sys; from aiml_cli.__main__ import main\n"
@@ -259,21 +263,21 @@ CUT = stream(delta("Hel"), event(PRICED[0]), end=b"")
 LAST = json_response({"id": "c", "choices": [{"index": 0, "message": {"content": "lo"}, "finish_reason": "stop"}]})
 
 
-def test_parts_that_were_told_a_price_in_different_places_add_up(server: Loopback, aiml: Aiml) -> None:
+def test_prices_from_header_and_body_are_added_up(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(CUT)
     server.answer_with(answer_with_cost("lo", "stop", 0.5))
     found = json.loads(aiml("chat", "hi", "-m", "m", "--json", "--auto-continue", "1").stdout)
     assert (found["text"], found["cost_usd"], found["cost_source"]) == ("Hello", 0.75, "gateway")
 
 
-def test_a_sum_that_lacks_a_part_is_an_estimate(server: Loopback, aiml: Aiml) -> None:
+def test_a_sum_without_the_price_of_a_part_is_an_estimate(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(CUT)
     server.answer_with(LAST)
     found = json.loads(aiml("chat", "hi", "-m", "m", "--json", "--auto-continue", "1").stdout)
     assert (found["text"], found["cost_usd"], found["cost_source"]) == ("Hello", 0.25, "estimate")
 
 
-def test_a_rest_that_was_refused_costs_nothing(server: Loopback, aiml: Aiml) -> None:
+def test_a_refused_continuation_costs_nothing(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(answer_with_cost("Hel", "length", 0.5))
     server.answer_with(json_response({"error": {"message": "no"}}, "400 Bad Request"))
     done = aiml("chat", "hi", "-m", "m", "--json", "--auto-continue", "1")
@@ -281,7 +285,7 @@ def test_a_rest_that_was_refused_costs_nothing(server: Loopback, aiml: Aiml) -> 
     assert (done.returncode, found["cost_usd"], found["cost_source"]) == (RequestRejected.exit_code, 0.5, "gateway")
 
 
-def test_a_receipt_has_the_price_of_every_try_and_the_history_each_its_own(server: Loopback, aiml: Aiml) -> None:
+def test_the_output_has_the_total_price_and_the_history_that_of_each_attempt(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(answer_with_cost("no JSON", "stop", 0.25))
     server.answer_with(answer_with_cost('{"name": "Ada"}', "stop", 0.5))
     done = aiml("chat", "hi", "-m", "m", *SCHEMA, "--schema-retries", "2", "--json", "-u")

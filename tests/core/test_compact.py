@@ -116,9 +116,7 @@ def test_the_oldest_turns_are_left_out(
 @pytest.mark.promise("shortened")
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("fit", ["oldest", "compact"])
-def test_what_is_still_too_much_is_refused_before_it_is_sent(
-    command: str, fit: str, server: Loopback, aiml: Aiml
-) -> None:
+def test_a_request_that_is_still_too_large_is_refused(command: str, fit: str, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 420})
     talk(server, command, 3)
     result = aiml(command, *ASK, "-c", "--fit", fit, "more")
@@ -136,7 +134,7 @@ def test_a_small_request_needs_no_catalog(server: Loopback, aiml: Aiml) -> None:
 
 
 @pytest.mark.parametrize(("size", "code"), [(1, 0), (20, 2)])
-def test_where_no_catalog_tells_the_context_a_short_conversation_is_sent_whole(
+def test_with_an_unknown_context_only_a_short_conversation_is_sent(
     size: int, code: int, server: Loopback, aiml: Aiml
 ) -> None:
     talk(server, "chat", 2)
@@ -157,7 +155,9 @@ def test_system_text_is_kept_and_counted(server: Loopback, aiml: Aiml) -> None:
 
 @pytest.mark.parametrize("fit", ["oldest", "compact"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_stored_chain_gives_way_to_explicit_input(command: str, fit: str, server: Loopback, aiml: Aiml) -> None:
+def test_a_shortened_conversation_is_not_sent_by_its_stored_id(
+    command: str, fit: str, server: Loopback, aiml: Aiml
+) -> None:
     store_catalog(server, info={"contextLength": 1200})
     talk(server, command, 3, stores=command == "respond")
     queue_answers(server, *([answer(command, "in short")] if fit == "compact" else []), answer(command, "done"))
@@ -173,7 +173,7 @@ def test_the_stored_chain_gives_way_to_explicit_input(command: str, fit: str, se
 
 @pytest.mark.parametrize("mode", [[], ["-S"]])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_summary_replaces_the_older_turns_also_later(
+def test_a_summary_replaces_the_older_turns_from_then_on(
     command: str, mode: list[str], server: Loopback, aiml: Aiml
 ) -> None:
     store_catalog(server, info={"contextLength": 1300})
@@ -203,7 +203,7 @@ def test_a_summary_replaces_the_older_turns_also_later(
 
 
 @pytest.mark.promise("shortened")
-def test_history_shows_all_and_what_is_the_summary(server: Loopback, aiml: Aiml) -> None:
+def test_the_history_shows_all_turns_and_marks_the_summary(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1300})
     talk(server, "chat", 4)
     queue_answers(server, answer("chat", "in short"), answer("chat", "done"))
@@ -233,7 +233,7 @@ def test_history_shows_all_and_what_is_the_summary(server: Loopback, aiml: Aiml)
         (stream(delta(refusal="No."), delta(finish="stop"), event("[DONE]")), 8),
     ],
 )
-def test_without_a_summary_nothing_changes(failure: bytes, code: int, server: Loopback, aiml: Aiml) -> None:
+def test_a_failed_summary_changes_nothing(failure: bytes, code: int, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1300})
     talk(server, "chat", 4)
     queue_answers(server, failure, answer("chat", "done"))
@@ -265,7 +265,7 @@ def test_an_interrupted_summary_changes_nothing(number: int, code: int, server: 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_more_than_a_request_can_hold_is_summarized_in_parts(command: str, server: Loopback, aiml: Aiml) -> None:
+def test_turns_beyond_one_request_are_summarized_in_parts(command: str, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1000}, pricing=PRICES)
     talk(server, command, 5)
     queue_answers(server, *(answer(command, text) for text in ("part one", "in short", "done", "again")))
@@ -289,7 +289,7 @@ def _texts(body: Any) -> list[str]:
 
 @pytest.mark.promise("shortened")
 @pytest.mark.parametrize("failure", [json_error("bad"), stream(delta("in sh"), end=b""), stream_text("chat", "")])
-def test_a_part_alone_replaces_nothing(failure: bytes, server: Loopback, aiml: Aiml) -> None:
+def test_an_incomplete_series_of_parts_replaces_nothing(failure: bytes, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1000})
     talk(server, "chat", 5)
     queue_answers(server, answer("chat", "part one"), failure, answer("chat", "done"))
@@ -299,7 +299,7 @@ def test_a_part_alone_replaces_nothing(failure: bytes, server: Loopback, aiml: A
     assert firsts(texts_of(server)) == "q1 a1 q2 a2 q3 a3 q4 a4 q5 a5 more"
 
 
-def test_the_summary_is_paid_for_shown_and_limited(server: Loopback, aiml: Aiml) -> None:
+def test_the_cost_of_a_summary_is_shown_and_counts_toward_max_cost(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1300}, pricing=PRICES)
     talk(server, "chat", 4)
     queue_answers(server, answer_with_cost("in short", "stop", 0.01), answer_with_cost("done", "stop", 0.02))
@@ -318,7 +318,7 @@ def test_the_summary_is_paid_for_shown_and_limited(server: Loopback, aiml: Aiml)
     assert b"$0.9 is spent, and this may cost" in result.stderr
 
 
-def test_a_dry_run_sends_nothing_and_says_what_would_be(server: Loopback, aiml: Aiml) -> None:
+def test_a_dry_run_sends_nothing_and_says_what_would_be_shortened(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1300})
     talk(server, "chat", 4)
     before = read_messages()
@@ -331,7 +331,7 @@ def test_a_dry_run_sends_nothing_and_says_what_would_be(server: Loopback, aiml: 
     assert (server.requests, read_messages()) == ([], before)
 
 
-def test_messages_of_a_file_are_turns_too(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_messages_of_a_file_are_shortened_like_turns(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     store_catalog(server, info={"contextLength": 1200})
     names = ["q1", "a1", "q2", "a2", "q3", "a3"]
     roles = ["user", "assistant"] * 3
@@ -346,7 +346,7 @@ def test_messages_of_a_file_are_turns_too(server: Loopback, aiml: Aiml, tmp_path
         assert b"leaves out the oldest turn of 4" in result.stderr
 
 
-def test_calls_stay_with_their_results_and_pictures_are_named(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_a_summary_request_includes_tool_calls_and_names_images(server: Loopback, aiml: Aiml, clean: Path) -> None:
     store_catalog(server, info={"contextLength": 1000}, modalities={"input": ["text", "image"]})
     (clean / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(90))
     calling = stream(delta("I look", tool_calls=[CALL]), delta(finish="tool_calls"), event("[DONE]"))
@@ -368,7 +368,7 @@ def test_calls_stay_with_their_results_and_pictures_are_named(server: Loopback, 
 
 @pytest.mark.promise("shortened")
 @pytest.mark.parametrize("context", [700, 800, 900, 1000, 1100])
-def test_a_call_is_left_out_with_its_result(context: int, server: Loopback, aiml: Aiml) -> None:
+def test_a_tool_call_is_left_out_together_with_its_result(context: int, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": context})
     calling = stream(delta("I look", tool_calls=[CALL]), delta(finish="tool_calls"), event("[DONE]"))
     queue_answers(server, calling, answer("chat", f"a1 {WORDS}"), answer("chat", f"a2 {WORDS}"), answer("chat", "a3"))
@@ -382,7 +382,7 @@ def test_a_call_is_left_out_with_its_result(context: int, server: Loopback, aiml
     assert messages[-1]["content"] == "q3"
 
 
-def test_rounds_of_tools_leave_out_older_turns(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_tool_rounds_can_make_older_turns_drop_out(server: Loopback, aiml: Aiml, clean: Path) -> None:
     store_catalog(server, info={"contextLength": 1300})
     talk(server, "chat", 3)
     (clean / "t.py").write_text(f'def f(a: int) -> str:\n    """Return words."""\n    return "{WORDS * 3}"\n')
@@ -398,9 +398,7 @@ def test_rounds_of_tools_leave_out_older_turns(server: Loopback, aiml: Aiml, cle
 
 
 @pytest.mark.parametrize("models", ["m,n", "n,m"])
-def test_of_models_that_follow_each_other_the_smallest_context_counts(
-    models: str, server: Loopback, aiml: Aiml
-) -> None:
+def test_with_fallbacks_the_smallest_context_counts(models: str, server: Loopback, aiml: Aiml) -> None:
     entries = [
         {"id": name, "type": "openai/chat-completions", "info": {"contextLength": size}}
         for name, size in (("m", 9000), ("n", 1000))
@@ -414,7 +412,7 @@ def test_of_models_that_follow_each_other_the_smallest_context_counts(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_copy_goes_on_and_the_original_is_as_it_was(command: str, server: Loopback, aiml: Aiml) -> None:
+def test_a_fork_continues_and_the_original_is_unchanged(command: str, server: Loopback, aiml: Aiml) -> None:
     talk(server, command, 2)
     before = read_messages()
     (original,) = [row["name"] for row in select("SELECT name FROM conversations")]
@@ -431,7 +429,7 @@ def test_a_copy_goes_on_and_the_original_is_as_it_was(command: str, server: Loop
     assert firsts(texts_of(server)) == "q1 a1 q2 a2 other"
 
 
-def test_a_copy_has_its_own_summary(server: Loopback, aiml: Aiml) -> None:
+def test_a_fork_has_its_own_summary(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1300})
     talk(server, "chat", 4)
     queue_answers(server, answer("chat", "in short"), answer("chat", "done"))
@@ -447,7 +445,7 @@ def test_a_copy_has_its_own_summary(server: Loopback, aiml: Aiml) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("flag", [(), ("--no-log",)])
-def test_all_parts_of_a_summary_are_in_the_copy(
+def test_a_fork_includes_all_parts_of_a_summary(
     command: str, flag: tuple[str, ...], server: Loopback, aiml: Aiml
 ) -> None:
     store_catalog(server, info={"contextLength": 1000})
@@ -465,14 +463,14 @@ def test_all_parts_of_a_summary_are_in_the_copy(
 
 
 @pytest.mark.parametrize("arguments", [["--fork", "hi"], ["-i", "--fork"], ["--fork", "--messages", "x"]])
-def test_a_copy_needs_a_conversation(arguments: list[str], server: Loopback, aiml: Aiml) -> None:
+def test_fork_requires_a_conversation(arguments: list[str], server: Loopback, aiml: Aiml) -> None:
     result = aiml("chat", *arguments)
     assert (result.returncode, server.requests) == (2, [])
     if "-i" not in arguments:
         assert b"--fork only works with --continue or --resume" in result.stderr
 
 
-def test_nothing_is_copied_for_what_is_not_sent_or_not_kept(server: Loopback, aiml: Aiml) -> None:
+def test_nothing_is_copied_if_the_request_is_not_sent_or_not_saved(server: Loopback, aiml: Aiml) -> None:
     talk(server, "chat", 2)
     server.answer_with(answer("chat", "done"))
     before = read_messages()
@@ -499,7 +497,7 @@ TOO_LONG = [
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(("message", "status"), TOO_LONG)
-def test_what_helps_is_named_where_the_server_finds_it_too_long(
+def test_an_error_about_the_context_length_suggests_fit(
     message: str, status: int, command: str, server: Loopback, aiml: Aiml
 ) -> None:
     body = {"error": {"message": message, "type": "invalid_request_error"}}
@@ -510,7 +508,7 @@ def test_what_helps_is_named_where_the_server_finds_it_too_long(
 
 
 @pytest.mark.parametrize("code", ["context_length_exceeded", "exceed_context_size_error", "prompt_too_long"])
-def test_so_does_a_code(code: str, server: Loopback, aiml: Aiml) -> None:
+def test_an_error_code_for_the_context_length_suggests_fit_too(code: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": {"message": "no", "code": code}}, "400 x"))
     assert b"--fit oldest" in aiml("chat", "-m", "m", "hi").stderr
 
@@ -524,7 +522,7 @@ def test_other_errors_keep_their_hints(message: str, status: int, server: Loopba
     assert b"--fit oldest" not in aiml("chat", "-m", "m", "hi", "--retries", "0").stderr
 
 
-def test_the_example_of_the_docs_runs(clean: Path) -> None:
+def test_the_example_in_the_documentation_works(clean: Path) -> None:
     page = (ROOT / "docs/conversations.md").read_text("utf-8")
     block = page.partition("```console\n")[2].partition("```")[0]
     commands = [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
@@ -535,7 +533,7 @@ def test_the_example_of_the_docs_runs(clean: Path) -> None:
     assert names.sub("", done.stderr.decode()).splitlines() == [names.sub("", line) for line in told]
 
 
-def test_a_server_that_no_longer_has_the_chain_gets_the_summary(server: Loopback, aiml: Aiml) -> None:
+def test_a_summary_is_sent_if_the_server_no_longer_has_the_stored_response(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1200})
     talk(server, "respond", 3, stores=True)
     queue_answers(server, answer("respond", "in short"), json_response(response_object("done")))

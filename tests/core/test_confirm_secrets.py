@@ -1,4 +1,4 @@
-"""Secrets in files and standard input stay here until the user agrees; few other things do."""
+"""Secrets in files and standard input are not sent until the user agrees; little else is held back."""
 
 import os
 import random
@@ -25,7 +25,7 @@ UPPER = string.ascii_uppercase + "234567"
 
 
 def drawn(count: int, letters: str = BASE62) -> str:
-    """Draw letters by lot."""
+    """Return random letters."""
     return "".join(LUCK.choice(letters) for _ in range(count))
 
 
@@ -107,7 +107,7 @@ def test_a_secret_is_found_with_its_line_and_kind(text: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_what_only_speaks_of_secrets_is_none(text: str) -> None:
+def test_text_about_secrets_is_not_a_secret(text: str) -> None:
     assert find_secrets("notes", f"one\n{text}\nthree\n") == []
 
 
@@ -121,11 +121,11 @@ def test_a_secret_is_found_anywhere_in_a_long_text(text: str, kind: str, end: st
 
 @settings(deadline=None)
 @given(st.text())
-def test_any_text_can_be_looked_at(text: str) -> None:
+def test_any_text_can_be_searched(text: str) -> None:
     assert find_secrets("x", text) == [] or len(text) > 10
 
 
-def test_the_users_own_key_is_found_whatever_it_looks_like() -> None:
+def test_the_users_own_key_is_found_in_any_format() -> None:
     assert [(each.line, each.kind) for each in find_secrets("x", "a\nplain-own-key", ["plain-own-key"])] == [
         (2, "your API key")
     ]
@@ -157,7 +157,7 @@ def _files(tmp_path: Path) -> None:
         (["chat", "x", "-y"], KEY, "standard input, line 1"),
     ],
 )
-def test_in_a_script_nothing_secret_is_sent(
+def test_a_script_sends_no_file_or_input_with_a_secret(
     arguments: list[str], stdin: str | None, where: str, server: Loopback, aiml: Aiml
 ) -> None:
     done = aiml(*arguments, stdin=stdin.encode() if stdin else None)
@@ -178,7 +178,7 @@ GUESS = "DB_PASSWORD=correct" + "-horse"
         (["respond", "x", "-f", "guess.env"], None, "guess.env, line 1: a password (DB_PASSWORD)"),
     ],
 )
-def test_a_script_sends_a_guess_with_one_line_about_it(
+def test_a_script_sends_a_possible_secret_with_one_notice(
     arguments: list[str], stdin: str | None, where: str, server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
     (tmp_path / "guess.env").write_text(GUESS)
@@ -190,14 +190,14 @@ def test_a_script_sends_a_guess_with_one_line_about_it(
     assert "correct" not in done.stderr.decode()
 
 
-def test_a_script_is_refused_only_for_what_is_certain(server: Loopback, aiml: Aiml) -> None:
+def test_a_refusal_names_only_certain_secrets(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "x", stdin=f"{GUESS}\n{KEY}\n".encode())
     assert (done.returncode, server.requests) == (2, [])
     assert "line 2: an API key" in done.stderr.decode()
     assert "DB_PASSWORD" not in done.stderr.decode()
 
 
-def test_a_terminal_asks_about_a_guess_too(server: Loopback, tmp_path: Path) -> None:
+def test_a_terminal_asks_about_a_possible_secret_too(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "guess.env").write_text(GUESS)
     child = on_terminal(server, "$AIML chat x -f guess.env")
     child.expect("this may be a secret: guess.env, line 1: a password")
@@ -208,7 +208,7 @@ def test_a_terminal_asks_about_a_guess_too(server: Loopback, tmp_path: Path) -> 
     assert (child.exitstatus, server.requests) == (2, [])
 
 
-def test_it_is_sent_when_that_is_allowed_with_one_notice(server: Loopback, aiml: Aiml) -> None:
+def test_allow_secrets_sends_it_with_one_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO_RESPONSE)
     done = aiml("respond", "x", "-f", "src", "--allow-secrets")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
@@ -219,26 +219,26 @@ def test_it_is_sent_when_that_is_allowed_with_one_notice(server: Loopback, aiml:
 
 
 @pytest.mark.parametrize("flags", [["--dry-run"], ["--as", "curl"]])
-def test_what_sends_nothing_only_says_so(flags: list[str], aiml: Aiml) -> None:
+def test_a_request_that_is_only_shown_gives_only_a_notice(flags: list[str], aiml: Aiml) -> None:
     done = aiml("chat", "x", "-f", "src/settings.py", *flags)
     assert done.returncode == 0
     assert "aiml: found what looks like a secret: src/settings.py, line 2" in done.stderr.decode()
 
 
-def test_typed_words_are_the_users_own_business(server: Loopback, aiml: Aiml) -> None:
+def test_typed_words_are_not_checked(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     assert aiml("chat", "is", KEY, "valid?").returncode == 0
     assert KEY in server.requests[0].body.decode()
 
 
-def test_a_key_in_its_own_name_is_known(server: Loopback, aiml: Aiml) -> None:
+def test_the_key_in_use_is_recognized_in_the_input(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "x", stdin=b"odd.own.key.value", AIMLAPI_API_KEY="odd.own.key.value")
     assert (done.returncode, server.requests) == (2, [])
     assert "your API key" in done.stderr.decode()
 
 
 def on_terminal(server: Loopback, line: str) -> "pexpect.spawn[str]":
-    """Run a line of shell on a pty, in which AIML stands for the program."""
+    """Run a shell command on a pty, in which $AIML is the program."""
     environ: Any = {**os.environ, "AIML_BASE_URL": server.url, "AIML": " ".join(build_command()), "TERM": "xterm"}
     return pexpect.spawn("/bin/sh", ["-c", line], env=environ, timeout=60, encoding="utf-8", dimensions=(24, 200))
 
@@ -254,7 +254,7 @@ ASKED = [
 
 @pytest.mark.promise("secrets-held")
 @pytest.mark.parametrize(("line", "answer", "code"), ASKED)
-def test_on_a_terminal_the_user_is_asked(line: str, answer: str, code: int, server: Loopback) -> None:
+def test_a_terminal_asks_before_a_secret_is_sent(line: str, answer: str, code: int, server: Loopback) -> None:
     server.answer_with(HELLO)
     child = on_terminal(server, line)
     child.expect("this looks like a secret: .*, line 2: an API key")
@@ -275,7 +275,7 @@ def test_yes_answers_the_question(server: Loopback) -> None:
     assert (child.exitstatus, len(server.requests)) == (0, 1)
 
 
-def test_without_a_terminal_to_read_from_nobody_agrees(server: Loopback) -> None:
+def test_without_a_controlling_terminal_the_answer_is_no(server: Loopback) -> None:
     """With standard error on a pty but no controlling terminal the answer is no."""
     leader, follower = os.openpty()
     done = run_process(

@@ -1,4 +1,4 @@
-"""`--fit`: input beyond the model's context is cut where the user says, and what is sent is told."""
+"""`--fit`: input beyond the model's context is shortened where the user says, and a notice says what is sent."""
 
 import json
 import time
@@ -22,12 +22,12 @@ ASK = ("-m", "m", "--max-tokens", "500")
 
 
 def listed(**info: Any) -> bytes:
-    """Make a catalogue of one model."""
+    """Make a catalog of one model."""
     return json_response({"object": "list", "data": [{**ENTRY, "info": info or ENTRY["info"]}]})
 
 
 def sent(server: Loopback) -> str:
-    """Give the prompt of the last request."""
+    """Return the prompt of the last request."""
     return str(server.requests[-1].json["messages"][-1]["content"])
 
 
@@ -46,7 +46,7 @@ def known(server: Loopback) -> Loopback:
         ("middle", True, True, "both ends"),
     ],
 )
-def test_what_is_kept_is_told_and_fits(
+def test_shortened_input_fits_and_a_notice_says_what_was_kept(
     how: str, begins: bool, ends: bool, words: str, known: Loopback, aiml: Aiml
 ) -> None:
     result = aiml("chat", *ASK, "--fit", how, "what?", stdin=LINES.encode())
@@ -62,18 +62,18 @@ def test_what_is_kept_is_told_and_fits(
     assert told.endswith(f" of about 7,334 tokens of standard input ({words})\n")
 
 
-def test_what_fits_is_sent_whole_and_nothing_is_said(known: Loopback, aiml: Aiml) -> None:
+def test_input_that_fits_is_sent_whole_without_a_notice(known: Loopback, aiml: Aiml) -> None:
     result = aiml("chat", *ASK, "--fit", "head", stdin=LINES[:9000].encode())
     assert (sent(known), result.stderr) == (LINES[:9000], b"")
 
 
-def test_a_short_prompt_needs_no_catalogue(server: Loopback, aiml: Aiml) -> None:
+def test_a_short_prompt_needs_no_catalog(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     assert aiml("chat", *ASK, "--fit", "head", stdin=b"short").returncode == 0
     assert len(server.requests) == 1
 
 
-def test_files_count_as_one_text_and_each_says_what_it_lacks(known: Loopback, aiml: Aiml, clean: Any) -> None:
+def test_files_are_shortened_together_and_each_is_marked(known: Loopback, aiml: Aiml, clean: Any) -> None:
     (clean / "a").write_text(LINES[:6600])
     (clean / "b").write_text(LINES)
     (clean / "c").write_text("the last")
@@ -84,7 +84,7 @@ def test_files_count_as_one_text_and_each_says_what_it_lacks(known: Loopback, ai
     assert (prompt.count("left out here"), b"tokens of 3 inputs (its head)" in result.stderr) == (2, True)
 
 
-def test_words_and_system_text_are_never_cut(known: Loopback, aiml: Aiml) -> None:
+def test_words_and_system_text_are_never_shortened(known: Loopback, aiml: Aiml) -> None:
     words, system = "w" * 3000, "s" * 3000
     aiml("chat", *ASK, "--fit", "tail", "-s", system, f"{words}{{stdin}}!", stdin=LINES.encode())
     prompt = sent(known)
@@ -93,19 +93,15 @@ def test_words_and_system_text_are_never_cut(known: Loopback, aiml: Aiml) -> Non
     assert 1000 < estimate_tokens(prompt) - 1000 <= 1500
 
 
-@pytest.mark.parametrize(
-    "catalogue", [listed(contextLength=0), json_response({"data": []}), json_response({}, "500 x")]
-)
-def test_a_context_that_nobody_knows_is_told_before_anything_is_sent(
-    catalogue: bytes, server: Loopback, aiml: Aiml
-) -> None:
-    server.answer_with(catalogue)
+@pytest.mark.parametrize("catalog", [listed(contextLength=0), json_response({"data": []}), json_response({}, "500 x")])
+def test_an_unknown_context_is_an_error_before_anything_is_sent(catalog: bytes, server: Loopback, aiml: Aiml) -> None:
+    server.answer_with(catalog)
     result = aiml("chat", *ASK, "--fit", "head", stdin=LINES.encode())
     assert (result.returncode, [request.request_line[:3] for request in server.requests]) == (2, ["GET"])
     assert b"hint: without --fit all of it is sent" in result.stderr
 
 
-def test_a_cap_that_leaves_no_room_is_refused_as_that(server: Loopback, aiml: Aiml) -> None:
+def test_a_token_limit_that_leaves_no_room_for_input_is_an_error(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(listed())
     result = aiml("chat", "-m", "m", "--max-tokens", "4000", "--fit", "head", "what?", stdin=LINES.encode())
     assert (result.returncode, len(server.requests)) == (2, 1)
@@ -113,7 +109,7 @@ def test_a_cap_that_leaves_no_room_is_refused_as_that(server: Loopback, aiml: Ai
 
 
 @pytest.mark.parametrize(("info", "room"), [({}, 3500), ({"contextLength": 4000, "outputMax": 100}, 3900)])
-def test_without_a_cap_a_part_of_the_context_is_left_to_the_answer(
+def test_without_a_token_limit_part_of_the_context_is_reserved_for_the_answer(
     info: dict[str, int], room: int, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(listed(**info))
@@ -122,7 +118,7 @@ def test_without_a_cap_a_part_of_the_context_is_left_to_the_answer(
     assert room - 100 < estimate_tokens(sent(server)) <= room
 
 
-def test_pictures_take_room_too(known: Loopback, aiml: Aiml, clean: Any) -> None:
+def test_images_take_up_space_too(known: Loopback, aiml: Aiml, clean: Any) -> None:
     (clean / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     aiml("chat", *ASK, "--fit", "head", "-f", "p.png", "what?", stdin=LINES.encode())
     (prompt,) = [part["text"] for part in known.requests[-1].json["messages"][-1]["content"] if part["type"] == "text"]
@@ -135,7 +131,7 @@ def test_words_beyond_the_context_are_refused(server: Loopback, aiml: Aiml) -> N
     assert (result.returncode, len(server.requests)) == (2, 1)
 
 
-def test_input_beyond_the_context_names_fit_where_the_stored_catalogue_knows(server: Loopback, aiml: Aiml) -> None:
+def test_a_hint_suggests_fit_if_the_stored_catalog_shows_that_input_is_too_long(server: Loopback, aiml: Aiml) -> None:
     body = json.dumps({"data": [ENTRY]}).encode()
     save_models(CachedModels(server.url, "", time.time(), body, []))
     server.answer_with(HELLO)
@@ -149,7 +145,7 @@ texts = st.text(st.sampled_from("ab \n.ä語😀\u0301"), max_size=200)
 
 
 @given(texts, st.integers(-1, 80))
-def test_a_cut_is_an_end_of_the_text_that_fits(text: str, tokens: int) -> None:
+def test_shortened_text_is_the_beginning_or_end_and_fits(text: str, tokens: int) -> None:
     start, end = take_head(text, tokens), take_tail(text, tokens)
     assert text.startswith(start)
     assert text.endswith(end)
@@ -158,7 +154,7 @@ def test_a_cut_is_an_end_of_the_text_that_fits(text: str, tokens: int) -> None:
 
 
 @given(texts, st.integers(1, 80))
-def test_a_cut_is_at_the_end_of_a_line_where_its_far_half_has_one(text: str, tokens: int) -> None:
+def test_text_is_cut_at_a_line_end_if_one_is_in_its_last_half(text: str, tokens: int) -> None:
     start = take_head(text, tokens)
     if start != text and "\n" in start:
         assert start.endswith("\n") or "\n" not in start[len(start) // 2 + 1 :]

@@ -33,7 +33,9 @@ def files(clean: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("form", [["--dry-run"], ["--as", "curl"], ["--as", "json"]])
-def test_each_part_is_listed_with_the_sum(command: str, form: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_each_part_is_listed_with_its_tokens_and_the_total(
+    command: str, form: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
     flags = ["-f", "a.txt", "-f", "b.txt", "-f", "p.png", "-s", "s" * 30, "--tools", TOOLS, "--schema", "name, age int"]
     assert main([command, *form, "-u", *flags, "w" * 9]) == 0
     total, parts = read_parts(capfd.readouterr().err)
@@ -45,7 +47,7 @@ def test_each_part_is_listed_with_the_sum(command: str, form: list[str], capfd: 
 
 
 @pytest.mark.usefixtures("files")
-def test_standard_output_stays_the_request(capfd: pytest.CaptureFixture[str]) -> None:
+def test_standard_output_contains_only_the_request(capfd: pytest.CaptureFixture[str]) -> None:
     main(["chat", "--dry-run", "-f", "a.txt", "hi"])
     plain = capfd.readouterr()
     assert "tokens" not in plain.err
@@ -58,7 +60,7 @@ def test_standard_output_stays_the_request(capfd: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.usefixtures("files")
-def test_previous_turns_and_what_cannot_be_counted_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_previous_turns_and_uncountable_parts_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "hello"]) == 0
     assert main(["chat", "-c", "--dry-run", "-u", "-f", "p.pdf", "and"]) == 0
     total, parts = read_parts(capfd.readouterr().err)
@@ -67,7 +69,7 @@ def test_previous_turns_and_what_cannot_be_counted_are_listed(capfd: pytest.Capt
     assert total == int(parts["previous turns"]) + int(parts["words"])
 
 
-def test_standard_input_is_a_part(
+def test_standard_input_is_listed(
     server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch, aiml: object, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert callable(aiml)

@@ -1,4 +1,4 @@
-"""`--in-place`: a file is sent, and the answer takes its place after a look at the difference."""
+"""`--in-place`: a file is sent, and the answer replaces it after the user has seen the difference."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ def test_the_answer_replaces_the_file_that_was_sent(endpoint: str, server: Loopb
         (OLD, "see:\n```\n2\n```\n", b"see:\n```\n2\n```\n"),
     ],
 )  # fmt: skip
-def test_what_a_model_changes_by_habit_stays(
+def test_fences_and_line_ends_that_models_change_by_habit_are_restored(
     old: bytes, text: str, new: bytes, server: Loopback, aiml: Aiml, file: Path
 ) -> None:
     file.write_bytes(old)
@@ -64,7 +64,7 @@ def test_what_a_model_changes_by_habit_stays(
     assert (result.returncode, file.read_bytes(), result.stderr) == (0, new, b"")
 
 
-def test_a_block_of_a_longer_answer_is_taken_where_one_is_asked_for(server: Loopback, aiml: Aiml, file: Path) -> None:
+def test_with_extract_a_code_block_replaces_the_file(server: Loopback, aiml: Aiml, file: Path) -> None:
     server.answer_with(stream_text("chat", "Sure:\n\n```txt\none\n2\n```\n\nDone."))
     assert aiml("chat", "fix it", "--in-place", "f.txt", "-x", "-y").returncode == 0
     assert file.read_bytes() == NEW
@@ -82,7 +82,7 @@ def test_a_block_of_a_longer_answer_is_taken_where_one_is_asked_for(server: Loop
         (b"HTTP/1.1 400 x\r\nContent-Length: 0\r\n\r\n", [], 4, None),
     ],
 )
-def test_what_is_no_whole_answer_leaves_the_file_alone(
+def test_an_incomplete_answer_does_not_change_the_file(
     reply: bytes, flags: list[str], code: int, part: bytes | None, server: Loopback, aiml: Aiml, file: Path
 ) -> None:
     server.answer_with(reply)
@@ -94,7 +94,7 @@ def test_what_is_no_whole_answer_leaves_the_file_alone(
         assert b"the incomplete answer is in" in result.stderr
 
 
-def test_an_answer_that_changes_nothing_is_told_and_writes_nothing(server: Loopback, aiml: Aiml, file: Path) -> None:
+def test_an_identical_answer_is_reported_and_writes_nothing(server: Loopback, aiml: Aiml, file: Path) -> None:
     server.answer_with(stream_text("chat", "one\ntwo"))
     before = file.stat().st_ino
     result = aiml("chat", "fix it", "--in-place", "f.txt", "-y")
@@ -102,7 +102,7 @@ def test_an_answer_that_changes_nothing_is_told_and_writes_nothing(server: Loopb
     assert (file.stat().st_ino, beside(file)) == (before, [])
 
 
-def test_a_format_that_the_settings_ask_for_is_about_other_calls(server: Loopback, aiml: Aiml, file: Path) -> None:
+def test_a_format_setting_from_the_environment_is_ignored(server: Loopback, aiml: Aiml, file: Path) -> None:
     server.answer_with(stream_text("chat", "one\n2\n"))
     assert aiml("chat", "fix it", "--in-place", "f.txt", "-y", AIML_FORMAT="json").returncode == 0
     assert file.read_bytes() == NEW
@@ -117,14 +117,14 @@ def test_the_file_keeps_its_owner(server: Loopback, aiml: Aiml, file: Path) -> N
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777, file.read_bytes()) == (12345, 23456, 0o640, NEW)
 
 
-def test_a_file_that_is_to_be_replaced_is_sent_whole(server: Loopback, aiml: Aiml, file: Path) -> None:
+def test_the_whole_file_is_sent_despite_a_fit_setting(server: Loopback, aiml: Aiml, file: Path) -> None:
     file.write_text("line\n" * 5000)
     server.answer_with(stream_text("chat", "one\n"))
     aiml("chat", "-m", "m", "fix it", "--in-place", "f.txt", "-y", "-q", AIML_FIT="head")
     assert str(server.requests[-1].json["messages"][0]["content"]).count("line\n") == 5000
 
 
-def test_a_link_stays_and_its_target_is_replaced(server: Loopback, aiml: Aiml, file: Path) -> None:
+def test_a_link_is_kept_and_its_target_is_replaced(server: Loopback, aiml: Aiml, file: Path) -> None:
     (file.parent / "link").symlink_to(file)
     server.answer_with(stream_text("chat", "one\n2\n"))
     assert aiml("chat", "fix it", "--in-place", "link", "-y").returncode == 0
@@ -132,7 +132,7 @@ def test_a_link_stays_and_its_target_is_replaced(server: Loopback, aiml: Aiml, f
 
 
 @pytest.mark.promise("atomic-writes")
-def test_a_file_that_was_changed_meanwhile_is_not_overwritten(server: Loopback, aiml: Aiml, file: Path) -> None:
+def test_a_file_that_changed_during_the_request_is_not_overwritten(server: Loopback, aiml: Aiml, file: Path) -> None:
     def pieces() -> object:
         file.write_bytes(b"mine\n")
         yield stream_text("chat", "one\n2\n")
@@ -164,7 +164,7 @@ def test_a_file_that_was_changed_meanwhile_is_not_overwritten(server: Loopback, 
         (["hi", "--in-place", "f.txt", "-y", "--schema", "a"], "cannot be used with"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_sent(
+def test_invalid_combinations_are_refused_before_anything_is_sent(
     flags: list[str], told: str, server: Loopback, aiml: Aiml, file: Path
 ) -> None:
     (file.parent / "binary").write_bytes(b"a\0b")
@@ -197,7 +197,9 @@ def asked(server: Loopback, text: str, *flags: str) -> Console:
 
 
 @pytest.mark.parametrize(("typed", "code", "held"), [("y", 0, NEW), ("yes", 0, NEW), ("n", 9, OLD), ("", 9, OLD)])
-def test_the_terminal_is_asked(typed: str, code: int, held: bytes, server: Loopback, file: Path) -> None:
+def test_a_terminal_asks_before_the_file_is_replaced(
+    typed: str, code: int, held: bytes, server: Loopback, file: Path
+) -> None:
     with asked(server, "one\n2\n") as console:
         assert b"\x1b[31m-two\x1b[0m" in console.output
         console.type_line(typed)
@@ -205,14 +207,14 @@ def test_the_terminal_is_asked(typed: str, code: int, held: bytes, server: Loopb
 
 
 @pytest.mark.promise("kept")
-def test_ctrl_c_at_the_question_keeps_the_answer_beside(server: Loopback, file: Path) -> None:
+def test_ctrl_c_at_the_question_keeps_the_answer_in_a_partial_file(server: Loopback, file: Path) -> None:
     with asked(server, "one\n2\n") as console:
         console.send_signal(signal.SIGINT)
         assert (console.wait_for_exit(), file.read_bytes(), beside(file)) == (130, OLD, ["f.txt.part"])
         assert b"\naiml: the incomplete answer is in" in console.output
 
 
-def test_the_terminal_is_asked_where_standard_input_is_a_pipe(server: Loopback, file: Path) -> None:
+def test_the_terminal_asks_even_if_standard_input_is_a_pipe(server: Loopback, file: Path) -> None:
     server.answer_with(stream(delta("one\n2\n"), delta(finish="stop")))
     with Console.start_shell(AIML_BASE_URL=server.url) as console:
         console.run("chat", "fix it", "--in-place", "f.txt", before="echo more | ", after="; echo code $?")
@@ -223,7 +225,7 @@ def test_the_terminal_is_asked_where_standard_input_is_a_pipe(server: Loopback, 
 
 
 @pytest.mark.promise("no-driving")
-def test_the_difference_does_not_drive_the_terminal(server: Loopback, file: Path) -> None:
+def test_the_difference_cannot_control_the_terminal(server: Loopback, file: Path) -> None:
     with asked(server, HOSTILE_TEXT, "--color", "never") as console:
         assert b"\x1b" not in console.output
         assert "\\x1b]52;c;ZXZpbA==\\x07" in console.read_text()

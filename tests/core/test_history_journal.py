@@ -1,4 +1,4 @@
-"""What is kept of an exchange, while it happens and however it ends."""
+"""What is stored of an exchange, while it happens and however it ends."""
 
 import json
 import os
@@ -51,7 +51,7 @@ KEY = "aiml-canary-0123456789abcdef"
 
 
 @pytest.mark.promise("kept")
-def test_text_is_in_the_file_while_the_answer_still_comes_and_after_a_kill(server: Loopback, aiml: Aiml) -> None:
+def test_text_is_saved_while_the_answer_arrives_and_survives_a_kill(server: Loopback, aiml: Aiml) -> None:
     with start_streaming(server) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
         assert wait_until_equal(read_streaming_text, "Hello")
@@ -66,7 +66,7 @@ def test_text_is_in_the_file_while_the_answer_still_comes_and_after_a_kill(serve
 
 
 @pytest.mark.promise("kept")
-def test_what_is_thought_when_it_is_asked_again_is_in_the_file_too(server: Loopback) -> None:
+def test_reasoning_of_a_schema_retry_is_saved_while_it_arrives(server: Loopback) -> None:
     first, second = threading.Event(), threading.Event()
     began = STREAM + chunk(delta(reasoning_content="a long thought"))
     server.answer_with(began, first, chunk(delta(finish="stop")) + b"0\r\n\r\n")
@@ -83,7 +83,7 @@ def test_what_is_thought_when_it_is_asked_again_is_in_the_file_too(server: Loopb
 
 @pytest.mark.promise("kept")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_answer_that_a_signal_ends_is_kept_as_interrupted(number: int, server: Loopback) -> None:
+def test_an_answer_ended_by_a_signal_is_stored_as_interrupted(number: int, server: Loopback) -> None:
     with start_streaming(server) as process:
         read_bytes(process.stdout, 5)
         process.send_signal(number)
@@ -92,7 +92,7 @@ def test_an_answer_that_a_signal_ends_is_kept_as_interrupted(number: int, server
 
 
 @pytest.mark.promise("kept")
-def test_an_answer_whose_reader_goes_away_is_kept_as_interrupted(server: Loopback) -> None:
+def test_an_answer_whose_reader_closes_the_pipe_is_stored_as_interrupted(server: Loopback) -> None:
     more, gone = threading.Event(), threading.Event()
     server.answer_with(
         stream(delta("Hel"), end=b""), more, b"".join(stream(delta("lo"), end=b"").partition(b"\r\n\r\n")[2:]), gone
@@ -116,7 +116,7 @@ def test_an_answer_whose_reader_goes_away_is_kept_as_interrupted(server: Loopbac
 
 
 @pytest.mark.promise("kept")
-def test_an_answer_for_a_full_output_is_kept_as_interrupted(server: Loopback) -> None:
+def test_an_answer_to_a_full_disk_is_stored_as_interrupted(server: Loopback) -> None:
     with open("/dev/full", "wb") as full, start_streaming(server, stdout=full) as process:  # noqa: PTH123 - a device
         assert process.wait(30) == 1
     assert read_answer_states() == [("interrupted", "Hello")]
@@ -145,13 +145,13 @@ def test_the_state_says_how_an_answer_ended(reply: bytes, state: str, text: str,
     assert read_messages()[0]["text"] == "hi"
 
 
-def test_a_question_that_reached_nobody_is_kept_as_failed(aiml: Aiml) -> None:
+def test_a_question_that_could_not_be_sent_is_stored_as_failed(aiml: Aiml) -> None:
     assert aiml("chat", "hi", AIML_BASE_URL="http://127.0.0.1:9/v1").returncode == 7
     assert read_answer_states() == [("failed", "")]
     assert "no connection" in read_answers()[0]["facts"]["error"]["message"]
 
 
-def test_all_that_is_known_of_an_answer_is_kept(server: Loopback, aiml: Aiml) -> None:
+def test_all_metadata_of_an_answer_is_stored(server: Loopback, aiml: Aiml) -> None:
     found = response_object("Hello", usage={"input_tokens": 3, "output_tokens": 5, "total_tokens": 8, "meta": {}})
     server.answer_with(json_response(found, "200 OK", "x-request-id: req-1", "x-aimlapi-usd-spent: 0.25"))
     aiml("respond", "hi", "-m", "asked/for", "--temperature", "0.5", "--store", "-s", "Be brief")
@@ -172,7 +172,7 @@ def test_the_cost_in_the_body_is_kept(server: Loopback, aiml: Aiml) -> None:
     assert read_answers()[0]["cost_usd"] == 0.5
 
 
-def test_choices_reasoning_refusals_and_calls_are_kept(server: Loopback, aiml: Aiml) -> None:
+def test_choices_reasoning_and_calls_are_stored(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(
         stream(delta("one", reasoning_content="Hm"), delta("two", index=1), delta(tool_calls=[CALL]),
                delta(finish="tool_calls"), delta(finish="stop", index=1)),
@@ -185,7 +185,7 @@ def test_choices_reasoning_refusals_and_calls_are_kept(server: Loopback, aiml: A
     assert row["items"] == [{"role": "assistant", "content": "one", "tool_calls": calls}]
 
 
-def test_an_answer_that_was_not_as_asked_is_a_row_of_its_own(server: Loopback, aiml: Aiml) -> None:
+def test_an_answer_that_fails_the_schema_is_a_row_of_its_own(server: Loopback, aiml: Aiml) -> None:
     for text in ("no", '{"a":1}'):
         server.answer_with(stream(delta(text), delta(finish="stop")))
     aiml("chat", "hi", "--schema", "a int", "--schema-retries", "1")
@@ -195,7 +195,7 @@ def test_an_answer_that_was_not_as_asked_is_a_row_of_its_own(server: Loopback, a
     assert [turn["content"] for turn in server.requests[-1].json["messages"][-3:]] == ["hi", '{"a":1}', "more"]
 
 
-def test_what_was_taken_on_in_the_background_is_completed_in_its_row(server: Loopback, aiml: Aiml) -> None:
+def test_a_background_response_is_completed_in_its_own_row(server: Loopback, aiml: Aiml) -> None:
     for found in (WORKING, response_object("Hello")):
         server.answer_with(json_response(found))
     assert aiml("respond", "hi", "--background", "--store").returncode == 0
@@ -204,7 +204,7 @@ def test_what_was_taken_on_in_the_background_is_completed_in_its_row(server: Loo
     assert [row["text"] for row in read_messages()] == ["hi", "Hello"]
 
 
-def test_a_failed_wait_leaves_the_row_to_the_next_one(server: Loopback, aiml: Aiml) -> None:
+def test_a_failed_wait_can_be_repeated(server: Loopback, aiml: Aiml) -> None:
     for reply in (json_response(WORKING), b"", json_response(response_object("Hello"))):
         server.answer_with(reply)
     aiml("respond", "hi", "--background", "--store")
@@ -213,7 +213,7 @@ def test_a_failed_wait_leaves_the_row_to_the_next_one(server: Loopback, aiml: Ai
     assert read_answer_states() == [("complete", "Hello")]
 
 
-def test_another_look_at_a_whole_answer_changes_nothing(server: Loopback, aiml: Aiml) -> None:
+def test_showing_a_stored_answer_again_changes_nothing(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response(response_object("Hello"), "200 OK", "x-aimlapi-usd-spent: 0.25"))
     server.answer_with(json_response(response_object("Hello")))
     aiml("respond", "hi", "--store")
@@ -223,9 +223,7 @@ def test_another_look_at_a_whole_answer_changes_nothing(server: Loopback, aiml: 
 
 
 @pytest.mark.parametrize("reply", [json_response({"message": "gone"}, "404 Not Found"), b""])
-def test_a_failed_look_at_a_response_takes_nothing_from_what_is_kept(
-    reply: bytes, server: Loopback, aiml: Aiml
-) -> None:
+def test_a_failed_show_does_not_change_the_stored_answer(reply: bytes, server: Loopback, aiml: Aiml) -> None:
     for found in (json_response(response_object("Hello")), reply):
         server.answer_with(found)
     aiml("respond", "hi", "--store")
@@ -251,22 +249,20 @@ def test_an_unknown_response_makes_one_conversation(server: Loopback, aiml: Aiml
         (["--as", "curl"], {}),
     ],
 )
-def test_what_shall_not_be_kept_makes_no_file(
-    arguments: list[str], environ: dict[str, str], server: Loopback, aiml: Aiml
-) -> None:
+def test_no_log_creates_no_file(arguments: list[str], environ: dict[str, str], server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     assert aiml("chat", "hi", *arguments, **environ).returncode == 0
     assert not history_path().parent.exists()
 
 
-def test_the_config_file_can_say_that_nothing_is_kept(server: Loopback, aiml: Aiml) -> None:
+def test_no_log_can_be_set_in_the_config_file(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("config", "set", "no_log", "true")
     assert aiml("chat", "hi").stdout == b"Hello\n"
     assert not history_path().exists()
 
 
-def test_files_and_pictures_are_kept_as_they_were_sent(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_files_and_images_are_stored_as_they_were_sent(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     picture, text = tmp_path / "a.png", tmp_path / "a.txt"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(9))
     text.write_text("in the file")
@@ -277,7 +273,7 @@ def test_files_and_pictures_are_kept_as_they_were_sent(server: Loopback, aiml: A
     assert "in the file" in asked["text"]
 
 
-def test_of_a_question_beyond_the_bound_the_beginning_is_kept(server: Loopback, aiml: Aiml) -> None:
+def test_only_the_beginning_of_a_huge_question_is_stored(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     assert aiml("chat", stdin=b"word " * (4 << 20)).returncode == 0
     asked = read_messages()[0]
@@ -288,9 +284,7 @@ def test_of_a_question_beyond_the_bound_the_beginning_is_kept(server: Loopback, 
 
 
 @pytest.mark.parametrize("name", ["arguments", "refusal"])
-def test_of_a_tool_call_or_a_refusal_beyond_the_bound_the_beginning_is_kept(
-    name: str, server: Loopback, aiml: Aiml
-) -> None:
+def test_only_the_beginning_of_a_huge_tool_call_or_refusal_is_stored(name: str, server: Loopback, aiml: Aiml) -> None:
     words = "word " * (1 << 20)
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": words}}
     pieces = [delta(tool_calls=[call]) if name == "arguments" else delta(refusal=words)] * 4
@@ -334,7 +328,7 @@ def _a_folder_for_a_file() -> None:
 
 @pytest.mark.promise("answer-first")
 @pytest.mark.parametrize("spoil", [_a_file_for_a_folder, _a_link, _a_folder_for_a_file])
-def test_a_history_that_cannot_be_written_costs_one_notice(spoil: Any, server: Loopback, aiml: Aiml) -> None:
+def test_a_history_that_cannot_be_written_gives_one_notice(spoil: Any, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     spoil()
     done = aiml("chat", "hi")
@@ -346,7 +340,7 @@ def test_a_history_that_cannot_be_written_costs_one_notice(spoil: Any, server: L
 
 @pytest.mark.promise("answer-first")
 @pytest.mark.parametrize("damage", ["noise", "truncated"])
-def test_a_damaged_history_costs_one_notice_and_is_kept_aside(damage: str, server: Loopback, aiml: Aiml) -> None:
+def test_a_damaged_history_gives_one_notice_and_is_moved_aside(damage: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("chat", "hi")
     with closing(sqlite3.connect(history_path())) as locker:
@@ -360,7 +354,7 @@ def test_a_damaged_history_costs_one_notice_and_is_kept_aside(damage: str, serve
 
 
 @pytest.mark.promise("answer-first")
-def test_a_full_disk_costs_one_notice(server: Loopback) -> None:
+def test_a_full_disk_gives_one_notice(server: Loopback) -> None:
     server.answer_with(HELLO)
     done = run_process(
         build_command("chat", "hi"), env={**os.environ, "AIML_BASE_URL": server.url}, stdin=subprocess.DEVNULL,
@@ -372,7 +366,7 @@ def test_a_full_disk_costs_one_notice(server: Loopback) -> None:
 
 
 @pytest.mark.promise("answer-first")
-def test_a_locked_history_costs_one_notice(
+def test_a_locked_history_gives_one_notice(
     server: Loopback, aiml: Aiml, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.answer_with(HELLO)
@@ -389,7 +383,7 @@ def test_a_locked_history_costs_one_notice(
 
 
 @pytest.mark.promise("answer-first")
-def test_a_locked_history_does_not_hold_up_the_text(server: Loopback, aiml: Aiml) -> None:
+def test_a_locked_history_does_not_delay_the_text(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("chat", "hi")
     server.scripts.clear()
@@ -414,8 +408,8 @@ run()
 
 
 @pytest.mark.promise("answer-first")
-def test_the_history_is_opened_after_the_request_is_on_its_way(tmp_path: Path) -> None:
-    """A request fills the network's buffers until somebody reads it: so long nothing of the history is loaded."""
+def test_the_history_is_opened_only_after_the_request_is_sent(tmp_path: Path) -> None:
+    """While the server does not read all of the request, nothing of the history is loaded."""
     probe, size = tmp_path / "probe", 16 << 20
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
@@ -437,7 +431,7 @@ def test_the_history_is_opened_after_the_request_is_on_its_way(tmp_path: Path) -
 
 
 def _received(connection: socket.socket, least: int) -> int:
-    """Read so many bytes or a few more."""
+    """Read at least this many bytes; return how many."""
     count = 0
     while count < least:
         count += len(connection.recv(1 << 16))
@@ -445,7 +439,7 @@ def _received(connection: socket.socket, least: int) -> int:
 
 
 @pytest.mark.promise("history-rows")
-def test_twenty_processes_at_once_lose_no_row(server: Loopback, aiml: Aiml) -> None:
+def test_twenty_concurrent_processes_lose_no_row(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     with ThreadPoolExecutor(20) as pool:
         done = list(pool.map(lambda number: aiml("chat", f"number {number}"), range(20)))
@@ -456,7 +450,7 @@ def test_twenty_processes_at_once_lose_no_row(server: Loopback, aiml: Aiml) -> N
 
 
 @pytest.mark.promise("private-files")
-def test_the_file_is_private_and_the_times_are_now(server: Loopback, aiml: Aiml) -> None:
+def test_the_file_is_private_and_its_timestamps_are_correct(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO_RESPONSE)
     aiml("respond", "hi")
     assert {path.stat().st_mode & 0o777 for path in history_path().parent.iterdir()} == {0o600}
@@ -464,7 +458,7 @@ def test_the_file_is_private_and_the_times_are_now(server: Loopback, aiml: Aiml)
     assert all(abs(row["at"] - now) < 60 for row in read_messages())
 
 
-def test_a_stream_that_was_spoken_in_pieces_is_kept_with_its_items(server: Loopback, aiml: Aiml) -> None:
+def test_a_broken_stream_is_stored_with_its_items(server: Loopback, aiml: Aiml) -> None:
     item = response_object("Hello")["output"][0]
     server.answer_with(
         stream(*text_events("Hel", "lo"), event({"type": "response.output_item.done", "item": item}), end=b"")
@@ -473,12 +467,12 @@ def test_a_stream_that_was_spoken_in_pieces_is_kept_with_its_items(server: Loopb
     assert (read_answer_states(), read_answers()[0]["items"]) == ([("incomplete", "Hello")], [item])
 
 
-def test_a_session_that_has_no_name_is_told_before_it_costs(server: Loopback, aiml: Aiml) -> None:
+def test_an_invalid_session_name_is_refused_before_the_request(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "hi", AIML_SESSION="../up")
     assert (done.returncode, server.requests) == (2, [])
 
 
-def test_what_is_no_text_at_all_is_kept_as_well_as_can_be(server: Loopback, aiml: Aiml) -> None:
+def test_invalid_text_is_stored_as_well_as_possible(server: Loopback, aiml: Aiml) -> None:
     half = '{"id": "\\ud800", "choices": [{"index": 0, "message": {"content": "Hi \\ud800"}, "finish_reason": "stop"}]}'
     server.answer_with(http_response(half.encode()))
     done = aiml(

@@ -1,4 +1,4 @@
-"""On a file system without locks, that is read-only or full, the answer is as ever, and one line says what is not saved."""
+"""On a file system without locks or that is read-only, the answer is shown, and one line says what is not saved."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ MAX_ATTEMPTS = 3  # who waits for a lock tries a hundred times
 @pytest.mark.promise("answer-first")
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EINVAL, errno.EIO])
 @pytest.mark.parametrize("has_history", [False, True])
-def test_without_locks_a_notice_comes_at_once(
+def test_without_locks_a_notice_is_given_without_a_delay(
     number: int, has_history: bool, server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
     server.answer_with(HELLO)
@@ -30,7 +30,7 @@ def test_without_locks_a_notice_comes_at_once(
 
 
 @pytest.mark.parametrize("arguments", [["history", "list"], ["history", "rm", "--all", "-y"], ["chat", "-c", "more"]])
-def test_without_locks_what_needs_the_history_says_why_not(
+def test_without_locks_a_command_that_requires_the_history_explains_the_failure(
     arguments: list[str], server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
     server.answer_with(HELLO)
@@ -43,7 +43,7 @@ def test_without_locks_what_needs_the_history_says_why_not(
 
 @pytest.mark.promise("answer-first")
 @pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="root may write everywhere, and there is no setpriv")
-def test_a_folder_that_is_read_only_costs_one_notice(server: Loopback, aiml: Aiml) -> None:
+def test_a_read_only_folder_gives_one_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     history_path().parent.mkdir(mode=0o500)
     done = aiml("chat", "hi", before=bind_to_permissions())

@@ -1,4 +1,4 @@
-"""Another model is asked if one is not available."""
+"""Another model is asked if one is unavailable."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ REPORTED = stream(event({"error": {"message": "Provider returned error", "code":
 OVERLOADED = stream(event({"type": "error", "error": {"message": "Overloaded", "type": "overloaded_error"}}))
 LIMITED = json_response({"error": {"message": "Slow down", "code": "rate_limit_exceeded"}})
 UNKNOWN_MODEL = json_response({"error": {"message": "x", "code": "model_not_found"}})
-NOT_TO_BE_HAD = {
+UNAVAILABLE = {
     "404": json_response({"error": "no such model"}, "404 Not Found"), "400": NO_MODEL, "422": UNPROCESSED, "429": BUSY,
     "500": json_response({"error": "failed"}, "500 Failed"), "503": DOWN, "200": REPORTED,
     "overloaded": OVERLOADED, "limited": LIMITED, "unknown": UNKNOWN_MODEL,
@@ -58,10 +58,12 @@ def asked(server: Loopback) -> list[str]:
     return [request.json["model"] for request in server.requests]
 
 
-@pytest.mark.parametrize("why", NOT_TO_BE_HAD)
+@pytest.mark.parametrize("why", UNAVAILABLE)
 @pytest.mark.parametrize(("command", "reply"), [("chat", HELLO), ("respond", HELLO_RESPONSE)])
-def test_another_model_is_asked_at_once(why: str, command: str, reply: bytes, server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(NOT_TO_BE_HAD[why])
+def test_the_next_model_is_asked_at_once_if_one_is_unavailable(
+    why: str, command: str, reply: bytes, server: Loopback, aiml: Aiml
+) -> None:
+    server.answer_with(UNAVAILABLE[why])
     server.answer_with(reply)
     done = aiml(command, "-m", "a,b", "--json", "hi", AIML_RETRIES="3")
     found = json.loads(done.stdout)
@@ -73,7 +75,7 @@ def test_another_model_is_asked_at_once(why: str, command: str, reply: bytes, se
 
 
 @pytest.mark.parametrize("why", NO_FAULT_OF_THE_MODEL)
-def test_no_other_model_is_asked_for_what_is_no_fault_of_the_first(why: str, server: Loopback, aiml: Aiml) -> None:
+def test_no_other_model_is_asked_if_the_error_is_not_about_the_model(why: str, server: Loopback, aiml: Aiml) -> None:
     reply, code = NO_FAULT_OF_THE_MODEL[why]
     server.answer_with(reply)
     server.answer_with(HELLO)
@@ -82,14 +84,14 @@ def test_no_other_model_is_asked_for_what_is_no_fault_of_the_first(why: str, ser
     assert b"falling back to b" not in done.stderr
 
 
-def test_a_connection_that_fails_is_tried_again_with_the_same_model(server: Loopback, aiml: Aiml) -> None:
+def test_a_failed_connection_is_retried_with_the_same_model(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(RESET)
     server.answer_with(HELLO)
     done = aiml("chat", "-m", "a,b", "hi", AIML_RETRIES="1")
     assert (done.returncode, done.stdout, asked(server)) == (0, b"Hello\n", ["a", "a"])
 
 
-def test_each_try_has_its_own_id_and_names_one_model(server: Loopback, aiml: Aiml) -> None:
+def test_each_attempt_has_its_own_request_id_and_one_model(server: Loopback, aiml: Aiml) -> None:
     for reply in (DOWN, DOWN, HELLO):
         server.answer_with(reply)
     assert aiml("chat", "-m", "a, b ,c", "hi").returncode == 0
@@ -97,16 +99,16 @@ def test_each_try_has_its_own_id_and_names_one_model(server: Loopback, aiml: Aim
     assert (asked(server), len(ids)) == (["a", "b", "c"], 3)
 
 
-def test_the_last_model_is_tried_again_as_one_alone_would_be(server: Loopback, aiml: Aiml) -> None:
+def test_the_last_model_is_retried_as_usual(server: Loopback, aiml: Aiml) -> None:
     for reply in (DOWN, json_response({"error": "down"}, "503 Down", "Retry-After: 0"), HELLO):
         server.answer_with(reply)
     done = aiml("chat", "-m", "a,b", "--json", "hi", AIML_RETRIES="1")
     assert (asked(server), json.loads(done.stdout)["attempts"]) == (["a", "b", "b"], 3)
 
 
-def test_when_all_fail_the_last_failure_counts_and_the_others_are_named(server: Loopback, aiml: Aiml) -> None:
+def test_if_all_models_fail_the_last_failure_counts_and_the_others_are_named(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(DOWN)
-    server.answer_with(NOT_TO_BE_HAD["404"])
+    server.answer_with(UNAVAILABLE["404"])
     done = aiml("chat", "-m", "a,b", "hi")
     *_, told, hint = done.stderr.decode().splitlines()
     assert (done.returncode, done.stdout) == (4, b"")
@@ -115,14 +117,14 @@ def test_when_all_fail_the_last_failure_counts_and_the_others_are_named(server: 
 
 
 @pytest.mark.parametrize("models", ["a,", ",b", "a,,b", " , ", ","])
-def test_an_empty_part_is_told_before_anything_is_sent(models: str, server: Loopback, aiml: Aiml) -> None:
+def test_an_empty_model_name_is_refused_before_anything_is_sent(models: str, server: Loopback, aiml: Aiml) -> None:
     for more in ([], ["--dry-run"], ["-m", "c"]):
         done = aiml("chat", "-m", models, *more, "hi")
         assert (done.returncode, done.stdout, server.connections) == (2, b"", 0)
         assert b"has an empty part" in done.stderr
 
 
-def test_the_environment_and_the_config_file_name_several_too(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_environment_and_config_file_can_name_several_models(server: Loopback, aiml: Aiml, clean: Path) -> None:
     server.scripts_by_model = {"a": [DOWN], "b": [HELLO], "c": [DOWN]}
     assert aiml("config", "set", "model", "a,b").returncode == 0
     assert aiml("chat", "hi").stdout == b"Hello\n"
@@ -141,26 +143,26 @@ def test_the_history_names_the_model_that_answered(server: Loopback, aiml: Aiml)
     assert asked(server) == ["a", "b", "b"]
 
 
-def test_a_program_is_for_the_first_model_and_says_so(server: Loopback, aiml: Aiml) -> None:
+def test_a_dry_run_shows_the_request_to_the_first_model(server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "-m", "a,b", "--dry-run", "hi")
     assert (json.loads(done.stdout)["body"]["model"], server.connections) == ("a", 0)
     assert b"this is the request to a; b would be used if it is unavailable" in done.stderr
 
 
-def test_a_response_in_the_background_may_be_another_models(server: Loopback, aiml: Aiml) -> None:
+def test_a_background_response_can_come_from_a_fallback_model(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [DOWN], "b": [json_response(response_object("", "queued", output=[]))]}
     done = aiml("respond", "-m", "a,b", "--background", "hi")
     assert (done.returncode, done.stdout, asked(server)) == (0, b"resp_1\n", ["a", "b"])
 
 
-def test_an_answer_of_another_form_is_asked_for_again_of_who_gave_it(server: Loopback, aiml: Aiml) -> None:
+def test_schema_retries_ask_the_model_that_answered(server: Loopback, aiml: Aiml) -> None:
     for reply in (DOWN, answer("no JSON"), answer("{}")):
         server.answer_with(reply)
     done = aiml("chat", "-m", "a,b", "--json-object", "--schema-retries", "1", "hi")
     assert (done.stdout, asked(server)) == (b"{}\n", ["a", "b", "b"])
 
 
-def test_the_rest_of_an_answer_is_asked_of_who_gave_its_beginning(server: Loopback, aiml: Aiml) -> None:
+def test_a_continuation_is_requested_from_the_model_that_answered(server: Loopback, aiml: Aiml) -> None:
     for reply in (DOWN, answer("Hel", "length"), answer("lo")):
         server.answer_with(reply)
     done = aiml("chat", "-m", "a,b,c", "--auto-continue", "1", "hi")
@@ -168,14 +170,14 @@ def test_the_rest_of_an_answer_is_asked_of_who_gave_its_beginning(server: Loopba
 
 
 @pytest.mark.promise("sent-once")
-def test_no_other_model_goes_on_with_an_answer(server: Loopback, aiml: Aiml) -> None:
+def test_no_other_model_continues_an_answer(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(answer("Hel", "length"))
     server.answer_with(DOWN)
     done = aiml("chat", "-m", "a,b", "--auto-continue", "1", "hi")
     assert (done.returncode, done.stdout, asked(server)) == (6, b"Hel\n", ["a", "a"])
 
 
-def test_what_a_failed_model_sent_is_not_in_the_servers_bytes(server: Loopback, aiml: Aiml) -> None:
+def test_raw_output_contains_only_the_answer_of_the_last_model(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {
         "a": [DOWN],
         "b": [json_response({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]})],
@@ -200,7 +202,7 @@ def answer(text: str, finish: str = "stop") -> bytes:
     return json_response({"id": "1", "model": "m", "choices": [choice]})
 
 
-def test_a_model_that_is_cut_before_its_first_word_is_not_replaced(server: Loopback, aiml: Aiml) -> None:
+def test_no_other_model_is_asked_once_an_answer_has_begun(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(chunked_head(), RESET)
     done = aiml("chat", "-m", "a,b", "hi")
     assert (done.returncode, asked(server)) == (8, ["a"])
@@ -210,7 +212,7 @@ def chunked_head() -> bytes:
     return stream(end=b"") + chunk(b": hello\n\n")
 
 
-def test_rows_wait_for_no_model_that_another_stands_in_for(server: Loopback, aiml: Aiml) -> None:
+def test_rows_do_not_wait_for_the_rate_limit_of_a_model_with_a_fallback(server: Loopback, aiml: Aiml) -> None:
     limited = json_response({"error": "slow down"}, "429 Too Many Requests", "Retry-After: 90")
     server.scripts_by_model = {"a": [limited], "b": [HELLO]}
     done = aiml("chat", "--each", "line", "-m", "a,b", stdin=b"1\n2\n3\n")

@@ -1,4 +1,4 @@
-"""Going on with a conversation: which one is found, and what of it is sent again."""
+"""Continuing a conversation: which one is found, and what of it is sent again."""
 
 import json
 import os
@@ -51,7 +51,7 @@ MESSAGE = response_object("Hello")["output"][0]
 PLAIN_MESSAGE = {name: value for name, value in MESSAGE.items() if name != "id"}
 
 
-def test_it_goes_on_and_says_with_what(server: Loopback, aiml: Aiml) -> None:
+def test_continue_sends_the_earlier_turns_and_names_the_conversation(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO)
     aiml("chat", "hi")
     done = aiml("chat", "-c", "more")
@@ -63,7 +63,7 @@ def test_it_goes_on_and_says_with_what(server: Loopback, aiml: Aiml) -> None:
     assert read_answer_states() == [("complete", "Hello")] * 3
 
 
-def test_a_dry_run_shows_what_would_be_sent(server: Loopback, aiml: Aiml) -> None:
+def test_a_dry_run_shows_the_whole_conversation(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO)
     aiml("chat", "hi")
     shown_body = aiml("chat", "-c", "more", "--dry-run").stdout
@@ -72,7 +72,7 @@ def test_a_dry_run_shows_what_would_be_sent(server: Loopback, aiml: Aiml) -> Non
 
 
 @pytest.mark.parametrize("arguments", [["-c", "more"], ["-r", "more"], ["-r", "nosuch", "more"], ["-c"]])
-def test_nothing_to_go_on_with_is_wrong_usage(arguments: list[str], server: Loopback, aiml: Aiml) -> None:
+def test_continue_without_a_conversation_is_a_usage_error(arguments: list[str], server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO)
     done = aiml("chat", *arguments)
     assert (done.returncode, server.requests) == (2, [])
@@ -82,7 +82,7 @@ def test_nothing_to_go_on_with_is_wrong_usage(arguments: list[str], server: Loop
     assert len(server.requests) == 1
 
 
-def test_sessions_do_not_mix(server: Loopback, aiml: Aiml) -> None:
+def test_sessions_are_kept_apart(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO)
     pane = {"TMUX": "/run/tmux,1,0", "TMUX_PANE": "%1"}
     places = {
@@ -98,7 +98,7 @@ def test_sessions_do_not_mix(server: Loopback, aiml: Aiml) -> None:
         assert get_last_messages(server)[0]["content"] == name
 
 
-def test_two_terminals_do_not_mix(server: Loopback, aiml: Aiml) -> None:
+def test_terminals_are_kept_apart(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO)
     aiml("chat", "hi")
     environ = {**os.environ, "AIML_BASE_URL": server.url}
@@ -110,7 +110,7 @@ def test_two_terminals_do_not_mix(server: Loopback, aiml: Aiml) -> None:
 
 
 @pytest.mark.parametrize("how", ["id", "beginning", "words", "alone", "equals"])
-def test_a_conversation_from_elsewhere_is_found(how: str, server: Loopback, aiml: Aiml) -> None:
+def test_resume_finds_a_conversation_of_another_session(how: str, server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO)
     aiml("chat", "the first about tea", AIML_SESSION="one")
     aiml("chat", "the second about coffee", AIML_SESSION="two")
@@ -130,7 +130,7 @@ def test_a_conversation_from_elsewhere_is_found(how: str, server: Loopback, aiml
     assert len(get_last_messages(server)) == 5
 
 
-def test_a_conversation_that_is_being_written_is_left_alone_until_its_writer_dies(server: Loopback, aiml: Aiml) -> None:
+def test_a_conversation_in_use_cannot_be_continued_until_its_writer_ends(server: Loopback, aiml: Aiml) -> None:
     with start_streaming(server) as process:
         read_bytes(process.stdout, 5)
         assert wait_until_equal(read_streaming_text, "Hello")
@@ -145,7 +145,7 @@ def test_a_conversation_that_is_being_written_is_left_alone_until_its_writer_die
     assert get_last_messages(server) == [USER, {"role": "assistant", "content": "Hello" + CUT_MARK}, MORE]
 
 
-def test_a_chat_goes_on_as_responses_and_back(server: Loopback, aiml: Aiml) -> None:
+def test_a_conversation_can_switch_between_endpoints(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO, HELLO_RESPONSE, HELLO)
     aiml("chat", "hi", "-s", "Be brief", "-m", "a/b")
     aiml("respond", "-c", "more")
@@ -168,7 +168,7 @@ def _plain(item: dict[str, Any]) -> dict[str, Any]:
     return {**item, "content": "".join(part["text"] for part in content) if isinstance(content, list) else content}
 
 
-def test_a_call_and_its_result_go_on_on_both_endpoints(server: Loopback, aiml: Aiml) -> None:
+def test_a_call_and_its_result_are_sent_to_both_endpoints(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, CALLING, HELLO)
     aiml("chat", "hi", AIML_SESSION="a")
     calling = {"role": "assistant", "content": "I look", "tool_calls": NESTED}
@@ -188,7 +188,7 @@ def test_a_call_and_its_result_go_on_on_both_endpoints(server: Loopback, aiml: A
     ]
 
 
-def test_a_result_for_a_call_that_is_not_there_is_wrong_usage(server: Loopback, aiml: Aiml) -> None:
+def test_a_result_for_an_unknown_call_is_a_usage_error(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, CALLING)
     aiml("chat", "hi")
     done = aiml("chat", "-c", "--tool-result", "c2=42")
@@ -196,7 +196,7 @@ def test_a_result_for_a_call_that_is_not_there_is_wrong_usage(server: Loopback, 
     assert b"c1" in done.stderr
 
 
-def test_a_call_of_responses_is_answered_on_chat(server: Loopback, aiml: Aiml) -> None:
+def test_a_call_from_responses_can_be_answered_in_chat(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, json_response(response_object(output=[THOUGHT, FLAT])), HELLO)
     aiml("respond", "hi")
     done = aiml("chat", "-c", "--tool-result", "c1=42")
@@ -205,7 +205,7 @@ def test_a_call_of_responses_is_answered_on_chat(server: Loopback, aiml: Aiml) -
     assert done.stderr.count(b"left out: reasoning\n") == 1
 
 
-def test_reasoning_and_hosted_tools_are_sent_again_as_they_were(server: Loopback, aiml: Aiml) -> None:
+def test_reasoning_and_hosted_tool_items_are_sent_again_unchanged(server: Loopback, aiml: Aiml) -> None:
     output = [THOUGHT, SEALED, SEARCH, MESSAGE]
     queue_answers(server, json_response(response_object(output=output)), HELLO_RESPONSE)
     aiml("respond", "hi")
@@ -234,7 +234,7 @@ BEFORE_MESSAGES = [
 
 
 @pytest.mark.parametrize(("before", "needs_id"), BEFORE_MESSAGES)
-def test_a_message_is_sent_again_without_its_id_unless_reasoning_precedes_it(
+def test_the_id_of_a_message_is_sent_only_after_reasoning(
     before: list[dict[str, Any]], needs_id: bool, server: Loopback, aiml: Aiml
 ) -> None:
     queue_answers(server, json_response(response_object(output=[*before, MESSAGE])), HELLO_RESPONSE)
@@ -245,7 +245,7 @@ def test_a_message_is_sent_again_without_its_id_unless_reasoning_precedes_it(
     assert get_last_messages(server)[-3:-1] == [MORE, PLAIN_MESSAGE]
 
 
-def test_pictures_and_documents_go_on_on_both_endpoints(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_images_and_documents_are_sent_to_both_endpoints(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "a.pdf").write_bytes(PDF)
     queue_answers(server, HELLO)
@@ -274,7 +274,7 @@ def test_a_refusal_is_sent_again_as_one(server: Loopback, aiml: Aiml) -> None:
     ]
 
 
-def test_model_and_system_text_stay_unless_said_anew(server: Loopback, aiml: Aiml) -> None:
+def test_model_and_system_text_are_kept_unless_given_again(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO)
     aiml("chat", "hi", "-m", "a/b", "-s", "Be brief")
     aiml("chat", "-c", "more", AIML_MODEL="x/y")
@@ -284,7 +284,7 @@ def test_model_and_system_text_stay_unless_said_anew(server: Loopback, aiml: Aim
     assert (server.requests[-1].json["model"], get_last_messages(server)[0]["content"]) == ("c/d", "Be long")
 
 
-def test_a_system_text_that_was_kept_names_no_file(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_a_stored_system_text_is_not_read_as_a_file_name(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "system.txt").write_text("@handle is the user")
     queue_answers(server, HELLO)
     aiml("chat", "hi", "-s", f"@{tmp_path / 'system.txt'}")
@@ -302,7 +302,7 @@ def test_a_system_text_from_a_pipe_is_read_once(server: Loopback, aiml: Aiml, tm
     assert select("SELECT system FROM conversations") == [{"system": "Be brief"}]
 
 
-def test_a_stored_answer_goes_by_its_id(server: Loopback, aiml: Aiml) -> None:
+def test_a_response_stored_on_the_server_is_continued_by_its_id(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO_RESPONSE)
     aiml("respond", "hi", "--store", "-s", "Be brief")
     told = json.loads(aiml("respond", "-c", "more", "--json").stdout)
@@ -313,7 +313,7 @@ def test_a_stored_answer_goes_by_its_id(server: Loopback, aiml: Aiml) -> None:
 
 
 @pytest.mark.parametrize("why", ["not stored", "cut", "another host"])
-def test_what_the_server_need_not_have_is_sent_whole(why: str, server: Loopback, aiml: Aiml) -> None:
+def test_the_whole_conversation_is_sent_if_the_server_may_not_have_it(why: str, server: Loopback, aiml: Aiml) -> None:
     incomplete = response_object("Hello", "incomplete", incomplete_details={"reason": "content_filter"})
     queue_answers(server, json_response(incomplete) if why == "cut" else HELLO_RESPONSE, HELLO_RESPONSE)
     aiml("respond", "hi", *([] if why == "not stored" else ["--store"]))
@@ -324,7 +324,7 @@ def test_what_the_server_need_not_have_is_sent_whole(why: str, server: Loopback,
         assert [each["role"] for each in get_last_messages(asked)] == ["user", "assistant", "user"]
 
 
-def test_what_was_begun_behind_a_response_stays_behind_it(server: Loopback, aiml: Aiml) -> None:
+def test_a_previous_response_id_is_kept_in_later_turns(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO_RESPONSE)
     aiml("respond", "hi", "--previous-response-id", "resp_0")
     aiml("respond", "-c", "more")
@@ -334,7 +334,9 @@ def test_what_was_begun_behind_a_response_stays_behind_it(server: Loopback, aiml
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found"])
-def test_an_answer_that_the_server_no_longer_has_is_sent_whole(status: str, server: Loopback, aiml: Aiml) -> None:
+def test_the_whole_conversation_is_sent_if_the_server_no_longer_has_the_answer(
+    status: str, server: Loopback, aiml: Aiml
+) -> None:
     gone = json_error("Previous response with id 'resp_1' not found.", status)
     queue_answers(server, HELLO_RESPONSE, gone, HELLO_RESPONSE)
     aiml("respond", "hi", "--store")
@@ -356,20 +358,20 @@ def test_reasoning_that_the_server_no_longer_has_is_left_out(server: Loopback, a
 
 @pytest.mark.parametrize("command_", ["chat", "respond"])
 @pytest.mark.parametrize("words", ["temperature is too high", "reasoning.effort: not found", "no such response_format"])
-def test_any_other_refusal_is_told_and_not_tried_again(words: str, command_: str, server: Loopback, aiml: Aiml) -> None:
+def test_any_other_refusal_is_not_retried(words: str, command_: str, server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, json_response(response_object(output=[THOUGHT, MESSAGE])), json_error(words))
     aiml("respond", "hi", "--store")
     done = aiml(command_, "-c", "more")
     assert (done.returncode, len(server.requests)) == (4, 2)
 
 
-def test_chat_has_no_other_way_to_say_it(server: Loopback, aiml: Aiml) -> None:
+def test_a_missing_response_error_is_not_retried_in_chat(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO_RESPONSE, json_error("Previous response with id 'resp_1' not found."))
     aiml("respond", "hi", "--store")
     assert (aiml("chat", "-c", "more").returncode, len(server.requests)) == (4, 2)
 
 
-def test_a_damaged_history_is_told_and_nothing_is_sent(server: Loopback, aiml: Aiml) -> None:
+def test_a_damaged_history_is_an_error_and_nothing_is_sent(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO)
     history_path().parent.mkdir()
     history_path().write_bytes(os.urandom(9000))
@@ -396,12 +398,12 @@ def test_failed_questions_are_not_sent_again(server: Loopback, aiml: Aiml) -> No
 
 
 @pytest.mark.parametrize("stdin", [None, b""])
-def test_without_a_prompt_the_rest_of_a_cut_answer_is_asked_for(
+def test_continue_without_a_prompt_asks_for_the_rest_of_a_truncated_answer(
     stdin: bytes | None, server: Loopback, aiml: Aiml
 ) -> None:
     queue_answers(server, stream(delta("Hel"), end=b""), stream(delta("lo"), delta(finish="stop")))
     cut = aiml("chat", "hi")
-    assert b"hint: -c asks for the rest; or ask again\n" in cut.stderr
+    assert b"hint: -c asks for the rest; or try again\n" in cut.stderr
     done = aiml("chat", "-c", stdin=stdin)
     assert (done.returncode, done.stdout) == (0, b"lo\n")
     assert get_last_messages(server) == [
@@ -411,12 +413,12 @@ def test_without_a_prompt_the_rest_of_a_cut_answer_is_asked_for(
     ]
 
 
-def test_the_advice_names_no_rest_where_nothing_is_kept(server: Loopback, aiml: Aiml) -> None:
+def test_no_hint_to_continue_is_given_with_no_log(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, stream(delta("Hel"), end=b""))
     assert b"-c" not in aiml("chat", "hi", "--no-log").stderr
 
 
-def test_a_failure_after_a_cut_answer_does_not_hide_that_it_was_cut(server: Loopback, aiml: Aiml) -> None:
+def test_a_truncated_answer_can_be_continued_after_a_failed_attempt(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, stream(delta("Hel"), end=b""), json_response({}, "500 Broken"), HELLO)
     aiml("chat", "hi")
     assert aiml("chat", "-c").returncode == 6
@@ -428,7 +430,7 @@ def test_a_failure_after_a_cut_answer_does_not_hide_that_it_was_cut(server: Loop
     ]
 
 
-def test_without_a_prompt_and_without_a_cut_it_is_wrong_usage(server: Loopback, aiml: Aiml) -> None:
+def test_continue_without_a_prompt_after_a_complete_answer_is_a_usage_error(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO)
     aiml("chat", "hi")
     done = aiml("chat", "-c", stdin=b"")
@@ -436,7 +438,7 @@ def test_without_a_prompt_and_without_a_cut_it_is_wrong_usage(server: Loopback, 
     assert b"there is nothing to continue" in done.stderr
 
 
-def test_it_goes_on_with_turns_files_and_standard_input(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_messages_files_and_standard_input_can_be_added(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "turns.json").write_text(json.dumps([{"role": "user", "content": "between"}, HELLO_SAID]))
     (tmp_path / "a.txt").write_text("in a file")
     queue_answers(server, HELLO)
@@ -450,7 +452,7 @@ def test_it_goes_on_with_turns_files_and_standard_input(server: Loopback, aiml: 
 
 
 @pytest.mark.parametrize("other", [["--previous-response-id", "resp_1"], ["-r"]])
-def test_two_ways_to_go_on_exclude_each_other(other: list[str], server: Loopback, aiml: Aiml) -> None:
+def test_two_ways_to_continue_cannot_be_combined(other: list[str], server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO_RESPONSE)
     aiml("respond", "hi")
     done = aiml("respond", "-c", "more", *other)
@@ -458,7 +460,7 @@ def test_two_ways_to_go_on_exclude_each_other(other: list[str], server: Loopback
     assert b"cannot be used with" in done.stderr
 
 
-def test_nothing_is_added_to_a_conversation_with_no_log(server: Loopback, aiml: Aiml) -> None:
+def test_with_no_log_a_conversation_is_continued_without_storing_the_turn(server: Loopback, aiml: Aiml) -> None:
     queue_answers(server, HELLO)
     aiml("chat", "hi")
     aiml("chat", "-c", "more", "--no-log")

@@ -38,7 +38,7 @@ Aiml = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 @pytest.fixture
 def aiml(server: Loopback, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Aiml:
-    """Give a function that runs the program in this process, asking the loopback server."""
+    """Return a function that runs the program in this process, against the loopback server."""
     monkeypatch.setenv("AIML_BASE_URL", server.url)
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
@@ -49,13 +49,13 @@ def aiml(server: Loopback, capfd: pytest.CaptureFixture[str], monkeypatch: pytes
 
 
 def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """Give the body that a command line would send."""
+    """Return the body that a command line would send."""
     assert main([*arguments, "hi", "--dry-run"]) == 0
     body: dict[str, Any] = json.loads(capfd.readouterr().out)["body"]
     return body
 
 
-def test_the_short_form_goes_out_in_the_form_of_each_endpoint(server: Loopback, aiml: Aiml) -> None:
+def test_the_short_form_is_sent_as_a_schema_to_each_endpoint(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", GOOD))
     server.answer_with(stream_text("respond", GOOD))
     done = [aiml(endpoint, "--schema", SHORT, "hi") for endpoint in ("chat", "respond")]
@@ -64,7 +64,7 @@ def test_the_short_form_goes_out_in_the_form_of_each_endpoint(server: Loopback, 
     assert server.requests[1].json["text"] == {"format": {"type": "json_schema", **FACTS}}
 
 
-def test_a_schema_of_the_user_goes_out_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_schema_of_the_user_is_sent_unchanged(capfd: pytest.CaptureFixture[str]) -> None:
     schema = {"title": "A b", "type": "object", "properties": {"z": {}, "a": {}}}
     Path("s.json").write_text(json.dumps(schema), encoding="utf-8")
     facts = {"name": "A_b", "schema": schema, "strict": False}
@@ -73,12 +73,12 @@ def test_a_schema_of_the_user_goes_out_as_it_is(capfd: pytest.CaptureFixture[str
     assert sent(capfd, "chat", "--schema", json.dumps(PERSON))["response_format"]["json_schema"]["strict"] is True
 
 
-def test_free_json_is_asked_for_by_its_word(capfd: pytest.CaptureFixture[str]) -> None:
+def test_json_object_is_sent_as_a_response_format(capfd: pytest.CaptureFixture[str]) -> None:
     assert sent(capfd, "chat", "--json-object")["response_format"] == {"type": "json_object"}
     assert sent(capfd, "respond", "--json-object")["text"] == {"format": {"type": "json_object"}}
 
 
-def test_items_of_the_short_form_are_asked_for_as_a_list(capfd: pytest.CaptureFixture[str]) -> None:
+def test_items_with_the_short_form_request_a_list(capfd: pytest.CaptureFixture[str]) -> None:
     schema = sent(capfd, "chat", "--schema", "a int", "--items")["response_format"]["json_schema"]["schema"]
     element = {"type": "object", "properties": {"a": WHOLE}, "required": ["a"], "additionalProperties": False}
     items = {"items": {"type": "array", "items": element}}
@@ -103,7 +103,7 @@ def test_items_of_the_short_form_are_asked_for_as_a_list(capfd: pytest.CaptureFi
         (["--json-object"], "{", "stop", 9, "the answer is not JSON: line 1, column 2"),
     ],
 )
-def test_the_answer_is_held_against_what_was_asked(
+def test_an_answer_that_does_not_match_exits_with_9(
     endpoint: str, flags: list[str], text: str, finish: str, code: int, stderr: str, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(stream_text(endpoint, text, finish))
@@ -113,7 +113,7 @@ def test_the_answer_is_held_against_what_was_asked(
     assert stderr or not done.stderr
 
 
-def test_the_json_object_tells_the_failure_and_holds_the_text(server: Loopback, aiml: Aiml) -> None:
+def test_json_output_contains_the_error_and_the_text(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", BAD))
     done = aiml("chat", "--schema", SHORT, "--json", "hi")
     told = json.loads(done.stdout)
@@ -129,14 +129,14 @@ def test_each_choice_is_checked_and_the_failing_one_named(server: Loopback, aiml
     assert f"choice 2: {WRONG}" in done.stderr.decode()
 
 
-def test_an_answer_that_calls_a_tool_is_not_held_against_the_schema(server: Loopback, aiml: Aiml) -> None:
+def test_an_answer_that_calls_a_tool_is_not_checked(server: Loopback, aiml: Aiml) -> None:
     calls = [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]
     server.answer_with(stream(delta(tool_calls=calls), delta(finish="tool_calls"), event("[DONE]")))
     assert aiml("chat", "--schema", SHORT, "hi").returncode == 0
 
 
 @BOTH
-def test_a_wrong_answer_is_sent_back_with_the_sentence_about_it(endpoint: str, server: Loopback, aiml: Aiml) -> None:
+def test_an_invalid_answer_is_sent_back_with_the_error(endpoint: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text(endpoint, BAD))
     server.answer_with(stream_text(endpoint, GOOD))
     done = aiml(endpoint, "--schema", SHORT, "--schema-retries", "2", "hi")
@@ -148,7 +148,7 @@ def test_a_wrong_answer_is_sent_back_with_the_sentence_about_it(endpoint: str, s
     assert second == {**first, place: [{"role": "user", "content": "hi"}, *said]}
 
 
-def test_tries_end_and_the_last_answer_stands(server: Loopback, aiml: Aiml) -> None:
+def test_after_the_last_retry_the_last_answer_is_printed(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "{}"))
     server.answer_with(stream_text("chat", BAD))
     done = aiml("chat", "-q", "--schema", SHORT, "--schema-retries", "1", "hi")
@@ -156,7 +156,7 @@ def test_tries_end_and_the_last_answer_stands(server: Loopback, aiml: Aiml) -> N
     assert len(server.requests) == 2
 
 
-def test_a_cut_answer_is_not_asked_for_again(server: Loopback, aiml: Aiml) -> None:
+def test_a_truncated_answer_is_not_requested_again(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", GOOD[:9], "length"))
     done = aiml("chat", "--schema", SHORT, "--schema-retries", "3", "hi")
     assert (done.returncode, done.stdout.decode(), len(server.requests)) == (8, GOOD[:9] + "\n", 1)
@@ -171,21 +171,21 @@ def test_every_format_gets_the_last_answer_only(form: str, server: Loopback, aim
     assert b"Good" in done.stdout
 
 
-def test_what_a_second_try_said_before_it_broke_is_shown(server: Loopback, aiml: Aiml) -> None:
+def test_the_text_of_a_broken_retry_is_shown(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", BAD))
     server.answer_with(stream(delta('{"name'), end=b""))
     done = aiml("chat", "--schema", SHORT, "--schema-retries", "1", "hi")
     assert (done.returncode, done.stdout) == (8, b'{"name\n')
 
 
-def catalogue(capabilities: list[str], base_url: str = "https://api.aimlapi.com/v1") -> None:
-    """Store a catalogue of one model."""
+def catalog(capabilities: list[str], base_url: str = "https://api.aimlapi.com/v1") -> None:
+    """Store a catalog of one model."""
     body = json.dumps({"data": [{"id": "a/b", "type": "chat-completion", "capabilities": capabilities}]}).encode()
     save_models(CachedModels(base_url, "", time.time(), body, []))
 
 
-def test_a_model_without_schemas_is_told_it_in_words(capfd: pytest.CaptureFixture[str]) -> None:
-    catalogue(["streaming", "tools"])
+def test_a_model_without_schemas_gets_the_schema_in_the_system_text(capfd: pytest.CaptureFixture[str]) -> None:
+    catalog(["streaming", "tools"])
     plain = sent(capfd, "chat", "-m", "a/b", "--schema", SHORT)
     assert "response_format" not in plain
     system = plain["messages"][0]
@@ -197,14 +197,14 @@ def test_a_model_without_schemas_is_told_it_in_words(capfd: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("capabilities", [["structured_output"], [], ["openai/chat-completion.stream"]])
-def test_a_model_that_may_know_schemas_gets_them(capabilities: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    catalogue(capabilities)
+def test_a_model_that_may_support_schemas_gets_one(capabilities: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    catalog(capabilities)
     assert "response_format" in sent(capfd, "chat", "-m", "a/b", "--schema", SHORT)
     assert "response_format" in sent(capfd, "chat", "-m", "not/listed", "--schema", SHORT)
 
 
-def test_the_answer_of_a_model_without_schemas_is_checked_all_the_same(server: Loopback, aiml: Aiml) -> None:
-    catalogue(["streaming"], server.url)
+def test_an_answer_of_a_model_without_schemas_is_checked_too(server: Loopback, aiml: Aiml) -> None:
+    catalog(["streaming"], server.url)
     server.answer_with(stream_text("chat", BAD))
     done = aiml("chat", "-m", "a/b", "--schema", SHORT, "hi")
     assert (done.returncode, WRONG in done.stderr.decode()) == (9, True)
@@ -237,7 +237,7 @@ def test_elements_become_json_lines(
     assert stderr in done.stderr.decode()
 
 
-def test_an_element_is_printed_while_the_next_is_written(server: Loopback) -> None:
+def test_an_element_is_printed_before_the_next_one_arrives(server: Loopback) -> None:
 
     go = Event()
     server.answer_with(STREAM, chunk(delta("[1, ")), go, chunk(delta("2]")), chunk(delta(finish="stop")), END)
@@ -252,7 +252,7 @@ def test_an_element_is_printed_while_the_next_is_written(server: Loopback) -> No
     assert process.returncode == 0
 
 
-def test_elements_are_held_against_the_schema_of_one(server: Loopback, aiml: Aiml) -> None:
+def test_each_element_is_checked_against_the_schema(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", '{"items": [{"a": 1}, {"a": "x"}]}'))
     done = aiml("chat", "--items", "--schema", "a int", "hi")
     assert (done.returncode, done.stdout) == (9, b'{"a":1}\n{"a":"x"}\n')
@@ -271,7 +271,7 @@ def test_elements_are_held_against_the_schema_of_one(server: Loopback, aiml: Aim
         (["--items", "--format", "raw"], "--format raw cannot be used with --items"),
     ],
 )
-def test_what_cannot_be_asked_for_is_told_before_anything_is_sent(
+def test_invalid_combinations_are_refused_before_anything_is_sent(
     flags: list[str], message: str, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(HELLO)
@@ -281,7 +281,7 @@ def test_what_cannot_be_asked_for_is_told_before_anything_is_sent(
 
 
 @BOTH
-def test_the_embedded_server_meets_schemas(endpoint: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_server_answers_with_valid_json(endpoint: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([endpoint, "--demo", "--schema", SHORT, "hi"]) == 0
     assert set(json.loads(capfd.readouterr().out)) == {"name", "age", "tags"}
     assert main([endpoint, "--demo", "--items", "--schema", "a int, b bool", "hi"]) == 0
@@ -290,7 +290,7 @@ def test_the_embedded_server_meets_schemas(endpoint: str, capfd: pytest.CaptureF
     assert isinstance(json.loads(capfd.readouterr().out), dict)
 
 
-def test_a_whole_answer_that_is_not_streamed_is_checked_too(server: Loopback, aiml: Aiml) -> None:
+def test_an_answer_without_a_stream_is_checked_too(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response(response_object(BAD)))
     done = aiml("respond", "-S", "--schema", SHORT, "hi")
     assert (done.returncode, done.stdout.decode()) == (9, BAD + "\n")

@@ -79,13 +79,13 @@ ADDRESSES: list[Any] = [
 
 
 @pytest.mark.parametrize("value", HARMLESS, ids=str)
-def test_what_names_no_server_is_taken(value: Any) -> None:
+def test_a_value_that_names_no_server_is_accepted(value: Any) -> None:
     assert find_address(value) == ""
 
 
 @pytest.mark.promise("templates-are-data")
 @pytest.mark.parametrize("value", ADDRESSES, ids=lambda value: str(value)[:60])
-def test_what_names_a_server_is_found_at_any_depth(value: Any) -> None:
+def test_an_address_is_found_at_any_depth(value: Any) -> None:
     assert find_address(value)
 
 
@@ -115,7 +115,7 @@ REFUSED = {
 }
 
 
-def test_the_table_says_which_settings_a_template_can_hold() -> None:
+def test_the_option_table_marks_what_a_template_may_set() -> None:
     assert {row.name for row in LASTING if not row.template} >= REFUSED.keys()
     assert not [row.name for row in ROWS.values() if row.template and (row.per_call or row.secret or row.sensitive)]
     held = ("model", "system", "temperature", "max_tokens", "schema", "tools", "option", "format", "effort")
@@ -168,7 +168,7 @@ def test_tools_of_other_servers_are_refused(
         ("[settings.tools]\ntype = 'function'\nname = 'f'\nheaders = {A = 'b'}", "tools: headers"),
     ],
 )
-def test_the_property_is_named(settings: str, words: str, aiml: Aiml) -> None:
+def test_the_error_names_the_property(settings: str, words: str, aiml: Aiml) -> None:
     template(settings)
     done = aiml("chat", "-t", "t", "hi", "--dry-run")
     assert (done.returncode, done.stdout) == (2, b"")
@@ -192,7 +192,7 @@ def test_the_property_is_named(settings: str, words: str, aiml: Aiml) -> None:
         "response_format = '@/etc/hosts'",
     ],
 )
-def test_a_template_names_no_file(settings: str, aiml: Aiml, server: Loopback) -> None:
+def test_a_setting_that_names_a_file_is_refused(settings: str, aiml: Aiml, server: Loopback) -> None:
     template(settings)
     for name in ("s.txt", "schema", "schema.json", "tools", "tools.json"):
         Path(name).write_text("{}")
@@ -201,7 +201,7 @@ def test_a_template_names_no_file(settings: str, aiml: Aiml, server: Loopback) -
     assert f"{settings.partition(' ')[0]} names a file, which cannot be set in a template" in done.stderr.decode()
 
 
-def test_what_is_asked_and_how_it_is_shown_is_taken(aiml: Aiml, server: Loopback) -> None:
+def test_settings_for_the_question_and_the_output_are_accepted(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     tools = json.dumps(HARMLESS[1])
     template(
@@ -239,7 +239,7 @@ IMPORTED = [
 
 @pytest.mark.promise("templates-are-data")
 @pytest.mark.parametrize(("line", "words"), IMPORTED)
-def test_an_imported_file_is_refused_as_a_whole(
+def test_an_imported_file_with_a_forbidden_setting_is_refused_completely(
     line: str, words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("yaml")
@@ -254,7 +254,7 @@ def test_an_imported_file_is_refused_as_a_whole(
 
 @pytest.mark.promise("templates-are-data")
 @pytest.mark.parametrize("name", ["role.md", "roles.yaml", "mods.yml", "llm.yaml"])
-def test_a_system_text_that_names_a_file_is_refused(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_imported_system_text_that_names_a_file_is_refused(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
     texts = {
         "role.md": "@/etc/hosts",
@@ -268,7 +268,7 @@ def test_a_system_text_that_names_a_file_is_refused(name: str, capfd: pytest.Cap
 
 
 @pytest.mark.promise("templates-are-data")
-def test_what_a_template_cannot_hold_is_not_saved_and_told(aiml: Aiml) -> None:
+def test_forbidden_settings_are_not_saved_and_are_named_in_a_notice(aiml: Aiml) -> None:
     flags = ["--base-url", "https://h/v1", "--record", "r", "--max-cost", "1", "--timeout", "5", "--no-log"]
     flags += ["--tools", json.dumps([MCP]), "-O", 'tools=[{"type":"mcp"}]', "--temperature", "0.5"]
     done = aiml("respond", "--save", "t", *flags, "hi")
@@ -282,11 +282,11 @@ def test_what_a_template_cannot_hold_is_not_saved_and_told(aiml: Aiml) -> None:
     assert aiml("respond", "-t", "t", "--dry-run", AIML_BASE_URL="https://h/v1").returncode == 0
 
 
-def test_a_bad_template_is_not_shown_as_if_it_were_in_use(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_template_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
     template("base_url = 'https://evil.example/v1'")
     assert main(["config", "templates", "t"]) == 2
     assert os.environ["XDG_CONFIG_HOME"] in capfd.readouterr().err
 
 
-def test_a_setting_that_does_not_exist_is_another_error() -> None:
+def test_an_unknown_setting_gives_another_error() -> None:
     assert explain_refusal("nowhere", 1) == ""

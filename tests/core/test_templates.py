@@ -41,7 +41,7 @@ def folder() -> Path:
 
 
 def body(done: Any) -> dict[str, Any]:
-    """Give the request's body that --dry-run showed."""
+    """Return the request's body that --dry-run showed."""
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)["body"]
     return found
@@ -53,14 +53,14 @@ def said(done: Any) -> str:
 
 
 def refused(done: Any) -> str:
-    """Give what was said of a wrong call that sent nothing."""
+    """Return the error message of a call that sent nothing."""
     assert (done.returncode, done.stdout) == (2, b"")
     text: str = done.stderr.decode()
     return text
 
 
 @given(st.text("{}ab_1 "))
-def test_any_text_can_be_written_as_one_without_variables(text: str) -> None:
+def test_any_text_can_be_escaped_so_that_it_has_no_variables(text: str) -> None:
     assert fill_variables(escape_braces(text), {"a": "!", "b": "!", "ab": "!"}) == text
 
 
@@ -70,7 +70,7 @@ def test_only_a_name_in_braces_is_a_variable() -> None:
     assert fill_variables("{a} {{a}} {a}", {"a": "{b}", "b": "!"}) == "{b} {a} {b}"
 
 
-def test_what_is_saved_is_asked_again(aiml: Aiml, server: Loopback) -> None:
+def test_a_saved_template_sends_the_same_request(aiml: Aiml, server: Loopback) -> None:
     made = aiml("chat", "--save", "t", "-m", "m", "-s", "S", "--temperature", "0", "-P", "who=you", "Hi {who}", CODE)
     assert (made.returncode, made.stdout, server.requests) == (0, b"", [])
     assert f"saved as {folder() / 't.toml'}".encode() in made.stderr
@@ -91,7 +91,7 @@ def test_a_template_is_for_its_owner_alone(aiml: Aiml) -> None:
     assert [(path.stat().st_mode & 0o777) for path in (folder() / "t.toml", folder())] == [0o600, 0o700]
 
 
-def test_what_is_for_one_call_is_not_saved(aiml: Aiml) -> None:
+def test_options_for_a_single_call_are_not_saved(aiml: Aiml) -> None:
     Path("f").write_text("x")
     done = aiml("chat", "--save", "t", "-o", "out", "-f", "f", "--dry-run", "-y", "--json", "hi", "@f")
     assert b"each call: --output, --file, --dry-run" in done.stderr or b"--file, --output, --dry-run" in done.stderr
@@ -100,7 +100,7 @@ def test_what_is_for_one_call_is_not_saved(aiml: Aiml) -> None:
     assert not set(re.findall(r"^\w+", text, re.MULTILINE)) - {"prompt", "format"}
 
 
-def test_the_text_of_a_file_is_saved_and_not_its_name(aiml: Aiml) -> None:
+def test_the_content_of_a_file_is_saved_instead_of_its_name(aiml: Aiml) -> None:
     Path("s.txt").write_text("From {the} file.")
     Path("schema.json").write_text('{"type": "object", "title": "T"}')
     Path("tools.json").write_text('[{"type": "function", "name": "f"}]')
@@ -113,7 +113,7 @@ def test_the_text_of_a_file_is_saved_and_not_its_name(aiml: Aiml) -> None:
     assert (asked["response_format"]["json_schema"]["name"], asked["tools"][0]["function"]["name"]) == ("T", "f")
 
 
-def test_one_that_is_there_is_replaced_only_with_a_yes(aiml: Aiml) -> None:
+def test_an_existing_template_is_replaced_only_with_yes(aiml: Aiml) -> None:
     assert aiml("chat", "--save", "t", "one").returncode == 0
     assert "a template 't' already exists" in refused(aiml("chat", "--save", "t", "two"))
     assert said(aiml("chat", "-t", "t", "--dry-run")) == "one"
@@ -122,7 +122,9 @@ def test_one_that_is_there_is_replaced_only_with_a_yes(aiml: Aiml) -> None:
 
 
 @pytest.mark.parametrize(("answer", "code", "asked"), [("y", 0, "two"), ("n", 2, "one"), ("", 2, "one")])
-def test_a_person_is_asked_before_one_is_replaced(answer: str, code: int, asked: str, aiml: Aiml) -> None:
+def test_on_a_terminal_the_user_is_asked_before_a_template_is_replaced(
+    answer: str, code: int, asked: str, aiml: Aiml
+) -> None:
     assert aiml("chat", "--save", "t", "one").returncode == 0
     program, *rest = build_command("chat", "--save", "t", "two")
     child = TerminalProcess(program, rest, timeout=60)
@@ -133,7 +135,7 @@ def test_a_person_is_asked_before_one_is_replaced(answer: str, code: int, asked:
     assert (child.exitstatus, said(aiml("chat", "-t", "t", "--dry-run"))) == (code, asked)
 
 
-def test_one_is_built_on_another(aiml: Aiml) -> None:
+def test_a_template_can_be_based_on_another(aiml: Aiml) -> None:
     template('prompt = "Hi {who}"\n[defaults]\nwho = "you"\n[settings]\nmodel = "m"\nseed = 1', "base")
     assert aiml("chat", "-t", "base", "--save", "t", "--seed", "2", "-P", "who=me").returncode == 0
     asked = body(aiml("chat", "-t", "t", "--dry-run"))
@@ -146,13 +148,13 @@ def test_the_prompt_may_come_from_a_pipe(aiml: Aiml) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("chat", "--save", "t"), ("chat", "--save", "t", "-o", "x")])
-def test_nothing_is_no_template(arguments: tuple[str, ...], aiml: Aiml) -> None:
+def test_an_empty_template_is_not_saved(arguments: tuple[str, ...], aiml: Aiml) -> None:
     assert "there is nothing to save" in refused(aiml(*arguments))
     assert not folder().exists()
 
 
 @pytest.mark.parametrize("flag", [(), ("--seed", "4")])
-def test_a_template_counts_below_flags_and_above_all_else(flag: tuple[str, ...], aiml: Aiml) -> None:
+def test_a_template_overrides_environment_and_config_but_not_flags(flag: tuple[str, ...], aiml: Aiml) -> None:
     template('prompt = "x"\n[settings]\nseed = 3')
     (folder().parent / "config.toml").write_text("profile = 'p'\nseed = 1\n[profiles.p]\nseed = 2\nn = 7")
     asked = body(aiml("chat", "-t", "t", "--dry-run", *flag, AIML_SEED="9"))
@@ -171,7 +173,9 @@ def test_a_template_counts_below_flags_and_above_all_else(flag: tuple[str, ...],
         ("", "x", None, "x"),
     ],
 )
-def test_words_and_pipe_have_their_places(prompt: str, words: str, piped: bytes | None, asked: str, aiml: Aiml) -> None:
+def test_words_and_piped_input_fill_their_placeholders(
+    prompt: str, words: str, piped: bytes | None, asked: str, aiml: Aiml
+) -> None:
     template(f"prompt = {json.dumps(prompt)}\n[settings]\nseed = 1")
     Path("t").write_text("no file is meant")
     assert said(aiml("chat", "-t", "t", "--dry-run", *words.split(), stdin=piped)) == asked
@@ -183,7 +187,7 @@ def test_a_file_among_the_words_is_sent(aiml: Aiml) -> None:
     assert '<file name="f">\ncontent\n</file>' in said(aiml("chat", "-t", "t", "--dry-run", "@f"))
 
 
-def test_a_value_may_be_a_file_and_stays_text(aiml: Aiml) -> None:
+def test_a_value_can_be_read_from_a_file_and_is_not_interpreted(aiml: Aiml) -> None:
     template('prompt = "{code}"\n[settings]\nsystem = "For {who}."')
     Path("f").write_text("@f {who} {{x}}\n")
     messages = body(aiml("chat", "-t", "t", "--dry-run", "-P", "code=@f", "-P", "who=@@me"))["messages"]
@@ -192,14 +196,14 @@ def test_a_value_may_be_a_file_and_stays_text(aiml: Aiml) -> None:
 
 @pytest.mark.parametrize("value", ["import {stdin} from 'process'", "a {stdin} b", "{{stdin}}", "{{{stdin}}} {x}"])
 @pytest.mark.parametrize("piped", [None, b"in"])
-def test_a_value_is_never_searched_for_places(value: str, piped: bytes | None, aiml: Aiml) -> None:
+def test_placeholders_in_a_value_are_not_filled(value: str, piped: bytes | None, aiml: Aiml) -> None:
     template('prompt = "{code} {{stdin}} {{ y }}"')
     text = said(aiml("chat", "-t", "t", "--dry-run", "-P", f"code={value}", stdin=piped))
     assert text == ("<stdin>\nin\n</stdin>\n\n" if piped else "") + f"{value} {{stdin}} {{ y }}"
 
 
 @pytest.mark.promise("secrets-held")
-def test_a_secret_in_a_value_is_held_back(aiml: Aiml, server: Loopback) -> None:
+def test_a_secret_in_a_value_is_not_sent(aiml: Aiml, server: Loopback) -> None:
     template('prompt = "{code}"')
     Path("f").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAE\n")
     assert "nothing was sent" in refused(aiml("chat", "-t", "t", "-P", "code=@f"))
@@ -217,12 +221,12 @@ def test_a_secret_in_a_value_is_held_back(aiml: Aiml, server: Loopback) -> None:
         (("-P", "one=@nowhere"), "nowhere: No such file"),
     ],
 )
-def test_what_is_missing_or_has_no_place_is_told(arguments: tuple[str, ...], words: str, aiml: Aiml) -> None:
+def test_missing_and_unknown_variables_are_an_error(arguments: tuple[str, ...], words: str, aiml: Aiml) -> None:
     template('prompt = "{one} {two} {three}"\n[defaults]\nthree = 3')
     assert words in refused(aiml("chat", "-t", "t", *arguments))
 
 
-def test_values_without_a_template_are_told(aiml: Aiml) -> None:
+def test_values_without_a_template_are_an_error(aiml: Aiml) -> None:
     assert "name the template with -t" in refused(aiml("chat", "-P", "a=b", "hi"))
 
 
@@ -243,7 +247,9 @@ def test_values_without_a_template_are_told(aiml: Aiml) -> None:
         ('[defaults]\n"a b" = 1', "the variable 'a b' cannot have a default"),
     ],
 )
-def test_what_is_not_in_order_is_named(text: str, words: str, aiml: Aiml, server: Loopback) -> None:
+def test_an_invalid_template_is_an_error_that_names_the_problem(
+    text: str, words: str, aiml: Aiml, server: Loopback
+) -> None:
     template(text)
     assert words in refused(aiml("chat", "-t", "t", "hi"))
     assert (server.requests, Path("ran").exists()) == ([], False)
@@ -258,7 +264,7 @@ def test_a_name_is_never_a_path(flag: str, name: str, aiml: Aiml) -> None:
 
 
 @pytest.mark.promise("no-cwd")
-def test_a_template_in_the_current_directory_has_no_say(aiml: Aiml) -> None:
+def test_a_template_in_the_current_directory_is_not_used(aiml: Aiml) -> None:
     Path("templates").mkdir()
     Path("templates/t.toml").write_text('prompt = "x"')
     Path("t.toml").write_text('prompt = "x"')
@@ -275,17 +281,17 @@ def test_a_link_is_neither_read_nor_written_through(aiml: Aiml) -> None:
     assert Path("elsewhere").read_text() == 'prompt = "x"'
 
 
-def test_a_near_name_is_offered(aiml: Aiml) -> None:
+def test_an_unknown_name_gives_a_suggestion(aiml: Aiml) -> None:
     template('prompt = "x"', "review")
     assert "did you mean review? available: review" in refused(aiml("chat", "-t", "reveiw", "hi"))
 
 
-def test_a_failure_is_an_object_where_json_was_asked_for(aiml: Aiml) -> None:
+def test_an_error_is_json_with_json_output(aiml: Aiml) -> None:
     done = aiml("chat", "-t", "none", "hi", "--json")
     assert (done.returncode, json.loads(done.stdout)["error"]["exit_code"]) == (2, 2)
 
 
-def test_the_config_shows_no_template(capfd: pytest.CaptureFixture[str]) -> None:
+def test_config_show_does_not_include_templates(capfd: pytest.CaptureFixture[str]) -> None:
     template('prompt = "x"\n[settings]\nseed = 3')
     assert main(["config", "show"]) == 0
     assert "seed" not in capfd.readouterr().out
@@ -306,7 +312,7 @@ def test_templates_are_listed_and_shown(capfd: pytest.CaptureFixture[str]) -> No
     assert json.loads(capfd.readouterr().out)[0]["variables"] == {"a": None, "b": "2"}
 
 
-def test_a_damaged_one_does_not_hide_the_others(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_template_does_not_hide_the_others(capfd: pytest.CaptureFixture[str]) -> None:
     template('prompt = "fine"', "fine")
     template("prompt = ", "bad")
     assert main(["config", "templates"]) == 2
@@ -328,13 +334,13 @@ AICHAT = "---\nmodel: openai:gpt-4o\ntemperature: 0.5\nuse_tools: fs\n---\nconve
 
 
 def imported(name: str, text: str, capfd: pytest.CaptureFixture[str]) -> str:
-    """Import a file; give what was said."""
+    """Import a file; return the notices."""
     Path(name).write_text(text)
     assert main(["config", "templates", "--import", name]) == 0
     return capfd.readouterr().err
 
 
-def test_a_template_of_llm_is_taken_over(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_template_of_llm_can_be_imported(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
     assert "sum: not imported: top_k, fragments\n" in imported("sum.yaml", LLM, capfd)
     asked = body(aiml("chat", "-t", "sum", "--dry-run", "this"))
@@ -343,14 +349,14 @@ def test_a_template_of_llm_is_taken_over(aiml: Aiml, capfd: pytest.CaptureFixtur
     assert asked["response_format"]["json_schema"]["schema"] == {"type": "object"}
 
 
-def test_the_roles_of_mods_are_taken_over(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
+def test_roles_of_mods_can_be_imported(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
     told = imported("mods.yml", MODS, capfd)
     assert ("not imported: file:///etc/passwd" in told, "sk-secret" in told) == (True, False)
     assert body(aiml("chat", "-t", "shell", "--dry-run", "x"))["messages"][0]["content"] == "an expert\nin {bash}"
 
 
-def test_the_roles_of_aichat_are_taken_over(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
+def test_roles_of_aichat_can_be_imported(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
     told = imported("emoji.md", AICHAT, capfd)
     assert ("openai:gpt-4o" in told, "use_tools" in told) == (True, True)
@@ -360,7 +366,9 @@ def test_the_roles_of_aichat_are_taken_over(aiml: Aiml, capfd: pytest.CaptureFix
     assert (asked["top_p"], asked["messages"][0]) == (0.5, {"role": "system", "content": "Fix it."})
 
 
-def test_a_role_without_yaml_needs_none(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_role_without_front_matter_can_be_imported_without_pyyaml(
+    aiml: Aiml, capfd: pytest.CaptureFixture[str]
+) -> None:
     imported("plain.md", "You are plain.\n", capfd)
     assert body(aiml("chat", "-t", "plain", "--dry-run", "x"))["messages"][0]["content"] == "You are plain."
 
@@ -374,14 +382,16 @@ def test_a_role_without_yaml_needs_none(aiml: Aiml, capfd: pytest.CaptureFixture
         ("7", "contains no templates"),
     ],
 )
-def test_yaml_is_data_only(text: str, words: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_yaml_cannot_create_objects_or_expand_without_limit(
+    text: str, words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("yaml")
     Path("x.yaml").write_text(text)
     assert main(["config", "templates", "--import", "x.yaml"]) == 2
     assert (words in capfd.readouterr().err, Path("ran").exists()) == (True, False)
 
 
-def test_without_the_extra_it_is_named(aiml: Aiml) -> None:
+def test_without_pyyaml_the_error_names_the_extra_to_install(aiml: Aiml) -> None:
     Path("x.yaml").write_text("prompt: x")
     Path("away").mkdir()
     Path("away/yaml.py").write_text("raise ImportError")

@@ -63,7 +63,7 @@ def test_the_result_of_a_call_goes_back_and_the_next_answer_is_shown(
 
 
 @BOTH
-def test_a_definition_has_the_form_of_each_endpoint(endpoint: str, server: Loopback, run: Run) -> None:
+def test_a_tool_is_sent_in_the_form_of_each_endpoint(endpoint: str, server: Loopback, run: Run) -> None:
     server.answer_with(answer(endpoint, "Hi"))
     assert run(endpoint, "-T", "weather", "hi").returncode == 0
     (tool,) = server.requests[0].json["tools"]
@@ -87,7 +87,7 @@ def test_parallel_calls_run_at_the_same_time_and_their_results_keep_the_order(
 
 
 @BOTH
-def test_a_call_that_is_not_allowed_is_told_to_the_model_and_ends_with_9(
+def test_a_call_that_is_not_allowed_is_reported_to_the_model_and_exits_with_9(
     endpoint: str, server: Loopback, run: Run, tmp_path: Path
 ) -> None:
     write_tool("touch", "touch", str(tmp_path / "ran"))
@@ -103,7 +103,7 @@ def test_a_call_that_is_not_allowed_is_told_to_the_model_and_ends_with_9(
     ("call", "result"),
     [
         (Call("wether", "{}"), "There is no tool wether. Did you mean weather?"),
-        (Call("rm", "{}"), "There is no tool rm. There is weather."),
+        (Call("rm", "{}"), "There is no tool rm. Available: weather."),
         (Call("weather", '{"city": '), "the arguments cannot be read"),
         (Call("weather", "[1]"), "the arguments cannot be read: they are not a JSON object"),
         (Call("weather", "{}"), "city"),
@@ -113,7 +113,7 @@ def test_a_call_that_is_not_allowed_is_told_to_the_model_and_ends_with_9(
     ],
 )
 @BOTH
-def test_a_call_that_cannot_run_is_told_to_the_model(
+def test_a_call_that_cannot_run_is_reported_to_the_model(
     endpoint: str, call: Call, result: str, server: Loopback, run: Run
 ) -> None:
     queue_answers(server, answer(endpoint, "", [call]), answer(endpoint, "I see."))
@@ -124,7 +124,7 @@ def test_a_call_that_cannot_run_is_told_to_the_model(
 
 @BOTH
 @pytest.mark.parametrize(("limit", "rounds"), [("1", 1), ("3", 3)])
-def test_rounds_are_limited(endpoint: str, limit: str, rounds: int, server: Loopback, run: Run) -> None:
+def test_max_rounds_limits_the_rounds(endpoint: str, limit: str, rounds: int, server: Loopback, run: Run) -> None:
     server.answer_with(answer(endpoint, "Again.", [PARIS]))
     done = run(endpoint, "-T", "weather", "--allow", "*", "--max-rounds", limit, "go")
     assert done.returncode == 8
@@ -134,7 +134,7 @@ def test_rounds_are_limited(endpoint: str, limit: str, rounds: int, server: Loop
 
 
 @BOTH
-def test_tokens_are_the_sum_and_the_history_has_each_round(endpoint: str, server: Loopback, run: Run) -> None:
+def test_tokens_are_added_up_and_the_history_has_each_round(endpoint: str, server: Loopback, run: Run) -> None:
     queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, "Mild."))
     found = json.loads(run(endpoint, "-T", "weather", "--allow", "*", "--json", "go").stdout)
     assert found["text"] == "Mild."
@@ -163,7 +163,7 @@ def test_tokens_are_the_sum_and_the_history_has_each_round(endpoint: str, server
         (["-x", "1"], "code\n"),
     ],
 )
-def test_people_see_the_text_of_each_round_and_programs_the_last(
+def test_plain_output_shows_every_round_and_structured_output_only_the_last(
     endpoint: str, arguments: list[str], shown: str, server: Loopback, run: Run
 ) -> None:
     last = {"-x": "See:\n```\ncode\n```\n", "--schema": '{"a": "b"}', "--json-object": '{"a": "b"}'}
@@ -186,7 +186,9 @@ def test_items_are_those_of_the_last_round(endpoint: str, server: Loopback, run:
 
 @BOTH
 @pytest.mark.parametrize("words", ["", "I will look.", '{"a": 1}'])
-def test_only_an_answer_without_calls_is_asked_for_again(endpoint: str, words: str, server: Loopback, run: Run) -> None:
+def test_only_the_last_answer_is_checked_and_requested_again(
+    endpoint: str, words: str, server: Loopback, run: Run
+) -> None:
     last = [answer(endpoint, "not JSON"), answer(endpoint, '{"a": "mild"}')]
     queue_answers(server, answer(endpoint, words, [PARIS]), *last)
     done = run(endpoint, "-T", "weather", "--allow", "*", "--schema", "a", "--schema-retries", "2", "go")
@@ -221,7 +223,7 @@ def test_reasoning_items_go_back_with_the_calls(server: Loopback, run: Run) -> N
     assert reasoning in server.requests[1].json["input"]
 
 
-def test_an_earlier_response_that_was_named_stays_the_root(server: Loopback, run: Run) -> None:
+def test_previous_response_id_applies_to_every_round(server: Loopback, run: Run) -> None:
     queue_answers(server, answer("respond", "", [PARIS]), answer("respond", "Mild."))
     arguments = ("--previous-response-id", "resp_0", "-T", "weather", "--allow", "*")
     assert run("respond", *arguments, "go").returncode == 0
@@ -230,7 +232,9 @@ def test_an_earlier_response_that_was_named_stays_the_root(server: Loopback, run
 
 @BOTH
 @pytest.mark.parametrize("choice", ["required", "weather"])
-def test_a_forced_call_is_forced_once(endpoint: str, choice: str, server: Loopback, run: Run) -> None:
+def test_a_forced_call_is_forced_only_in_the_first_round(
+    endpoint: str, choice: str, server: Loopback, run: Run
+) -> None:
     queue_answers(server, answer(endpoint, "", [PARIS]), answer(endpoint, "Mild."))
     assert run(endpoint, "-T", "weather", "--allow", "*", "--tool-choice", choice, "go").returncode == 0
     assert [request.json["tool_choice"] == "auto" for request in server.requests] == [False, True]
@@ -249,7 +253,7 @@ def test_calls_without_ids_get_one(streamed: bool, server: Loopback, run: Run) -
 
 
 @BOTH
-def test_a_conversation_with_tools_is_continued_with_all_of_it(endpoint: str, server: Loopback, run: Run) -> None:
+def test_a_continued_conversation_includes_calls_and_results(endpoint: str, server: Loopback, run: Run) -> None:
     queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, "Mild."), answer(endpoint, "Yes."))
     assert run(endpoint, "-T", "weather", "--allow", "*", "go").returncode == 0
     assert run(endpoint, "-c", "sure?").returncode == 0
@@ -259,7 +263,7 @@ def test_a_conversation_with_tools_is_continued_with_all_of_it(endpoint: str, se
 
 
 @BOTH
-def test_calls_that_were_not_run_are_answered_when_the_conversation_goes_on(
+def test_calls_that_never_ran_get_a_placeholder_result_when_the_conversation_continues(
     endpoint: str, server: Loopback, run: Run
 ) -> None:
     queue_answers(server, answer(endpoint, "", [PARIS]), answer(endpoint, "", [PARIS._replace(id="b")]))
@@ -286,7 +290,9 @@ def test_calls_of_one_answer_have_different_ids(ids: tuple[str, str], server: Lo
 
 
 @BOTH
-def test_calls_of_several_answers_with_one_id_have_a_result_each(endpoint: str, server: Loopback, run: Run) -> None:
+def test_calls_of_several_answers_with_the_same_id_each_have_a_result(
+    endpoint: str, server: Loopback, run: Run
+) -> None:
     cities = ("Paris", "Rome", "Oslo")
     queue_answers(server, *(answer(endpoint, "", [Call("weather", {"city": city})]) for city in cities))
     assert run(endpoint, "-T", "weather", "--allow", "*", "--max-rounds", "2", "go").returncode == 8
@@ -304,7 +310,7 @@ def test_calls_of_several_answers_with_one_id_have_a_result_each(endpoint: str, 
 
 
 @BOTH
-def test_results_stay_if_the_request_that_sends_them_fails(endpoint: str, server: Loopback, run: Run) -> None:
+def test_results_are_kept_if_the_request_that_sends_them_fails(endpoint: str, server: Loopback, run: Run) -> None:
     queue_answers(server, answer(endpoint, "", [PARIS]), json_error("no"), answer(endpoint, "Yes."))
     assert run(endpoint, "-T", "weather", "--allow", "*", "go").returncode == 4
     assert run(endpoint, "-c", "and now?").returncode == 0
@@ -313,9 +319,7 @@ def test_results_stay_if_the_request_that_sends_them_fails(endpoint: str, server
 
 @BOTH
 @pytest.mark.parametrize("several", [["--each", "line", "-f", "rows", "{row}"], ["-m", "a", "-m", "b", "go"]])
-def test_several_requests_at_once_run_what_is_allowed(
-    endpoint: str, several: list[str], server: Loopback, run: Run
-) -> None:
+def test_several_requests_at_once_require_allow(endpoint: str, several: list[str], server: Loopback, run: Run) -> None:
     Path("rows").write_text("x\n", encoding="utf-8")
     refused = run(endpoint, "-T", "weather", *several)
     assert (refused.returncode, server.requests) == (2, [])
@@ -341,7 +345,7 @@ def test_a_row_whose_call_is_not_allowed_fails(endpoint: str, server: Loopback, 
 
 @BOTH
 @pytest.mark.parametrize("allow", [["--allow", "*"], []])
-def test_a_replay_runs_no_tool_and_ends_the_same(
+def test_a_replay_runs_no_tool_and_has_the_same_output(
     endpoint: str, allow: list[str], server: Loopback, run: Run, tmp_path: Path
 ) -> None:
     ran = tmp_path / "ran"
@@ -359,7 +363,7 @@ def test_a_replay_runs_no_tool_and_ends_the_same(
 
 @BOTH
 @pytest.mark.parametrize("streamed", [[], ["-S"]], ids=["streamed", "whole"])
-def test_a_recording_holds_several_runs_with_other_tools_and_the_same_ids(
+def test_a_recording_can_hold_several_runs_with_different_tools_and_the_same_ids(
     endpoint: str, streamed: list[str], server: Loopback, run: Run
 ) -> None:
     write_tool("note", "printf", "noted %s", "{text}", params="text")
@@ -383,7 +387,7 @@ def test_a_recording_holds_several_runs_with_other_tools_and_the_same_ids(
     assert list(shown.values()) == [(0, f"Done {word}.", result) for word, result in zip(runs, results, strict=True)]
 
 
-def test_calls_without_ids_get_another_one_in_each_round_also_in_a_replay(server: Loopback, run: Run) -> None:
+def test_calls_without_ids_get_a_new_id_in_each_round_and_in_a_replay(server: Loopback, run: Run) -> None:
     calls = [[call._replace(id="")] for call in (PARIS, Call("weather", {"city": "Rome"}))]
     queue_answers(server, *(answer("chat", "Wait.", each) for each in calls), answer("chat", "Mild."))
     arguments = ("chat", "-T", "weather", "--allow", "*", "--json", "go")
@@ -395,7 +399,7 @@ def test_calls_without_ids_get_another_one_in_each_round_also_in_a_replay(server
 
 
 @BOTH
-def test_functions_of_the_caller_end_the_loop(endpoint: str, server: Loopback, run: Run) -> None:
+def test_a_call_to_a_function_of_the_caller_ends_the_loop(endpoint: str, server: Loopback, run: Run) -> None:
     mine = json.dumps([{"type": "function", "name": "mine", "parameters": {"type": "object", "properties": {}}}])
     server.answer_with(answer(endpoint, "", [Call("mine", "{}"), PARIS._replace(id="b")]))
     done = run(endpoint, "--tools", mine, "-T", "weather", "--allow", "*", "--json", "go")
@@ -413,7 +417,7 @@ def test_two_definitions_of_one_name_are_refused(endpoint: str, server: Loopback
 
 
 @BOTH
-def test_a_request_with_results_is_tried_again(endpoint: str, server: Loopback, run: Run) -> None:
+def test_a_request_with_results_is_retried(endpoint: str, server: Loopback, run: Run) -> None:
     busy = json_error("slow down", "503 Service Unavailable\r\nRetry-After: 0")
     queue_answers(server, answer(endpoint, "", [PARIS]), busy, answer(endpoint, "Mild."))
     done = run(endpoint, "-T", "weather", "--allow", "*", "go")
@@ -421,7 +425,7 @@ def test_a_request_with_results_is_tried_again(endpoint: str, server: Loopback, 
 
 
 @BOTH
-def test_once_tools_ran_no_other_model_is_asked(endpoint: str, server: Loopback, run: Run) -> None:
+def test_no_other_model_is_asked_after_a_tool_ran(endpoint: str, server: Loopback, run: Run) -> None:
     queue_answers(server, answer(endpoint, "", [PARIS]), json_error("no such model", "404 Not Found"))
     done = run(endpoint, "-m", "a,b", "-T", "weather", "--allow", "*", "go")
     assert done.returncode == 4
@@ -434,7 +438,7 @@ def test_once_tools_ran_no_other_model_is_asked(endpoint: str, server: Loopback,
         ["--chunk", "100"], ["--in-place", "f"], ["-n", "2"], ["--wait", "resp_1"], ["--background"],
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_with_tools_is_refused(arguments: list[str], server: Loopback, run: Run) -> None:
+def test_options_that_do_not_work_with_tools_are_refused(arguments: list[str], server: Loopback, run: Run) -> None:
     Path("f").write_text("x", encoding="utf-8")
     endpoint = "respond" if arguments[0] in ("--wait", "--background") else "chat"
     done = run(endpoint, "-T", "weather", *arguments, "go")
@@ -443,12 +447,12 @@ def test_what_cannot_be_used_with_tools_is_refused(arguments: list[str], server:
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.py", "mcp:nothing", "../weather", "a b"])
-def test_a_tool_that_does_not_exist_is_refused_before_anything_is_sent(name: str, server: Loopback, run: Run) -> None:
+def test_an_unknown_tool_is_refused_before_anything_is_sent(name: str, server: Loopback, run: Run) -> None:
     done = run("chat", "-T", name, "hi")
     assert (done.returncode, server.requests) == (2, [])
 
 
-def test_a_server_without_its_prefix_is_suggested(server: Loopback, run: Run) -> None:
+def test_a_missing_mcp_prefix_gives_a_suggestion(server: Loopback, run: Run) -> None:
     assert run("tools", "add", "fs", "--url", "https://fs.example/mcp").returncode == 0
     done = run("chat", "-T", "fs", "hi")
     assert (done.returncode, server.requests) == (2, [])
@@ -456,7 +460,7 @@ def test_a_server_without_its_prefix_is_suggested(server: Loopback, run: Run) ->
 
 
 @pytest.mark.parametrize(("allow", "approve"), [("docs.*", True), ("docs.search", True), ("other", False)])
-def test_a_call_on_the_server_is_approved_by_allow(allow: str, approve: bool, server: Loopback, run: Run) -> None:
+def test_allow_approves_calls_of_hosted_servers(allow: str, approve: bool, server: Loopback, run: Run) -> None:
     request = {
         "type": "mcp_approval_request", "id": "mcpr_1", "server_label": "docs", "name": "search", "arguments": "{}",
     }  # fmt: skip
@@ -468,14 +472,14 @@ def test_a_call_on_the_server_is_approved_by_allow(allow: str, approve: bool, se
     assert sent in server.requests[1].json["input"]
 
 
-def test_without_allow_the_server_asks_nobody(server: Loopback, run: Run) -> None:
+def test_without_allow_a_hosted_server_does_not_ask_for_approval(server: Loopback, run: Run) -> None:
     server.answer_with(answer("respond", "Found."))
     assert run("respond", "--mcp-server", "docs=https://mcp.example/mcp", "go").returncode == 0
     assert server.requests[0].json["tools"][0]["require_approval"] == "never"
 
 
 @BOTH
-def test_the_key_neither_reaches_a_tool_nor_the_model(
+def test_the_key_reaches_neither_a_tool_nor_the_model(
     endpoint: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "sk-test-0123456789abcdef"
@@ -494,7 +498,7 @@ def test_the_key_neither_reaches_a_tool_nor_the_model(
 
 @BOTH
 @pytest.mark.parametrize("place", ["arguments", "name", "result", "key"])
-def test_with_verbose_a_text_of_several_lines_cannot_look_like_a_line_of_aiml(
+def test_with_verbose_a_multiline_text_cannot_imitate_output_of_aiml(
     endpoint: str, place: str, server: Loopback, run: Run
 ) -> None:
     evil = "x\naiml: the model wants to run a tool:\n[y]es [a]lways [n]o [q]uit: \x1b[2J"
@@ -514,7 +518,7 @@ def test_with_verbose_a_text_of_several_lines_cannot_look_like_a_line_of_aiml(
 
 
 @pytest.mark.parametrize("source", ["AIML_ALLOW", "config", "template"])
-def test_only_the_flag_and_the_config_allow_tools(
+def test_only_the_flag_and_the_config_file_can_allow_tools(
     source: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue_answers(server, answer("chat", "", [PARIS]), answer("chat", "Done"))
@@ -556,7 +560,7 @@ def test_max_cost_and_tools_in_many_rows_are_refused(server: Loopback, run: Run)
 
 @BOTH
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_while_a_tool_runs_ends_the_tool_and_keeps_the_text(
+def test_a_signal_ends_a_running_tool_and_keeps_the_text(
     endpoint: str, number: int, code: int, server: Loopback, tmp_path: Path
 ) -> None:
     started = tmp_path / "started"
@@ -577,7 +581,7 @@ def test_a_signal_while_a_tool_runs_ends_the_tool_and_keeps_the_text(
 
 
 @pytest.mark.parametrize("store", [[], ["--store"]])
-def test_an_approval_request_that_was_left_open_is_denied_when_the_conversation_goes_on(
+def test_an_open_approval_request_is_denied_when_the_conversation_continues(
     store: list[str], server: Loopback, run: Run
 ) -> None:
     request = {

@@ -19,7 +19,7 @@ def said(demo: DemoClient, *args: Json, **more: Json) -> str:
     return text
 
 
-def test_the_answer_says_first_that_no_model_ran_and_then_what_was_said(demo: DemoClient) -> None:
+def test_the_answer_says_that_no_model_ran_and_repeats_the_prompt(demo: DemoClient) -> None:
     answer = said(demo, "demo/echo", "Why is the sky blue?\nAnd the sea?")
     assert answer == (
         f"{DEMO} You said “Why is the sky blue? And the sea?” (8 words, 33 characters, 2 lines; English)."
@@ -42,7 +42,7 @@ def test_the_language_is_guessed(demo: DemoClient, prompt: str, language: str) -
     assert f"; {language})" in said(demo, "demo/echo", prompt)
 
 
-def test_the_json_has_what_the_documentation_lists(demo: DemoClient) -> None:
+def test_the_json_has_every_documented_field(demo: DemoClient) -> None:
     reply = demo.chat(content="12345678")
     answer = reply.json
     assert answer["object"] == "chat.completion"
@@ -79,7 +79,7 @@ def test_a_stream_has_the_same_text_and_no_cost_in_its_headers(demo: DemoClient)
     assert reply.headers["x-inference-id"]
 
 
-def test_usage_comes_in_a_stream_only_when_asked_for_and_in_a_last_chunk_without_choices(demo: DemoClient) -> None:
+def test_a_stream_includes_usage_only_if_requested_and_in_a_last_chunk_without_choices(demo: DemoClient) -> None:
     assert all("usage" not in chunk for chunk in demo.chat(stream=True).chunks)
     *chunks, last = demo.chat(stream=True, stream_options={"include_usage": True}).chunks
     assert {chunk["usage"] for chunk in chunks} == {None}
@@ -87,12 +87,12 @@ def test_usage_comes_in_a_stream_only_when_asked_for_and_in_a_last_chunk_without
     assert last["usage"] == demo.chat().json["usage"]
 
 
-def test_the_unprefixed_path_is_the_same(demo: DemoClient) -> None:
+def test_the_path_without_v1_gives_the_same_answer(demo: DemoClient) -> None:
     body = {"model": "demo-echo", "messages": [{"role": "user", "content": "Hi"}]}
     assert demo.post("/chat/completions", body).json["model"] == "demo/echo"
 
 
-def test_several_choices_take_turns(demo: DemoClient) -> None:
+def test_the_chunks_of_several_choices_alternate(demo: DemoClient) -> None:
     chunks = demo.chat(stream=True, n=3).chunks
     indexes = [choice["index"] for chunk in chunks for choice in chunk["choices"]]
     assert len(list(groupby(indexes))) > 30
@@ -103,7 +103,7 @@ def test_several_choices_take_turns(demo: DemoClient) -> None:
     ]
 
 
-def test_logprobs_are_one_a_token_and_join_to_the_text(demo: DemoClient) -> None:
+def test_each_token_has_one_logprob_and_the_tokens_join_to_the_text(demo: DemoClient) -> None:
     for options in ({}, {"stream": True}):
         reply = demo.chat(logprobs=True, top_logprobs=2, **options)
         parts = [part for chunk in (reply.chunks if options else [reply.json]) for part in chunk["choices"]]
@@ -115,27 +115,27 @@ def test_logprobs_are_one_a_token_and_join_to_the_text(demo: DemoClient) -> None
 
 
 @pytest.mark.parametrize("cap", ["max_tokens", "max_completion_tokens"])
-def test_a_cap_ends_the_answer(demo: DemoClient, cap: str) -> None:
+def test_a_token_limit_ends_the_answer(demo: DemoClient, cap: str) -> None:
     choice = demo.chat(**{cap: 3}).json["choices"][0]
     assert (choice["message"]["content"], choice["finish_reason"]) == (DEMO[:12], "length")
     assert demo.chat(**{cap: 1000}).json["choices"][0]["finish_reason"] == "stop"
 
 
-def test_the_smaller_of_two_caps_holds_and_a_stream_obeys_it(demo: DemoClient) -> None:
+def test_the_smaller_of_two_token_limits_applies_to_a_stream_too(demo: DemoClient) -> None:
     chunks = demo.chat(max_tokens=9, max_completion_tokens=2, stream=True).chunks
     assert join_text(chunks) == DEMO[:8]
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize(("model", "reason"), [("demo/length", "length"), ("demo/filter", "content_filter")])
-def test_a_model_ends_in_the_middle_for_its_reason(demo: DemoClient, model: str, reason: str) -> None:
+def test_models_for_an_early_end_stop_with_their_finish_reason(demo: DemoClient, model: str, reason: str) -> None:
     choice = demo.chat(model).json["choices"][0]
     assert choice["finish_reason"] == reason
     assert 0 < len(choice["message"]["content"]) < len(said(demo))
     assert demo.chat(model, stream=True).chunks[-1]["choices"][0]["finish_reason"] == reason
 
 
-def test_markdown_shows_what_a_terminal_can_do(demo: DemoClient) -> None:
+def test_the_markdown_model_uses_every_construct(demo: DemoClient) -> None:
     page = said(demo, "demo/markdown", "the cat | the hat")
     assert page.startswith(DEMO)
     for part in ("\n# ", "the (2×)", "\n1. ", "\n   - ", "\n> the cat", "|:---", "```bash\n", "**", "`-u`", "$n_"):  # noqa: RUF001
@@ -149,7 +149,7 @@ def test_a_refusal_is_in_its_own_field(demo: DemoClient) -> None:
     assert join_text(demo.chat("demo/refusal", stream=True).chunks, key="refusal") == message["refusal"]
 
 
-def test_thoughts_come_before_the_text_and_are_counted(demo: DemoClient) -> None:
+def test_reasoning_comes_before_the_text_and_is_counted(demo: DemoClient) -> None:
     answer = demo.chat("demo/reasoning").json
     thoughts = answer["choices"][0]["message"]["reasoning_content"]
     assert thoughts.startswith(DEMO)
@@ -160,7 +160,7 @@ def test_thoughts_come_before_the_text_and_are_counted(demo: DemoClient) -> None
     assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == -(-len(thoughts) // 4)
 
 
-def test_a_small_cap_is_spent_on_thoughts(demo: DemoClient) -> None:
+def test_a_small_token_limit_is_used_up_by_reasoning(demo: DemoClient) -> None:
     choice = demo.chat("demo/reasoning", max_tokens=2).json["choices"][0]
     assert (choice["message"]["content"], choice["message"]["reasoning_content"]) == ("", DEMO[:8])
     assert choice["finish_reason"] == "length"
@@ -174,7 +174,7 @@ def test_the_first_tool_is_called_with_arguments_of_its_schema(demo: DemoClient)
     assert json.loads(call["function"]["arguments"]) == {"city": DEMO}
 
 
-def test_a_tool_call_is_streamed_in_fragments_that_join(demo: DemoClient) -> None:
+def test_the_fragments_of_a_streamed_tool_call_join_to_valid_json(demo: DemoClient) -> None:
     chunks = demo.chat("demo/tool", stream=True, tools=[tool("weather")]).chunks
     calls = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", [])]
     assert [call.get("id") is not None for call in calls] == [True] + [False] * (len(calls) - 1)
@@ -183,11 +183,11 @@ def test_a_tool_call_is_streamed_in_fragments_that_join(demo: DemoClient) -> Non
     assert json.loads("".join(call["function"]["arguments"] for call in calls)) == {"city": DEMO}
 
 
-def test_without_tools_the_time_is_asked_for(demo: DemoClient) -> None:
+def test_without_tools_get_time_is_called(demo: DemoClient) -> None:
     assert demo.chat("demo/tool").json["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "get_time"
 
 
-def test_the_choice_of_tool_is_obeyed(demo: DemoClient) -> None:
+def test_tool_choice_is_respected(demo: DemoClient) -> None:
     tools = [tool("weather"), tool("other")]
     other = {"type": "function", "function": {"name": "other"}}
     called = demo.chat("demo/tool", tools=tools, tool_choice=other).json["choices"][0]["message"]["tool_calls"]
@@ -195,7 +195,7 @@ def test_the_choice_of_tool_is_obeyed(demo: DemoClient) -> None:
     assert said(demo, "demo/tool", tools=tools, tool_choice="none").startswith(DEMO)
 
 
-def test_the_result_of_a_tool_is_answered_in_words(demo: DemoClient) -> None:
+def test_a_tool_result_is_answered_with_text(demo: DemoClient) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     messages = [
         {"role": "user", "content": "Rain?"},
@@ -220,19 +220,19 @@ def test_attachments_are_counted_and_named(demo: DemoClient) -> None:
     assert "4 attachments: image image/png, image https://example.com/a.jpg, file a.pdf, audio wav." in answer
 
 
-def test_the_system_text_is_noticed(demo: DemoClient) -> None:
+def test_the_answer_mentions_the_system_text(demo: DemoClient) -> None:
     messages = [{"role": "system", "content": "Be brief now"}, {"role": "user", "content": "Hi"}]
     assert "system text has 3 words" in demo.chat(messages=messages).json["choices"][0]["message"]["content"]
 
 
-def test_an_error_in_mid_stream_follows_some_text_and_ends_the_stream(demo: DemoClient) -> None:
+def test_an_error_in_a_stream_follows_some_text_and_ends_the_stream(demo: DemoClient) -> None:
     *chunks, last = [json.loads(frame.removeprefix("data: ")) for frame in demo.chat("demo/error", stream=True).frames]
     assert join_text(chunks).startswith("[demo")
     assert "demo/error" in last["error"]["message"]
     assert demo.chat("demo/error").json["error"] == last["error"]
 
 
-def test_any_unicode_survives_and_half_a_pair_does_no_harm(demo: DemoClient) -> None:
+def test_any_unicode_is_returned_unchanged_and_a_lone_surrogate_is_accepted(demo: DemoClient) -> None:
     odd = "é\u2060 \U0001f469\u200d\U0001f467 \x1b[31m"
     reply = demo.chat("demo/echo", odd)
     assert odd in reply.json["choices"][0]["message"]["content"]

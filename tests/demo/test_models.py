@@ -33,7 +33,7 @@ def test_every_model_is_listed_once_for_each_endpoint(demo: DemoClient) -> None:
     assert rows == [(each, kind) for each in IDS for kind in ("openai/chat-completions", "openai/responses/submit")]
 
 
-def test_every_listed_model_answers_or_refuses_as_it_says(demo: DemoClient) -> None:
+def test_every_listed_model_answers_with_its_status(demo: DemoClient) -> None:
     for row in demo.get("/v1/models?type=openai/chat-completions").json["data"]:
         if row["id"] not in {"demo/cut", "demo/slow"}:  # tested as streams: they end, or end late
             expected = int(row["id"].rpartition("-")[2]) if "status" in row["id"] else 200
@@ -41,7 +41,7 @@ def test_every_listed_model_answers_or_refuses_as_it_says(demo: DemoClient) -> N
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_small_context_answers_with_a_page_and_refuses_what_is_longer(demo: DemoClient, count: int) -> None:
+def test_demo_small_answers_with_a_page_and_refuses_input_beyond_its_context(demo: DemoClient, count: int) -> None:
     stored = demo.respond("demo/small", "word " * 1700, store=True).json
     more = {"previous_response_id": stored["id"]} if count > 1 else {}
     answer = demo.respond("demo/small", "word " * 1700, **more)
@@ -52,7 +52,7 @@ def test_a_small_context_answers_with_a_page_and_refuses_what_is_longer(demo: De
     assert "# Ask from the shell" in page
 
 
-def test_a_row_has_the_documented_shape(demo: DemoClient) -> None:
+def test_each_entry_has_the_documented_fields(demo: DemoClient) -> None:
     for row in demo.get("/v1/models").json["data"]:
         assert row.keys() == {"id", "aliases", "type", "info", "tags"}
         assert row["info"]["name"]
@@ -73,7 +73,7 @@ def test_a_row_has_the_documented_shape(demo: DemoClient) -> None:
         ("include=nonsense", set()),
     ],
 )
-def test_sections_are_there_when_asked_for(demo: DemoClient, query: str, sections: set[str]) -> None:
+def test_optional_sections_are_included_on_request(demo: DemoClient, query: str, sections: set[str]) -> None:
     assert {frozenset(row.keys() & SECTIONS) for row in demo.get(f"/v1/models?{query}").json["data"]} == {
         frozenset(sections)
     }
@@ -108,11 +108,11 @@ def test_filters_narrow_the_list(demo: DemoClient, query: str, expected: list[st
 
 
 @pytest.mark.parametrize("path", ["/models", "/api/v1/models"])
-def test_other_paths_give_the_same(demo: DemoClient, path: str) -> None:
+def test_other_paths_give_the_same_list(demo: DemoClient, path: str) -> None:
     assert demo.get(path).json == demo.get("/v1/models").json
 
 
-def test_who_has_the_list_already_gets_304(demo: DemoClient) -> None:
+def test_a_matching_etag_gets_status_304(demo: DemoClient) -> None:
     first = demo.get("/v1/models")
     etag = first.headers["etag"]
     assert etag.startswith('W/"')
@@ -123,7 +123,7 @@ def test_who_has_the_list_already_gets_304(demo: DemoClient) -> None:
     assert demo.get("/v1/models?include=all", If_None_Match=etag).status == 200
 
 
-def test_one_model_is_found_by_id_or_alias_in_any_case(demo: DemoClient) -> None:
+def test_a_model_is_found_by_id_or_alias_in_any_case(demo: DemoClient) -> None:
     for name in ("demo/echo", "Demo/Echo", "demo-echo"):
         found = demo.get(f"/model/{name}?include=all").json
         assert (found["object"], found["data"]["id"]) == ("model", "demo/echo")
@@ -134,7 +134,7 @@ def test_one_model_is_found_by_id_or_alias_in_any_case(demo: DemoClient) -> None
 
 @pytest.mark.parametrize("path", ["/v1/models/", "/models/", "/api/v1/models/"])
 @pytest.mark.parametrize("name", ["demo/echo", "demo%2Fecho", "demo-echo"])
-def test_one_model_is_shown_as_the_api_shows_it(demo: DemoClient, path: str, name: str) -> None:
+def test_a_single_model_is_shown_in_the_format_of_the_api(demo: DemoClient, path: str, name: str) -> None:
     shown = demo.get(path + name)
     assert shown.status == 200
     assert (shown.json["id"], shown.json["object"], shown.json["owned_by"]) == ("demo/echo", "model", "aiml")
@@ -142,6 +142,6 @@ def test_one_model_is_shown_as_the_api_shows_it(demo: DemoClient, path: str, nam
 
 
 @pytest.mark.parametrize("path", ["/v1/models/nobody/knows", "/v1/models/demo/echo2"])
-def test_a_model_that_there_is_not_is_an_error(demo: DemoClient, path: str) -> None:
+def test_an_unknown_model_is_an_error(demo: DemoClient, path: str) -> None:
     missing = demo.get(path)
     assert (missing.status, missing.json["message"]) == (404, "Model not found")

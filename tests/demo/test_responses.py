@@ -18,7 +18,7 @@ def said(demo: DemoClient, *args: Json, **more: Json) -> str:
     return text
 
 
-def test_the_json_has_what_the_documentation_lists(demo: DemoClient) -> None:
+def test_the_json_has_every_documented_field(demo: DemoClient) -> None:
     reply = demo.respond(input_text="Hi", instructions="Be brief", temperature=0, metadata={"a": "b"})
     answer = reply.json
     assert answer["object"] == "response"
@@ -40,7 +40,7 @@ def test_the_cost_is_in_the_headers(demo: DemoClient) -> None:
     assert headers["x-inference-id"]
 
 
-def test_the_stream_has_its_events_in_order(demo: DemoClient) -> None:
+def test_the_events_of_a_stream_come_in_order(demo: DemoClient) -> None:
     reply = demo.respond(stream=True)
     kinds = list(dict.fromkeys(event["type"] for event in reply.events))
     assert kinds == [
@@ -51,7 +51,7 @@ def test_the_stream_has_its_events_in_order(demo: DemoClient) -> None:
     assert "x-aimlapi-usd-spent" not in reply.headers
 
 
-def test_the_deltas_the_done_events_and_the_last_response_agree(demo: DemoClient) -> None:
+def test_deltas_done_events_and_the_final_response_agree(demo: DemoClient) -> None:
     events = demo.respond(stream=True).events
     text = "".join(event["delta"] for event in select_events(events, "response.output_text.delta"))
     assert text == said(demo)
@@ -63,14 +63,14 @@ def test_the_deltas_the_done_events_and_the_last_response_agree(demo: DemoClient
     assert events[0]["response"]["output"] == []
 
 
-def test_every_event_of_an_item_names_it(demo: DemoClient) -> None:
+def test_every_event_of_an_item_has_the_id_of_the_item(demo: DemoClient) -> None:
     events = demo.respond("demo/reasoning", stream=True).events
     items = [event["item"]["id"] for event in select_events(events, "response.output_item.added")]
     assert len(items) == 2
     assert {items[event["output_index"]] == event["item_id"] for event in events if "item_id" in event} == {True}
 
 
-def test_a_summary_of_thoughts_comes_as_an_item_of_its_own(demo: DemoClient) -> None:
+def test_the_reasoning_summary_is_an_item_of_its_own(demo: DemoClient) -> None:
     answer = demo.respond("demo/reasoning").json
     thought, message = answer["output"]
     assert (thought["type"], message["type"]) == ("reasoning", "message")
@@ -81,7 +81,7 @@ def test_a_summary_of_thoughts_comes_as_an_item_of_its_own(demo: DemoClient) -> 
     assert answer["usage"]["output_tokens_details"]["reasoning_tokens"] == len(deltas)
 
 
-def test_a_tool_is_called_in_fragments_that_join(demo: DemoClient) -> None:
+def test_the_fragments_of_a_streamed_tool_call_join_to_the_arguments(demo: DemoClient) -> None:
     [call] = demo.respond("demo/tool", tools=[{"type": "web_search_preview"}, WEATHER]).json["output"]
     assert (call["type"], call["name"], json.loads(call["arguments"])) == ("function_call", "weather", {"city": DEMO})
     events = demo.respond("demo/tool", stream=True, tools=[WEATHER]).events
@@ -92,7 +92,7 @@ def test_a_tool_is_called_in_fragments_that_join(demo: DemoClient) -> None:
     assert select_events(events, "response.output_item.added")[0]["item"]["arguments"] == ""
 
 
-def test_the_result_of_a_tool_is_answered_in_words(demo: DemoClient) -> None:
+def test_a_tool_result_is_answered_with_text(demo: DemoClient) -> None:
     items = [
         {"role": "user", "content": "Rain?"},
         {"type": "function_call", "call_id": "c", "name": "weather", "arguments": "{}"},
@@ -101,7 +101,7 @@ def test_the_result_of_a_tool_is_answered_in_words(demo: DemoClient) -> None:
     assert "gave back “It rains.”" in said(demo, "demo/tool", items, tools=[WEATHER])
 
 
-def test_a_refusal_is_a_part_of_its_own(demo: DemoClient) -> None:
+def test_a_refusal_is_a_content_part_of_its_own(demo: DemoClient) -> None:
     [item] = demo.respond("demo/refusal").json["output"]
     assert item["content"][0]["type"] == "refusal"
     events = demo.respond("demo/refusal", stream=True).events
@@ -112,7 +112,7 @@ def test_a_refusal_is_a_part_of_its_own(demo: DemoClient) -> None:
 
 
 @pytest.mark.parametrize(("model", "reason"), [("demo/length", "max_output_tokens"), ("demo/filter", "content_filter")])
-def test_a_model_ends_in_the_middle_for_its_reason(demo: DemoClient, model: str, reason: str) -> None:
+def test_models_for_an_early_end_stop_with_their_reason(demo: DemoClient, model: str, reason: str) -> None:
     answer = demo.respond(model).json
     assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": reason})
     assert answer["output"][0]["status"] == "incomplete"
@@ -121,7 +121,7 @@ def test_a_model_ends_in_the_middle_for_its_reason(demo: DemoClient, model: str,
     assert last["response"]["incomplete_details"] == {"reason": reason}
 
 
-def test_a_cap_ends_the_answer(demo: DemoClient) -> None:
+def test_a_token_limit_ends_the_answer(demo: DemoClient) -> None:
     answer = demo.respond(max_output_tokens=16, input_text="x" * 100).json
     assert len(answer["output"][0]["content"][0]["text"]) == 64
     assert answer["incomplete_details"] == {"reason": "max_output_tokens"}
@@ -130,7 +130,7 @@ def test_a_cap_ends_the_answer(demo: DemoClient) -> None:
     assert demo.respond(max_output_tokens=1000).json["status"] == "completed"
 
 
-def test_an_error_in_mid_stream_has_its_number_and_ends_the_stream(demo: DemoClient) -> None:
+def test_an_error_event_has_a_sequence_number_and_ends_the_stream(demo: DemoClient) -> None:
     events = demo.respond("demo/error", stream=True).events
     assert select_events(events, "response.output_text.delta")
     assert events[-1]["type"] == "error"
@@ -139,7 +139,7 @@ def test_an_error_in_mid_stream_has_its_number_and_ends_the_stream(demo: DemoCli
     assert (failed["status"], failed["error"]["message"]) == ("failed", events[-1]["message"])
 
 
-def test_json_satisfies_the_schema(demo: DemoClient) -> None:
+def test_the_answer_satisfies_the_requested_schema(demo: DemoClient) -> None:
     form = {"type": "json_schema", "name": "x", "schema": {"type": "array", "items": {"type": "boolean"}}}
     assert json.loads(said(demo, text={"format": form})) == [True]
     assert json.loads(said(demo, text={"format": {"type": "json_object"}}))["answer"].startswith(DEMO)
@@ -155,7 +155,7 @@ def test_attachments_are_counted_and_named(demo: DemoClient) -> None:
     assert "2 attachments: image image/png, file a.pdf." in answer
 
 
-def test_logprobs_come_when_they_are_included(demo: DemoClient) -> None:
+def test_logprobs_are_included_on_request(demo: DemoClient) -> None:
     include = ["message.output_text.logprobs"]
     [item] = demo.respond(include=include).json["output"]
     assert "".join(entry["token"] for entry in item["content"][0]["logprobs"]) == said(demo)
@@ -165,7 +165,7 @@ def test_logprobs_come_when_they_are_included(demo: DemoClient) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_stored_response_can_be_continued_and_read_again(demo: DemoClient, *, stream: bool) -> None:
+def test_a_stored_response_can_be_continued_and_retrieved(demo: DemoClient, *, stream: bool) -> None:
     reply = demo.respond(store=True, stream=stream)
     stored = reply.events[-1]["response"] if stream else reply.json
     assert demo.respond(previous_response_id=stored["id"]).json["previous_response_id"] == stored["id"]
@@ -180,7 +180,7 @@ def test_a_response_that_was_not_stored_cannot_be_continued(demo: DemoClient) ->
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_background_work_is_queued_and_can_be_fetched(demo: DemoClient, *, stream: bool) -> None:
+def test_a_background_response_is_queued_and_can_be_retrieved(demo: DemoClient, *, stream: bool) -> None:
     queued = demo.respond(background=True, stream=stream).json
     assert (queued["status"], queued["output"], queued["background"]) == ("queued", [], True)
     done = demo.get(f"/v1/responses/{queued['id']}").json
@@ -212,7 +212,7 @@ def test_the_input_of_a_stored_response_is_listed(demo: DemoClient) -> None:
     assert [item["id"] for item in demo.get(f"/v1/responses/{response_id}/input_items").json["data"]] == ids[::-1]
 
 
-def test_the_input_is_listed_page_by_page(demo: DemoClient) -> None:
+def test_the_input_items_are_paginated(demo: DemoClient) -> None:
     address = f"/v1/responses/{demo.respond(input_text=CONVERSATION, store=True).json['id']}/input_items?limit=3"
     first = demo.get(address).json
     second = demo.get(f"{address}&after={first['last_id']}").json
@@ -226,14 +226,14 @@ def test_the_input_is_listed_page_by_page(demo: DemoClient) -> None:
     ("query", "status"),
     [("limit=0", 400), ("limit=101", 400), ("limit=x", 400), ("after=msg_nowhere", 404), ("limit=100", 200)],
 )
-def test_a_page_that_there_is_not_is_an_error(demo: DemoClient, query: str, status: int) -> None:
+def test_an_invalid_page_is_an_error(demo: DemoClient, query: str, status: int) -> None:
     response_id = demo.respond(store=True).json["id"]
     assert demo.get(f"/v1/responses/{response_id}/input_items?{query}").status == status
 
 
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("model", ["demo/echo", "demo/slow"])
-def test_a_deleted_response_is_gone(demo: DemoClient, model: str, *, background: bool) -> None:
+def test_a_deleted_response_cannot_be_retrieved_or_continued(demo: DemoClient, model: str, *, background: bool) -> None:
     response_id = demo.respond(model, "hi", store=True, background=background).json["id"]
     address = f"/v1/responses/{response_id}"
     deleted = demo.send("DELETE", address)
@@ -245,7 +245,7 @@ def test_a_deleted_response_is_gone(demo: DemoClient, model: str, *, background:
 
 @pytest.mark.parametrize("end", ["", "/input_items", "/cancel"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT"])
-def test_an_unknown_response_is_named_as_missing_and_an_unknown_route_by_its_path(
+def test_an_unknown_response_and_an_unknown_route_give_different_messages(
     demo: DemoClient, method: str, end: str
 ) -> None:
     address = f"/v1/responses/resp_nowhere{end}"

@@ -12,13 +12,13 @@ def said(demo: DemoClient, form: Json) -> str:
     return text
 
 
-def test_free_json_is_an_object_that_says_what_it_is(demo: DemoClient) -> None:
+def test_free_json_is_an_object_with_the_usual_answer(demo: DemoClient) -> None:
     value = json.loads(said(demo, {"type": "json_object"}))
     assert value["answer"].startswith(DEMO)
     assert value["words"] == 2
 
 
-def test_json_satisfies_the_schema(demo: DemoClient) -> None:
+def test_the_sample_satisfies_every_part_of_the_schema(demo: DemoClient) -> None:
     person = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     wanted: dict[str, Json] = {
         "s": {"type": "string"},
@@ -42,7 +42,7 @@ def test_json_satisfies_the_schema(demo: DemoClient) -> None:
     }  # fmt: skip
 
 
-def test_a_schema_that_names_itself_ends(demo: DemoClient) -> None:
+def test_a_recursive_schema_gives_a_finite_sample(demo: DemoClient) -> None:
     schema = {
         "type": "object",
         "properties": {"next": {"$ref": "#"}, "kids": {"type": "array", "items": {"$ref": "#"}}},
@@ -53,7 +53,7 @@ def test_a_schema_that_names_itself_ends(demo: DemoClient) -> None:
     assert "next" in json.loads(said(demo, form))
 
 
-def test_what_is_no_schema_is_refused(demo: DemoClient) -> None:
+def test_an_invalid_schema_is_refused(demo: DemoClient) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": [1]}}}
     reply = demo.chat(response_format=form)
     assert (reply.status, "Invalid schema" in reply.json["message"]) == (400, True)

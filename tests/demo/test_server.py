@@ -31,7 +31,7 @@ def raw(demo: DemoClient, request: bytes) -> bytes:
 
 
 def wait_for_connections() -> None:
-    """Wait until every connection was let go by the server."""
+    """Wait until the server has closed every connection."""
     for thread in threading.enumerate():
         if "process_request_thread" in thread.name:
             thread.join(20)
@@ -46,30 +46,30 @@ def assert_gateway_error(reply: DemoResponse, status: int, words: str) -> None:
     assert reply.json.keys() == {"title", "status", "message", "instance", "requestId", "timestamp", "error"}
 
 
-def test_the_address_is_the_loopbacks_with_the_version(demo: DemoClient) -> None:
+def test_the_url_has_the_loopback_address_and_v1(demo: DemoClient) -> None:
     assert demo.url == f"http://127.0.0.1:{demo.port}/v1"
 
 
-def test_no_other_address_of_this_machine_is_listened_on(demo: DemoClient) -> None:
+def test_the_server_listens_on_no_other_address(demo: DemoClient) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", demo.port), timeout=5)
 
 
-def test_starting_and_stopping_is_quick() -> None:
+def test_starting_and_stopping_takes_less_than_two_seconds() -> None:
     started = time.monotonic()
     with serve():
         pass
     assert time.monotonic() - started < 2
 
 
-def test_a_stopped_server_is_not_reached_any_more() -> None:
+def test_a_stopped_server_refuses_connections() -> None:
     with serve() as url:
         demo = DemoClient(url)
     with pytest.raises(ConnectionRefusedError):
         demo.get("/v1/models")
 
 
-def test_a_port_that_is_taken_is_a_misuse(demo: DemoClient) -> None:
+def test_a_port_in_use_is_a_usage_error(demo: DemoClient) -> None:
     with pytest.raises(UsageError, match=f"port {demo.port} cannot be used"), serve(demo.port):
         pass
 
@@ -110,14 +110,14 @@ def test_every_event_of_a_stream_is_a_chunk_of_its_own(demo: DemoClient) -> None
     assert all(chunk.startswith(b"data: ") and chunk.endswith(b"\n\n") for chunk in chunks)
 
 
-def test_a_client_of_http_1_0_gets_the_stream_without_chunks(demo: DemoClient) -> None:
+def test_an_http_1_0_client_gets_the_stream_without_chunks(demo: DemoClient) -> None:
     head, _, body = raw(demo, post(STREAM, version=b"1.0")).partition(b"\r\n\r\n")
     assert b"chunked" not in head
     assert body.startswith(b"data: {")
     assert body.endswith(b"data: [DONE]\n\n")
 
 
-def test_a_body_in_chunks_is_read_as_one(demo: DemoClient) -> None:
+def test_a_chunked_body_is_read(demo: DemoClient) -> None:
     pieces = b"".join(b"%x;x=y\r\n%s\r\n" % (len(piece), piece) for piece in (BODY[:10], BODY[10:]))
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     answers = raw(demo, head + pieces + b"0\r\nTrailer: 1\r\n\r\n" + post(BODY, b"Connection: close"))
@@ -125,21 +125,23 @@ def test_a_body_in_chunks_is_read_as_one(demo: DemoClient) -> None:
 
 
 @pytest.mark.parametrize("length", [b"-1", b"many", b"1.5"])
-def test_a_length_that_is_none_is_refused_and_the_connection_closed(demo: DemoClient, length: bytes) -> None:
+def test_an_invalid_content_length_is_refused_and_the_connection_closed(demo: DemoClient, length: bytes) -> None:
     answer = raw(demo, b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: " + length + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"Connection: close" in answer
     assert b"The length of the body cannot be read" in answer
 
 
-def test_a_body_that_is_too_large_is_refused_unread(demo: DemoClient) -> None:
+def test_a_body_beyond_the_size_limit_is_refused_unread(demo: DemoClient) -> None:
     answer = raw(demo, b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1))
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b'"title":"Payload Too Large"' in answer
 
 
 @pytest.mark.parametrize(("request_", "status"), [(b"nonsense\r\n\r\n", 400), (b"BREW /v1/tea HTTP/1.1\r\n\r\n", 501)])
-def test_what_is_no_request_is_refused_in_the_gateways_shape(demo: DemoClient, request_: bytes, status: int) -> None:
+def test_an_invalid_request_gets_an_error_in_the_format_of_the_gateway(
+    demo: DemoClient, request_: bytes, status: int
+) -> None:
     body = raw(demo, request_).partition(b"\r\n\r\n")[2] or raw(demo, request_)
     assert json.loads(body)["status"] == status
 
@@ -148,7 +150,7 @@ def test_what_is_no_request_is_refused_in_the_gateways_shape(demo: DemoClient, r
     ("method", "path"),
     [("POST", "/v1/foo"), ("POST", "/v2/chat/completions"), ("DELETE", "/v1/models"), ("GET", "/v1/responses")],
 )
-def test_an_unknown_path_is_named_with_its_method(demo: DemoClient, method: str, path: str) -> None:
+def test_an_error_for_an_unknown_path_names_the_method_and_the_path(demo: DemoClient, method: str, path: str) -> None:
     assert_gateway_error(demo.send(method, path + "?a=b"), 404, f"Cannot {method} {path}")
     assert demo.send(method, path + "?a=b").json["instance"] == path
 
@@ -159,18 +161,18 @@ def test_a_bad_key_is_refused(demo: DemoClient, header: str, path: str) -> None:
     assert_gateway_error(demo.send("POST", path, BODY, Authorization=header), 401, "Unauthorized")
 
 
-def test_any_other_key_or_none_is_welcome(demo: DemoClient) -> None:
+def test_any_other_key_or_none_is_accepted(demo: DemoClient) -> None:
     assert demo.send("POST", "/v1/chat/completions", BODY, Authorization="Bearer x").status == 200
     assert demo.send("POST", "/v1/chat/completions", BODY).status == 200
 
 
-def test_the_balance_is_not_under_v1(demo: DemoClient) -> None:
+def test_the_balance_is_under_v2_only(demo: DemoClient) -> None:
     assert demo.get("/v2/billing").json == {"current_balance": 12.5, "currency": "USD"}
     assert demo.get("/v1/v2/billing").status == 404
     assert demo.get("/v2/billing", Authorization="Bearer bad-key").status == 401
 
 
-def test_a_valid_id_of_the_client_comes_back_and_another_is_dropped(demo: DemoClient) -> None:
+def test_a_valid_request_id_of_the_client_is_returned_and_an_invalid_one_is_not(demo: DemoClient) -> None:
     valid = demo.send("POST", "/v1/chat/completions", BODY, X_Client_Request_Id="mine-1")
     assert valid.headers["x-client-request-id"] == "mine-1"
     assert (
@@ -180,7 +182,7 @@ def test_a_valid_id_of_the_client_comes_back_and_another_is_dropped(demo: DemoCl
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
-def test_a_cut_stream_ends_in_the_middle_without_its_last_chunk(demo: DemoClient, path: str) -> None:
+def test_demo_cut_ends_a_stream_without_the_last_chunk(demo: DemoClient, path: str) -> None:
     body = {**json.loads(STREAM), "model": "demo/cut", "input": "Hi"}
     with pytest.raises(http.client.IncompleteRead) as fault:
         demo.post(path, body)
@@ -190,7 +192,7 @@ def test_a_cut_stream_ends_in_the_middle_without_its_last_chunk(demo: DemoClient
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
-def test_a_cut_answer_is_shorter_than_it_said(demo: DemoClient, path: str) -> None:
+def test_demo_cut_sends_less_than_its_content_length(demo: DemoClient, path: str) -> None:
     with pytest.raises(http.client.IncompleteRead) as fault:
         demo.post(path, {**json.loads(BODY), "model": "demo/cut", "input": "Hi"})
     assert len(fault.value.partial) > 100
@@ -198,7 +200,7 @@ def test_a_cut_answer_is_shorter_than_it_said(demo: DemoClient, path: str) -> No
     assert fault.value.expected > 100
 
 
-def test_a_slow_stream_comes_token_by_token(demo: DemoClient) -> None:
+def test_demo_slow_streams_token_by_token(demo: DemoClient) -> None:
     with socket.create_connection(("127.0.0.1", demo.port), timeout=20) as connection:
         body = {**json.loads(STREAM), "model": "demo/slow", "max_tokens": 2}
         connection.sendall(post(json.dumps(body).encode()))
@@ -208,7 +210,7 @@ def test_a_slow_stream_comes_token_by_token(demo: DemoClient) -> None:
     assert len([1 for one, two in pairwise(moments) if two - one > 0.05]) >= 2
 
 
-def test_a_slow_answer_comes_late(demo: DemoClient) -> None:
+def test_demo_slow_delays_an_answer_without_a_stream(demo: DemoClient) -> None:
     started = time.monotonic()
     assert demo.chat("demo/slow", max_tokens=2).status == 200
     assert time.monotonic() - started > 0.15
@@ -226,7 +228,7 @@ def test_stopping_the_server_ends_a_slow_stream_at_once() -> None:
     connection.close()
 
 
-def test_a_client_that_goes_away_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_connection_reset_by_the_client_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     with serve() as url, socket.create_connection(("127.0.0.1", DemoClient(url).port), timeout=20) as connection:
         connection.sendall(post(json.dumps({**json.loads(STREAM), "model": "demo/slow"}).encode()))
         connection.recv(100)
@@ -243,7 +245,7 @@ def test_nothing_is_logged(demo: DemoClient, capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
-def test_many_clients_at_once_are_all_answered(demo: DemoClient) -> None:
+def test_forty_concurrent_clients_are_all_answered(demo: DemoClient) -> None:
     statuses: list[int] = []
     threads = [threading.Thread(target=lambda: statuses.append(demo.chat(stream=True).status)) for _ in range(40)]
     for thread in threads:

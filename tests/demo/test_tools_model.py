@@ -81,20 +81,20 @@ def test_the_tools_that_the_prompt_names_are_called(demo: DemoClient, prompt: st
         ("now", {}, {}),
     ],
 )
-def test_arguments_are_made_of_the_prompt_and_the_schema(
+def test_arguments_follow_from_the_prompt_and_the_schema(
     demo: DemoClient, prompt: str, parameters: Json, expected: Json
 ) -> None:
     assert chat_calls(demo, f"please {prompt}", chat_tool("do_it", parameters)) == [("do_it", expected)]
 
 
 @pytest.mark.parametrize("arguments", ['{"city": }', "{", '{"city": "Paris"', "{]}"])
-def test_arguments_that_are_no_json_are_called_as_they_are(demo: DemoClient, arguments: str) -> None:
+def test_invalid_json_arguments_are_used_unchanged(demo: DemoClient, arguments: str) -> None:
     answer = demo.chat(MODEL, f"weather {arguments}", tools=[chat_tool("weather")]).json
     assert answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == arguments
 
 
 @pytest.mark.parametrize("parameters", [{"properties": 5}, {"properties": {"a": 5}, "required": ["a"]}, {"type": "x"}])
-def test_a_strange_schema_is_no_error_of_the_server(demo: DemoClient, parameters: Json) -> None:
+def test_an_odd_schema_does_not_cause_a_server_error(demo: DemoClient, parameters: Json) -> None:
     assert demo.chat(MODEL, "now", tools=[chat_tool("weather", parameters)]).status in (200, 400)
 
 
@@ -112,7 +112,7 @@ def test_text_and_all_calls_are_in_one_answer_streamed_or_not(demo: DemoClient) 
 
 
 def converse_in_chat(demo: DemoClient, prompt: str, result: str, rounds: int, **more: Json) -> list[Json]:
-    """Answer calls until there are none, at most so many rounds; return all messages of the model."""
+    """Answer calls until there are none, for at most `rounds` rounds; return all messages of the model."""
     messages: list[Json] = [{"role": "user", "content": prompt}]
     answers: list[Json] = []
     tools = [chat_tool("weather"), chat_tool("add", ADD)]
@@ -128,13 +128,13 @@ def converse_in_chat(demo: DemoClient, prompt: str, result: str, rounds: int, **
     return answers
 
 
-def test_the_results_are_quoted_in_the_chat(demo: DemoClient) -> None:
+def test_the_final_answer_quotes_the_results(demo: DemoClient) -> None:
     first, last = converse_in_chat(demo, "weather in Paris and add 1 and 2", "a result", 5)
     assert len(first["tool_calls"]) == 2
     assert "weather returned “a result”. add returned “a result”." in last["content"]
 
 
-def test_without_parallel_calls_there_is_one_a_round(demo: DemoClient) -> None:
+def test_without_parallel_calls_each_round_has_one_call(demo: DemoClient) -> None:
     prompt = "weather in Paris and add 1 and 2"
     answers = converse_in_chat(demo, prompt, "a result", 5, parallel_tool_calls=False)
     called = [[call["function"]["name"] for call in answer.get("tool_calls", [])] for answer in answers]
@@ -142,7 +142,7 @@ def test_without_parallel_calls_there_is_one_a_round(demo: DemoClient) -> None:
 
 
 @pytest.mark.parametrize("word", ["again", "forever", "AGAIN"])
-def test_a_word_makes_it_call_in_each_round(demo: DemoClient, word: str) -> None:
+def test_certain_words_make_the_model_call_in_every_round(demo: DemoClient, word: str) -> None:
     answers = converse_in_chat(demo, f"weather in Paris {word}", "a result", 6)
     assert [len(answer["tool_calls"]) for answer in answers] == [1] * 6
 
@@ -159,7 +159,7 @@ def test_the_next_prompt_starts_new_rounds(demo: DemoClient) -> None:
     assert reply["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "add"
 
 
-def test_images_of_a_result_are_no_new_prompt(demo: DemoClient) -> None:
+def test_images_of_a_result_do_not_count_as_a_new_prompt(demo: DemoClient) -> None:
     [first, _] = converse_in_chat(demo, "weather in Paris", "sunny", 5)
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     media = {"role": "user", "content": [{"type": "text", "text": "What weather returned:"}, image]}
@@ -170,14 +170,14 @@ def test_images_of_a_result_are_no_new_prompt(demo: DemoClient) -> None:
 
 
 @pytest.mark.parametrize("choice", ["none", None])
-def test_without_tools_it_answers_in_words(demo: DemoClient, choice: Json) -> None:
+def test_without_tools_the_answer_is_text(demo: DemoClient, choice: Json) -> None:
     more = {"tools": [chat_tool("weather")], "tool_choice": choice} if choice else {}
     message = demo.chat(MODEL, "weather in Paris", **more).json["choices"][0]["message"]
     assert "tool_calls" not in message
     assert "There is no tool to call" in message["content"]
 
 
-def test_the_tool_that_must_be_called_is_called(demo: DemoClient) -> None:
+def test_a_forced_tool_is_called(demo: DemoClient) -> None:
     forced = {"type": "function", "function": {"name": "add"}}
     tools = chat_tool("weather"), chat_tool("add", ADD)
     assert [name for name, _ in chat_calls(demo, "weather", *tools, tool_choice=forced)] == ["add"]
@@ -198,7 +198,7 @@ ASSISTANT = {"role": "assistant", "content": None, "tool_calls": [CALL]}
         ([USER, ASSISTANT, {"role": "tool", "tool_call_id": "c1", "content": "x"}], ""),
     ],
 )
-def test_each_call_in_the_chat_needs_one_result(demo: DemoClient, messages: Json, problem: str) -> None:
+def test_each_call_in_chat_requires_exactly_one_result(demo: DemoClient, messages: Json, problem: str) -> None:
     reply = demo.chat(MODEL, messages=messages, tools=[chat_tool("weather")])
     assert reply.status == (400 if problem else 200)
     assert problem in reply.body.decode()
@@ -217,7 +217,7 @@ OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "x"}
         ([USER, FUNCTION_CALL, OUTPUT], ""),
     ],
 )
-def test_each_call_of_the_other_endpoint_needs_one_result(demo: DemoClient, items: Json, problem: str) -> None:
+def test_each_call_in_responses_requires_exactly_one_result(demo: DemoClient, items: Json, problem: str) -> None:
     reply = demo.respond(MODEL, items, tools=[responses_tool("weather")])
     assert reply.status == (400 if problem else 200)
     assert problem in reply.body.decode()
@@ -228,7 +228,7 @@ def said(reply: DemoResponse) -> str:
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
-def test_a_conversation_goes_on_from_the_items_or_from_the_stored_response(demo: DemoClient, is_stored: bool) -> None:
+def test_a_conversation_continues_from_its_items_or_the_stored_response(demo: DemoClient, is_stored: bool) -> None:
     tools = [responses_tool("weather"), responses_tool("add", ADD)]
     first = demo.respond(MODEL, "weather in Paris and add 1 and 2", tools=tools, store=is_stored).json
     calls = [item for item in first["output"] if item["type"] == "function_call"]
@@ -275,7 +275,7 @@ def server(**more: Json) -> Json:
         ({"require_approval": {"never": {"tool_names": ["other"]}}}, True),
     ],
 )  # fmt: skip
-def test_a_server_of_the_gateway_asks_for_approval_unless_it_needs_none(
+def test_a_hosted_mcp_server_requests_approval_unless_none_is_required(
     demo: DemoClient, more: Json, asks: bool
 ) -> None:
     for stream in (False, True):
@@ -287,7 +287,7 @@ def test_a_server_of_the_gateway_asks_for_approval_unless_it_needs_none(
 
 @pytest.mark.parametrize("is_stored", [True, False])
 @pytest.mark.parametrize("approve", [True, False])
-def test_the_answer_to_a_request_for_approval(demo: DemoClient, approve: bool, is_stored: bool) -> None:
+def test_a_hosted_mcp_call_runs_only_if_approved(demo: DemoClient, approve: bool, is_stored: bool) -> None:
     first = demo.respond(MODEL, "look it up", tools=[server()], store=is_stored).json
     request = first["output"][-1]
     assert request.keys() == {"id", "type", "server_label", "name", "arguments"}
@@ -306,7 +306,7 @@ def test_the_samples_are_valid_tool_files(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ask", [DemoClient.chat, DemoClient.respond])
-def test_many_calls_are_in_one_round(demo: DemoClient, ask: Callable[..., DemoResponse]) -> None:
+def test_thirty_calls_fit_in_one_round(demo: DemoClient, ask: Callable[..., DemoResponse]) -> None:
     prompt = " ".join(f'add {{"a": {number}}}' for number in range(30))
     tool = chat_tool("add", ADD) if ask is DemoClient.chat else responses_tool("add", ADD)
     assert ask(demo, MODEL, prompt, tools=[tool]).body.decode().count('"arguments"') == 30

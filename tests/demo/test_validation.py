@@ -119,24 +119,24 @@ def assert_refused(status: int, body: Json, line: str) -> None:
 
 
 @pytest.mark.parametrize(("change", "line"), CHAT)
-def test_chat_names_what_is_wrong(demo: DemoClient, change: Json, line: str) -> None:
+def test_chat_refuses_invalid_values_and_names_them(demo: DemoClient, change: Json, line: str) -> None:
     reply = demo.chat(**change)
     assert_refused(reply.status, reply.json, line)
 
 
 @pytest.mark.parametrize(("change", "line"), RESPONSES)
-def test_responses_names_what_is_wrong(demo: DemoClient, change: Json, line: str) -> None:
+def test_responses_refuses_invalid_values_and_names_them(demo: DemoClient, change: Json, line: str) -> None:
     reply = demo.post("/v1/responses", {"model": "demo/echo", "input": "Hi", **change})
     assert_refused(reply.status, reply.json, line)
 
 
 @pytest.mark.parametrize("change", FINE_CHAT)
-def test_chat_takes_what_is_right_or_unknown(demo: DemoClient, change: Json) -> None:
+def test_chat_accepts_valid_and_unknown_properties(demo: DemoClient, change: Json) -> None:
     assert demo.chat(**change).status == 200
 
 
 @pytest.mark.parametrize("change", FINE_RESPONSES)
-def test_responses_takes_what_is_right_or_unknown(demo: DemoClient, change: Json) -> None:
+def test_responses_accepts_valid_and_unknown_properties(demo: DemoClient, change: Json) -> None:
     assert demo.post("/v1/responses", {"model": "demo/echo", "input": "Hi", **change}).status == 200
 
 
@@ -150,12 +150,12 @@ def test_responses_takes_what_is_right_or_unknown(demo: DemoClient, change: Json
         ("/v1/responses", {"input": "Hi"}, "model: Required"),
     ],
 )
-def test_what_must_be_there_is_missed(demo: DemoClient, path: str, body: Json, line: str) -> None:
+def test_a_missing_required_property_is_named(demo: DemoClient, path: str, body: Json, line: str) -> None:
     reply = demo.post(path, body)
     assert_refused(reply.status, reply.json, line)
 
 
-def test_all_that_is_wrong_is_named_at_once(demo: DemoClient) -> None:
+def test_all_errors_are_reported_at_once(demo: DemoClient) -> None:
     lines = demo.chat(temperature=3, seed=0).json["message"].split("\n")
     assert [line.partition(":")[0] for line in lines[1:]] == ["temperature", "seed"]
 
@@ -169,13 +169,13 @@ def test_a_body_that_is_not_json_is_refused(demo: DemoClient, body: bytes) -> No
     assert "not valid JSON" in reply.json["message"] or "nested too deeply" in reply.json["message"]
 
 
-def test_a_body_that_is_no_object_is_refused(demo: DemoClient) -> None:
+def test_a_body_that_is_not_an_object_is_refused(demo: DemoClient) -> None:
     reply = demo.post("/v1/responses", [1])
     assert reply.json["message"] == "Body validation error\nExpected object, received array"
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "1e308"])
-def test_a_number_beyond_all_range_is_refused(demo: DemoClient, number: str) -> None:
+def test_a_number_out_of_range_is_refused(demo: DemoClient, number: str) -> None:
     for name in ("temperature", "seed", "max_tokens", "n"):
         body = json.dumps({"model": "demo/echo", "messages": [USER], name: 0}).replace(": 0}", f": {number}}}")
         assert demo.send("POST", "/v1/chat/completions", body.encode()).status == 400
@@ -193,7 +193,7 @@ def test_an_unknown_model_is_not_found(demo: DemoClient, path: str, model: str) 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_status_model_refuses_with_its_status(demo: DemoClient, path: str, status: int, *, stream: bool) -> None:
+def test_a_status_model_answers_with_its_status(demo: DemoClient, path: str, status: int, *, stream: bool) -> None:
     model = f"demo/status-{status}"
     reply = demo.post(path, {"model": model, "messages": [USER], "input": "Hi", "stream": stream})
     assert reply.status == reply.json["status"] == status
@@ -202,13 +202,13 @@ def test_a_status_model_refuses_with_its_status(demo: DemoClient, path: str, sta
     assert reply.json["instance"] == path
 
 
-def test_an_empty_account_speaks_of_credit_and_the_rate_limit_does_not(demo: DemoClient) -> None:
+def test_status_403_mentions_credits_and_status_429_does_not(demo: DemoClient) -> None:
     assert "credits" in demo.chat("demo/status-403").json["message"]
     words = demo.chat("demo/status-429").json["message"].lower()
     assert not any(word in words for word in ("credit", "quota", "tier"))
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "responses"])
-def test_every_row_of_the_table_is_of_a_kind_that_can_be_judged(endpoint: str) -> None:
+def test_every_option_has_a_type_that_the_demo_can_validate(endpoint: str) -> None:
     rows = [row for row in ROWS.values() if endpoint in row.body_paths]
     assert [row.name for row in rows if not list_json_types(row.value_type_on(endpoint))] == []

@@ -1,4 +1,4 @@
-"""The commands of docs/cmd.md: each block of sh runs as it stands, with the embedded server."""
+"""The commands of docs/cmd.md: each sh block runs as written, with the demo server."""
 
 import os
 import re
@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_runs(block: str, clean: Path) -> None:
+def test_each_block_of_the_page_runs(block: str, clean: Path) -> None:
     (clean / "Makefile").write_text("test:\n")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block], cwd=clean, env={**os.environ, "PATH": install_program(clean / "bin")},
@@ -25,5 +25,5 @@ def test_a_block_runs(block: str, clean: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_page_shows_the_question_as_it_is() -> None:
+def test_the_page_shows_the_actual_question() -> None:
     assert PAGE.count(PROMPT.strip()) == 2

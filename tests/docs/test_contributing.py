@@ -71,7 +71,7 @@ def render(run: Run, generator: str) -> str:
     return done.stdout
 
 
-def test_a_request_parameter_is_one_row(copy: Path, run: Run) -> None:
+def test_a_request_parameter_needs_only_one_row(copy: Path, run: Run) -> None:
     assert aiml(run, "chat", "--dry-run", "--top-k", "3", "hi").returncode == 2
     apply(copy, "A request parameter")
     assert '"top_k": 3' in aiml(run, "chat", "--dry-run", "--top-k", "3", "hi").stdout
@@ -79,10 +79,10 @@ def test_a_request_parameter_is_one_row(copy: Path, run: Run) -> None:
     refused = aiml(run, "chat", "--demo", "--top-k", "0", "hi")
     assert (refused.returncode, refused.stderr) == (2, "aiml: --top-k: '0' is not a whole number of at least 1\n")
     assert aiml(run, "chat", "--demo", "-q", "--top-k", "3", "hi").returncode == 0
-    assert aiml(run, "chat", "--demo", "-q", "-O", "top_k=0", "hi").returncode == 4  # the embedded server knows it too
+    assert aiml(run, "chat", "--demo", "-q", "-O", "top_k=0", "hi").returncode == 4  # the demo server knows it too
 
 
-def test_the_generated_files_follow_from_the_row(copy: Path, run: Run) -> None:
+def test_the_generated_files_include_the_new_row(copy: Path, run: Run) -> None:
     apply(copy, "A request parameter")
     names = {"docs/options.md": "--top-k", "docs/help.md": "--top-k", "completions/aiml.fish": "-l top-k"}
     done = run("scripts/generate.py")
@@ -93,14 +93,14 @@ def test_the_generated_files_follow_from_the_row(copy: Path, run: Run) -> None:
     assert run("scripts/generate.py", "--check").returncode == 0
 
 
-def test_the_tests_over_the_table_hold_for_the_new_row(copy: Path, run: Run) -> None:
+def test_the_tests_of_the_option_table_pass_for_the_new_row(copy: Path, run: Run) -> None:
     apply(copy, "A request parameter")
     files = ["tests/cli/test_flags.py", "tests/settings/test_resolve.py"]
     done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "top_k or top-k", *files)
     assert done.returncode == 0, done.stdout
 
 
-def test_an_output_format_is_a_renderer(copy: Path, run: Run) -> None:
+def test_an_output_format_needs_only_a_renderer(copy: Path, run: Run) -> None:
     apply(copy, "An output format")
     answer = aiml(run, "chat", "--demo", "-q", "--format", "quoted", "-m", "demo/markdown", "hi")
     assert answer.returncode == 0
@@ -109,7 +109,7 @@ def test_an_output_format_is_a_renderer(copy: Path, run: Run) -> None:
     assert "quoted" in render(run, "help")
 
 
-def test_a_slash_command_is_a_function(copy: Path, run: Run) -> None:
+def test_a_slash_command_needs_only_a_function(copy: Path, run: Run) -> None:
     apply(copy, "A slash command")
     assert "Count the words of the last answer." in render(run, "repl")
     with Console("chat", "--demo", TERM="dumb", PYTHONPATH=str(copy)) as console:

@@ -1,4 +1,4 @@
-"""The generated files: in step with the code, and whole."""
+"""The generated files are up to date with the code, and complete."""
 
 import importlib
 import os
@@ -95,11 +95,11 @@ def test_the_files_do_not_depend_on_the_hash_seed_or_the_terminal() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_another_word_is_a_usage_error() -> None:
+def test_an_unknown_argument_is_a_usage_error() -> None:
     assert run("--chekc").returncode == 2
 
 
-def test_check_names_what_differs_and_writes_nothing(
+def test_check_names_stale_files_and_writes_nothing(
     ready: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ready.main([], tmp_path) == 0
@@ -114,7 +114,7 @@ def test_check_names_what_differs_and_writes_nothing(
     assert ready.main([], tmp_path) == ready.main(["--check"], tmp_path) == 0
 
 
-def test_a_new_row_is_in_each_file_of_the_options(generate: Any, made_up: Option[str]) -> None:
+def test_a_new_row_is_in_each_file_that_lists_options(generate: Any, made_up: Option[str]) -> None:
     texts = {name: generate.OUTPUTS[name]() for name in (*NAMES_OF_FLAG, "docs/options.md")}
     assert made_up.help in texts["docs/options.md"]
     assert [name for name, flag in NAMES_OF_FLAG.items() if flag not in texts[name]] == []
@@ -122,7 +122,7 @@ def test_a_new_row_is_in_each_file_of_the_options(generate: Any, made_up: Option
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.usefixtures("made_up")
-def test_odd_words_are_quoted(generate: Any, tmp_path: Path, shell: str) -> None:
+def test_choices_with_special_characters_are_quoted(generate: Any, tmp_path: Path, shell: str) -> None:
     if not (program := shutil.which(shell)):
         pytest.skip(f"{shell} is not installed")
     script = tmp_path / f"aiml.{shell}"
@@ -142,7 +142,7 @@ def test_every_file_says_that_it_is_generated(texts: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-def test_every_row_is_in_the_options(texts: dict[str, str], row: Option[Any]) -> None:
+def test_every_row_is_in_the_options_page(texts: dict[str, str], row: Option[Any]) -> None:
     text = texts["docs/options.md"]
     entry = next(part for part in text.split("\n### ") if row.help in part)
     named = [*row.variables, *(place.path for place in row.body_paths.values())]
@@ -179,7 +179,7 @@ def test_every_flag_is_in_the_bash_script(texts: dict[str, str], commands: list[
         assert f"flags='{flags}'" in script, each.name
 
 
-def test_every_flag_and_what_it_means_is_in_the_zsh_script(texts: dict[str, str], commands: list[Any]) -> None:
+def test_every_flag_and_its_description_is_in_the_zsh_script(texts: dict[str, str], commands: list[Any]) -> None:
     script = texts["completions/aiml.zsh"]
     for each in commands:
         body = script.split(f"\n{'_'.join(('', *each.path))}() {{\n")[1].split("\n}\n")[0]
@@ -190,7 +190,7 @@ def _told(body: str, spelling: str) -> bool:
     return any(f"{before}{spelling}{after}[" in body for before in ")*" for after in ("", "=", "+"))
 
 
-def test_every_flag_and_what_it_means_is_in_the_fish_script(texts: dict[str, str], commands: list[Any]) -> None:
+def test_every_flag_and_its_description_is_in_the_fish_script(texts: dict[str, str], commands: list[Any]) -> None:
     lines = texts["completions/aiml.fish"].splitlines()
     for each in commands:
         own = [f"{line} " for line in lines if line.startswith(f'complete -c aiml -n \'__aiml_at "{each.name}"')]
@@ -200,7 +200,7 @@ def test_every_flag_and_what_it_means_is_in_the_fish_script(texts: dict[str, str
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_every_lasting_row_is_offered_as_a_setting(texts: dict[str, str], shell: str) -> None:
+def test_every_row_that_can_be_configured_is_offered_as_a_setting(texts: dict[str, str], shell: str) -> None:
     script = texts[f"completions/aiml.{shell}"]
     offers = {"bash": "_aiml_offer model ", "zsh": "settings=(", "fish": "function __aiml_settings"}
     names = script[script.index(offers[shell]) :].replace("'", " ").replace(":", " ").split()

@@ -1,4 +1,4 @@
-"""The examples of docs/many-machines.md: each is read by its language, and the quick ones run."""
+"""The examples of docs/many-machines.md: each has valid syntax, and the quick ones run."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def folder(clean: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> Path:
-    """Return the folder that the page speaks of; `aiml` is the program under test."""
+    """Return the folder that the page uses; `aiml` is the program under test."""
     work = clean / "work"
     work.mkdir()
     (work / "reviews.txt").write_text("".join(f"review number {n}\n" for n in range(1, ROWS + 1)))
@@ -55,23 +55,23 @@ needs_flock = pytest.mark.skipif(not shutil.which("flock"), reason="flock is not
 
 
 @pytest.mark.parametrize("block", find_blocks("sh"), ids=lambda block: block.splitlines()[-1][:40])
-def test_the_shell_reads_each_command(block: str) -> None:
+def test_each_shell_example_has_valid_syntax(block: str) -> None:
     for shell in ("sh", "bash"):
         done = subprocess.run([shell, "-n"], input=block, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("block", find_blocks("python"), ids=["dask", "ray"])
-def test_python_reads_each_program(block: str) -> None:
+def test_each_python_example_has_valid_syntax(block: str) -> None:
     compile(block, "example", "exec")
 
 
 @pytest.mark.parametrize("block", find_blocks("yaml"), ids=["kubernetes", "litellm"])
-def test_yaml_reads_each_file(block: str) -> None:
+def test_each_yaml_example_is_valid(block: str) -> None:
     assert isinstance(yaml.safe_load(block), dict)
 
 
-def test_each_example_is_of_a_language_that_is_tested() -> None:
+def test_each_example_is_in_a_tested_language() -> None:
     fences = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("```")]
     assert set(fences[::2]) == {"```sh", "```python", "```yaml", "```make", "```sql"}
 
@@ -112,7 +112,7 @@ def test_the_pods_of_the_job_take_each_row_once(folder: Path) -> None:
     assert count_good(folder) == EACH_ONCE
 
 
-def test_the_job_is_started_again_and_shares_its_folder() -> None:
+def test_the_job_restarts_on_failure_and_shares_its_folder() -> None:
     job = read_job()
     [container] = job["containers"]
     assert (job["completionMode"], job["restartPolicy"]) == ("Indexed", "OnFailure")
@@ -122,7 +122,7 @@ def test_the_job_is_started_again_and_shares_its_folder() -> None:
 
 @needs_flock
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-def test_make_asks_again_for_the_shards_that_failed(folder: Path) -> None:
+def test_make_runs_failed_shards_again(folder: Path) -> None:
     (folder / "Makefile").write_text(find_block("make", "# Makefile"))
     line = find_block("sh", "make -j 8")
     assert run(line, AIML_MODEL="demo/status-500", AIML_RETRIES="0").returncode == 2
@@ -133,7 +133,7 @@ def test_make_asks_again_for_the_shards_that_failed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["slurm", "kubernetes", "parallel", "dask", "ray", "one_limit", "merge"])
-def test_a_script_without_its_engine_says_so(name: str, tmp_path: Path) -> None:
+def test_a_script_is_skipped_with_a_message_if_its_engine_is_missing(name: str, tmp_path: Path) -> None:
     environ = {**os.environ, "AIML_ENGINES": str(tmp_path), "PATH": str(tmp_path)}
     script = ROOT / f"scripts/scale/run_{name}.py"
     done = subprocess.run([sys.executable, script], env=environ, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Every promise has a test that holds it, and every such test names a promise."""
+"""Every promise has a test, and every mark of a test names a promise."""
 
 import importlib
 import subprocess
@@ -45,7 +45,7 @@ def keys(reliability: Any) -> set[str]:
     return {test.key for test in reliability.find_tests()}
 
 
-def test_each_promise_is_held_by_a_test(keys: set[str]) -> None:
+def test_each_promise_has_a_test(keys: set[str]) -> None:
     assert set(PROMISES) - keys == set()
 
 
@@ -63,12 +63,12 @@ def test_the_document_names_each_promise_with_its_tests(reliability: Any) -> Non
     text = reliability.render()
     for key, promise in PROMISES.items():
         assert f"### {key}\n\n{promise.sentence}\n\n" in text
-    assert "- a full output is told (`tests/cli/test_endings.py`)" in text
+    assert "- a full disk at standard output is an error (`tests/cli/test_endings.py`)" in text
 
 
-def test_each_promise_is_a_line_that_names_what_failed(tmp_path: Path) -> None:
+def test_the_report_has_a_line_per_promise_that_names_failed_tests(tmp_path: Path) -> None:
     (tmp_path / "test_sample.py").write_text(SAMPLE)
-    options = ["-p", "conftest", "--promises", "--rootdir", str(tmp_path), "-o", f"pythonpath={HERE}", "-q"]
+    options = ["-p", "conftest", "--promises", "--rootdir", str(tmp_path), "-o", f"pythonpath={HERE}", "-q", "--basetemp", str(tmp_path / "base")]
     line = [sys.executable, "-m", "pytest", *options, "-W", "ignore", str(tmp_path)]
     done = subprocess.run(line, cwd=HERE, capture_output=True, text=True, check=False)
     lines = {text.split()[1]: text for text in done.stdout.splitlines() if text.startswith(("ok  ", "FAIL"))}

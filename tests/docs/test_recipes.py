@@ -147,5 +147,5 @@ FLAGS = [
 
 
 @pytest.mark.parametrize("flag", FLAGS)
-def test_the_pages_show_what_scripts_need(flag: str) -> None:
+def test_the_recipes_use_the_flags_that_scripts_need(flag: str) -> None:
     assert any(f" {flag} " in recipe["script"] for recipe in RECIPES)

@@ -1,4 +1,4 @@
-"""The commands of docs/tools.md: each block runs as it stands, one after the other, with the embedded server."""
+"""The commands of docs/tools.md: each block runs as written, one after the other, with the demo server."""
 
 import os
 import re
@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 PRINTED = ["in Paris", "Hello, Ada!", "42", "exit code 9", '"row": 2', "exit code 8", "in Paris"]
 
 
-def test_every_block_runs(clean: Path) -> None:
+def test_every_block_runs_and_prints_what_is_expected(clean: Path) -> None:
     environment = {**os.environ, "PATH": install_program(clean / "bin")}
     printed = []
     for block in BLOCKS:
@@ -27,7 +27,7 @@ def test_every_block_runs(clean: Path) -> None:
     assert [expected in text for expected, text in zip(PRINTED, printed, strict=True)] == [True] * len(PRINTED)
 
 
-def test_the_first_example_shows_what_is_printed(clean: Path) -> None:
+def test_the_output_shown_for_the_first_example_is_the_actual_one(clean: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", BLOCKS[0]], env={**os.environ, "PATH": install_program(clean / "bin")}, capture_output=True,
         text=True, timeout=60, check=True,
@@ -41,6 +41,6 @@ def test_the_first_example_shows_what_is_printed(clean: Path) -> None:
     assert announced == [re.sub(r"\d\.\d s", "", line) for line in done.stderr.splitlines()[1:]]
 
 
-def test_the_threat_model_has_ten_lines() -> None:
+def test_the_list_of_threats_has_ten_entries() -> None:
     section = PAGE.partition("## What can go wrong")[2].partition("\n## ")[0]
     assert re.findall(r"^(\d+)\. ", section, re.MULTILINE) == [str(number) for number in range(1, 11)]

@@ -1,4 +1,4 @@
-"""Odd surroundings: the outcome is the answer, or one clear line."""
+"""Odd environments: the outcome is the answer, or one clear line."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ ODD = [
 @pytest.mark.parametrize(
     "environ", ODD, ids=lambda odd: " ".join(f"{name}={value[:20]}" for name, value in odd.items())
 )
-def test_an_odd_environment_costs_no_answer(environ: dict[str, str], server: Loopback, aiml: Aiml) -> None:
+def test_an_odd_environment_does_not_prevent_an_answer(environ: dict[str, str], server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta(reasoning_content="hm é"), delta("Hé😀lo"), delta(finish="stop")))
     done = aiml("chat", "hé 😀", "-v", **environ)
     assert (done.returncode, done.stdout.decode()) == (0, "Hé😀lo\n")
@@ -54,7 +54,7 @@ def test_an_odd_environment_costs_no_answer(environ: dict[str, str], server: Loo
 @pytest.mark.parametrize(
     "words", [["--help"], ["chat", "--help"], ["models", "--demo"], ["config", "show"], ["chat", "--nothing"]]
 )
-def test_an_odd_width_of_the_terminal_is_no_crash(words: list[str], columns: str, aiml: Aiml) -> None:
+def test_an_odd_terminal_width_does_not_crash(words: list[str], columns: str, aiml: Aiml) -> None:
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"} if columns == "1" else {}
     done = aiml(*words, COLUMNS=columns, TERM="dumb", **ascii_only)
     assert done.returncode == (2 if "--nothing" in words else 0)
@@ -67,10 +67,10 @@ def test_an_odd_width_of_the_terminal_is_no_crash(words: list[str], columns: str
 @pytest.mark.parametrize(
     "words", [["chat", "hi"], ["chat", "--demo", "hi"], ["config", "show"], ["config", "set", "n", "2"]]
 )
-def test_a_home_where_nothing_can_be_written_costs_no_answer(
+def test_a_home_directory_that_cannot_be_written_does_not_prevent_an_answer(
     words: list[str], home: str | None, tmp_path: Path, server: Loopback
 ) -> None:
-    """Root may write wherever modes forbid it, but not in the kernel's own folders, nor below a file."""
+    """File modes do not stop root, but nobody can write in the kernel's own folders, or below a file."""
     Path("file").touch()
     server.answer_with(HELLO)
     environ = {name: value for name, value in os.environ.items() if name not in (*XDG, "HOME")}
@@ -90,7 +90,7 @@ def test_a_home_where_nothing_can_be_written_costs_no_answer(
     assert sorted(each.name for each in tmp_path.iterdir() if not each.name.startswith(("home", "xdg"))) == ["file"]
 
 
-def test_an_environment_near_the_limit_costs_no_answer(server: Loopback, aiml: Aiml) -> None:
+def test_a_huge_environment_does_not_prevent_an_answer(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     many = {f"ODD_{number}": "x" * 120_000 for number in range(12)}
     done = aiml("chat", "hi", **many, **{f"AIML_ODD_{number}": "y" for number in range(3000)})
@@ -104,7 +104,7 @@ def test_a_prompt_of_100_kilobytes_may_be_typed(server: Loopback, aiml: Aiml) ->
     assert server.requests[0].json["messages"][0]["content"] == words
 
 
-def test_a_current_directory_that_is_gone_costs_no_answer(tmp_path: Path, server: Loopback) -> None:
+def test_a_deleted_current_directory_does_not_prevent_an_answer(tmp_path: Path, server: Loopback) -> None:
     server.answer_with(HELLO)
     (tmp_path / "gone").mkdir()
     line = ["/bin/sh", "-c", 'cd gone; rmdir ../gone; "$@"', "sh", *build_command("chat", "hi")]
@@ -113,7 +113,7 @@ def test_a_current_directory_that_is_gone_costs_no_answer(tmp_path: Path, server
     assert (done.returncode, done.stdout) == (0, b"Hello\n"), done.stderr
 
 
-def test_a_lack_of_open_files_is_no_crash(server: Loopback) -> None:
+def test_a_low_limit_on_open_files_does_not_crash(server: Loopback) -> None:
     server.answer_with(HELLO)
     line = ["/bin/sh", "-c", 'ulimit -n 7; "$@"', "sh", *build_command("chat", "hi")]
     environ = {**os.environ, "AIML_BASE_URL": server.url}

@@ -1,4 +1,4 @@
-"""Config and keys on disk: damaged, in the way, linked, written by many, and by those who die."""
+"""Config and key files: damaged, replaced by folders or links, and written by concurrent or killed processes."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def folder() -> Path:
 
 
 @pytest.mark.promise("atomic-writes")
-def test_a_hundred_writers_that_are_killed_leave_config_and_keys_whole(folder: Path) -> None:
+def test_a_hundred_killed_writers_leave_config_and_keys_intact(folder: Path) -> None:
     chance = random.Random(5)  # noqa: S311 - no secret
     with subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as nest:
         assert nest.stdin
@@ -87,7 +87,7 @@ def check_files_are_whole(folder: Path) -> None:
 
 
 @pytest.mark.promise("atomic-writes")
-def test_fifty_writers_at_once_lose_nothing(folder: Path) -> None:
+def test_fifty_concurrent_writers_lose_nothing(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FIFTY], timeout=60, check=False)
     assert done.returncode == 0
     assert tomllib.loads((folder / "config.toml").read_text())["option"] == {f"a{n}": 1 for n in range(50)}
@@ -102,7 +102,7 @@ DAMAGED = [b"seed = ", b"seed = 1\nseed = 2\n", b"\xff\xfe\0", b"[profiles\n", b
 @pytest.mark.parametrize(
     "words", [["chat", "hi"], ["config", "set", "n", "2"], ["config", "unset", "n"], ["config", "show"]]
 )
-def test_a_damaged_config_is_told_and_left_as_it_is(
+def test_a_damaged_config_is_reported_and_not_changed(
     words: list[str], damage: bytes, folder: Path, server: Loopback, aiml: Aiml
 ) -> None:
     folder.mkdir()
@@ -118,8 +118,8 @@ def test_a_damaged_config_is_told_and_left_as_it_is(
 
 @pytest.mark.promise("damaged-config")
 @pytest.mark.parametrize("name", ["config.toml", "keys.json"])
-def test_a_directory_in_the_place_of_a_file_is_told(name: str, folder: Path, server: Loopback, aiml: Aiml) -> None:
-    """No mode keeps root from reading a file; a directory nobody can read as one."""
+def test_a_directory_in_place_of_a_file_is_reported(name: str, folder: Path, server: Loopback, aiml: Aiml) -> None:
+    """File modes do not stop root, but nobody can read a directory as a file."""
     (folder / name).mkdir(parents=True)
     server.answer_with(HELLO)
     for words in ["chat", "hi"], ["config", "set", "n", "2"], ["config", "key", "--stdin"]:
@@ -133,7 +133,7 @@ def test_a_directory_in_the_place_of_a_file_is_told(name: str, folder: Path, ser
 
 @pytest.mark.promise("damaged-config")
 @pytest.mark.parametrize("damage", [b"{", b"[]", b"\xff", b'{"127.0.0.1:1": 1}', b"null", b'{"a": "canary-0123456789"'])
-def test_a_damaged_file_of_keys_is_told_and_left_as_it_is(
+def test_a_damaged_key_file_is_reported_and_not_changed(
     damage: bytes, folder: Path, server: Loopback, aiml: Aiml
 ) -> None:
     folder.mkdir()
@@ -148,7 +148,7 @@ def test_a_damaged_file_of_keys_is_told_and_left_as_it_is(
 
 @pytest.mark.promise("private-files")
 @pytest.mark.parametrize("name", ["config.toml", "keys.json"])
-def test_a_file_that_is_a_link_is_not_written_through(name: str, folder: Path, tmp_path: Path, aiml: Aiml) -> None:
+def test_nothing_is_written_through_a_link(name: str, folder: Path, tmp_path: Path, aiml: Aiml) -> None:
     folder.mkdir()
     target = tmp_path / "theirs"
     target.write_text("{}" if name == "keys.json" else "")
@@ -162,7 +162,7 @@ def test_a_file_that_is_a_link_is_not_written_through(name: str, folder: Path, t
 
 @pytest.mark.promise("private-files")
 @pytest.mark.parametrize("umask", ["0", "0777", "0022"])
-def test_what_the_program_keeps_is_for_its_owner_alone(umask: str, tmp_path: Path, server: Loopback) -> None:
+def test_all_files_are_readable_only_by_their_owner(umask: str, tmp_path: Path, server: Loopback) -> None:
     server.answer_with(HELLO)
     for place in tmp_path.glob("xdg*"):
         place.rmdir()

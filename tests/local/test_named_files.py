@@ -55,7 +55,9 @@ def arguments_for(place: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", ["/dev/zero", "./folder", "./fifo", "./sparse"])
 @pytest.mark.parametrize("place", PLACES)
-def test_a_file_without_an_end_or_a_writer_is_refused(place: str, name: str, aiml: Aiml, server: Loopback) -> None:
+def test_an_endless_file_or_a_pipe_without_a_writer_is_refused(
+    place: str, name: str, aiml: Aiml, server: Loopback
+) -> None:
     if (place, name) in (("file", "./folder"), ("import", "./folder")):
         pytest.skip("a folder has a meaning there")
     make_files()
@@ -67,7 +69,7 @@ def test_a_file_without_an_end_or_a_writer_is_refused(place: str, name: str, aim
 
 
 def measure(arguments: list[str], url: str) -> dict[str, Any]:
-    """Run the program; return how it ended and the most memory that it had."""
+    """Run the program; return how it ended and its peak memory."""
     environ = {**os.environ, "AIML_BASE_URL": url, "AIML_RETRIES": "0"}
     with Path("stdout").open("wb") as out, Path("stderr").open("wb") as err:
         process = CliProcess(build_command(*arguments), env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
@@ -80,7 +82,7 @@ def measure(arguments: list[str], url: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "place", [place for place in PLACES if place not in ("replay", "config", "import", "certificates")]
 )
-def test_a_pipe_with_a_writer_is_a_file(place: str, aiml: Aiml, server: Loopback) -> None:
+def test_a_named_pipe_with_a_writer_is_read_like_a_file(place: str, aiml: Aiml, server: Loopback) -> None:
     make_files()
     command, content = PLACES[place]
     for _ in range(3):
@@ -96,7 +98,9 @@ def test_a_pipe_with_a_writer_is_a_file(place: str, aiml: Aiml, server: Loopback
 
 @pytest.mark.parametrize("place", ["schema", "tools", "messages", "system", "replay"])
 @pytest.mark.parametrize("how", ["<(cat {})", "/dev/stdin"])
-def test_a_pipe_of_the_shell_is_a_file(place: str, how: str, aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
+def test_a_pipe_of_the_shell_is_read_like_a_file(
+    place: str, how: str, aiml: Aiml, server: Loopback, tmp_path: Path
+) -> None:
     command, content = PLACES[place]
     Path("content").write_text(content)
     for _ in range(2):
@@ -114,7 +118,7 @@ def test_a_pipe_of_the_shell_is_a_file(place: str, how: str, aiml: Aiml, server:
     assert (done.returncode, len(server.requests)) in ((0, 1), (9, 1)), done.stderr
 
 
-def test_a_silent_writer_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_wait_for_a_silent_writer_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(atomic_write, "SILENCE_SECONDS", 0.01)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

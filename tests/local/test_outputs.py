@@ -1,4 +1,4 @@
-"""Places that cannot be written or read: full, closed, read-only, no files at all."""
+"""Outputs and inputs that cannot be written or read: full, closed, read-only, or not files."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def run_with_file_limit(server: Loopback, *arguments: str) -> "subprocess.Comple
 
 @pytest.mark.promise("stdout-fails")
 @pytest.mark.parametrize("form", ["text", "json", "jsonl", "raw"])
-def test_a_disk_that_fills_up_under_standard_output_is_told(form: str, server: Loopback) -> None:
+def test_a_disk_that_fills_up_during_output_is_an_error(form: str, server: Loopback) -> None:
     server.answer_with(LONG)
     done = run_with_file_limit(server, "chat", "hi", "--format", form)
     assert (done.returncode, Path("stdout").stat().st_size) == (1, 1000)
@@ -44,7 +44,7 @@ def test_a_disk_that_fills_up_under_standard_output_is_told(form: str, server: L
 
 
 @pytest.mark.promise("stdout-fails")
-def test_a_disk_that_fills_up_under_the_output_file_leaves_the_old_one(server: Loopback) -> None:
+def test_a_disk_that_fills_up_keeps_the_old_output_file(server: Loopback) -> None:
     server.answer_with(LONG)
     Path("out.txt").write_text("old")
     done = run_with_file_limit(server, "chat", "hi", "-o", "out.txt")
@@ -54,7 +54,7 @@ def test_a_disk_that_fills_up_under_the_output_file_leaves_the_old_one(server: L
 
 
 @pytest.mark.promise("answer-first")
-def test_a_disk_that_takes_nothing_else_still_gets_the_answer(server: Loopback) -> None:
+def test_the_answer_is_printed_even_if_nothing_else_can_be_written(server: Loopback) -> None:
     server.answer_with(stream(delta("x" * 900), delta(finish="stop")))
     done = run_with_file_limit(server, "chat", "hi")
     assert (done.returncode, Path("stdout").read_text()) == (0, "x" * 900 + "\n")
@@ -63,7 +63,7 @@ def test_a_disk_that_takes_nothing_else_still_gets_the_answer(server: Loopback) 
 
 @pytest.mark.promise("answer-first")
 @pytest.mark.parametrize("name", NOWHERE)
-def test_an_output_file_that_cannot_be_is_told_before_anything_is_sent(name: str, server: Loopback, aiml: Aiml) -> None:
+def test_an_invalid_output_path_is_refused_before_anything_is_sent(name: str, server: Loopback, aiml: Aiml) -> None:
     Path("file").touch()
     Path("folder").mkdir()
     done = aiml("chat", "hi", "-o", name)
@@ -83,7 +83,9 @@ READ_ONLY = [
 
 @pytest.mark.promise("stdout-fails")
 @pytest.mark.parametrize("arguments", READ_ONLY)
-def test_a_read_only_standard_output_is_told(arguments: list[str], server: Loopback) -> None:
+def test_a_read_only_standard_output_is_an_error_before_anything_is_sent(
+    arguments: list[str], server: Loopback
+) -> None:
     Path("out").touch()
     with Path("out").open("rb") as out:
         done = run_process(
@@ -99,7 +101,7 @@ def test_a_read_only_standard_output_is_told(arguments: list[str], server: Loopb
 @pytest.mark.parametrize(
     "arguments", [["chat", "hi", "--json"], ["config", "show"], ["models", "--demo"], ["chat", "--demo", "hi"]]
 )
-def test_a_full_standard_output_is_told_by_every_command(arguments: list[str], server: Loopback) -> None:
+def test_every_command_reports_a_full_disk_at_standard_output(arguments: list[str], server: Loopback) -> None:
     server.answer_with(HELLO)
     with Path("/dev/full").open("wb") as full:
         done = run_process(
@@ -113,7 +115,7 @@ def test_a_full_standard_output_is_told_by_every_command(arguments: list[str], s
 
 @pytest.mark.promise("answer-first")
 @pytest.mark.parametrize("places", ["2>/dev/full", "2>&-", "2</dev/null"])
-def test_standard_error_that_takes_nothing_costs_no_answer(places: str, server: Loopback) -> None:
+def test_the_answer_is_printed_even_if_standard_error_cannot_be_written(places: str, server: Loopback) -> None:
     server.answer_with(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     line = ["/bin/sh", "-c", f'"$@" {places}', "sh", *build_command("chat", "hi", "-v")]
@@ -123,7 +125,7 @@ def test_standard_error_that_takes_nothing_costs_no_answer(places: str, server: 
 
 @pytest.mark.promise("stdin")
 @pytest.mark.parametrize("place", [">out 0>&1", "<&-"])
-def test_standard_input_that_gives_nothing_is_no_crash(place: str, server: Loopback) -> None:
+def test_an_unreadable_standard_input_does_not_crash(place: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     line = [
@@ -155,7 +157,7 @@ def list_files() -> list[str]:
 @pytest.mark.promise("output-names")
 @pytest.mark.parametrize("name", STDOUT_NAMES)
 @pytest.mark.parametrize("flags", [["--output"], ["-q", "-o"]])
-def test_a_dash_is_standard_output(name: str, flags: list[str], server: Loopback, aiml: Aiml) -> None:
+def test_a_dash_means_standard_output(name: str, flags: list[str], server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     before = list_files()
     done = aiml("chat", "hi", *flags, name)
@@ -163,7 +165,7 @@ def test_a_dash_is_standard_output(name: str, flags: list[str], server: Loopback
 
 
 @pytest.mark.promise("output-names")
-def test_a_cut_answer_goes_to_a_dash_as_to_standard_output(server: Loopback, aiml: Aiml) -> None:
+def test_with_a_dash_an_incomplete_answer_is_printed_too(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta("Hel"), end=b""))
     before = list_files()
     done = aiml("chat", "hi", "-o", "-")
@@ -172,7 +174,7 @@ def test_a_cut_answer_goes_to_a_dash_as_to_standard_output(server: Loopback, aim
 
 @pytest.mark.promise("output-names")
 @pytest.mark.parametrize("name", STDOUT_NAMES)
-def test_meta_may_follow_the_answer_on_standard_output(name: str, server: Loopback, aiml: Aiml) -> None:
+def test_the_meta_object_can_follow_the_answer_on_standard_output(name: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     before = list_files()
     done = aiml("chat", "hi", "--meta", name)
@@ -195,7 +197,9 @@ def test_meta_may_follow_the_answer_on_standard_output(name: str, server: Loopba
         ["respond", "hi"],
     ],
 )
-def test_a_dash_is_standard_output_for_many_requests_too(arguments: list[str], server: Loopback, aiml: Aiml) -> None:
+def test_a_dash_means_standard_output_for_several_requests_too(
+    arguments: list[str], server: Loopback, aiml: Aiml
+) -> None:
     server.answer_with(HELLO_RESPONSE if arguments[0] == "respond" else HELLO)
     Path("rows").write_text("one\ntwo\n")
     before = list_files()
@@ -205,7 +209,9 @@ def test_a_dash_is_standard_output_for_many_requests_too(arguments: list[str], s
 
 @pytest.mark.promise("output-names")
 @pytest.mark.parametrize("output", [[], ["-o", "text.txt"]])
-def test_audio_goes_to_standard_output_alone(output: list[str], server: Loopback, aiml: Aiml) -> None:
+def test_audio_can_be_written_to_standard_output_without_the_text(
+    output: list[str], server: Loopback, aiml: Aiml
+) -> None:
     server.answer_with(AUDIO)
     done = aiml("chat", "say hi", "--audio-out", "-", *output)
     assert (done.returncode, done.stdout, Path("-").exists()) == (0, b"ABCDEF", False)
@@ -232,7 +238,9 @@ def test_audio_goes_to_standard_output_alone(output: list[str], server: Loopback
         (["--each", "line", "-f", "rows", "--resume-from", "-"], b"name a file"),
     ],
 )  # fmt: skip
-def test_outputs_that_would_mix_are_refused(arguments: list[str], message: bytes, server: Loopback, aiml: Aiml) -> None:
+def test_two_kinds_of_output_cannot_share_standard_output(
+    arguments: list[str], message: bytes, server: Loopback, aiml: Aiml
+) -> None:
     Path("rows").write_text("one\n")
     before = list_files()
     done = aiml("chat", "hi", *arguments)
@@ -273,7 +281,7 @@ def test_a_key_that_is_missing_leaves_no_file(aiml: Aiml) -> None:
 
 @pytest.mark.promise("stopped-runs")
 @pytest.mark.parametrize("old", [None, "old"])
-def test_an_answer_whose_program_is_killed_is_in_the_part(old: str | None, server: Loopback) -> None:
+def test_the_text_of_a_killed_program_is_in_the_partial_file(old: str | None, server: Loopback) -> None:
     server.answer_with(STREAM + chunk(delta("Hel")), SILENCE)
     if old:
         Path("out.txt").write_text(old)
@@ -288,7 +296,7 @@ def test_an_answer_whose_program_is_killed_is_in_the_part(old: str | None, serve
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 @pytest.mark.promise("output-names")
-def test_a_file_that_is_mounted_is_refused_before_anything_is_sent(server: Loopback) -> None:
+def test_a_mount_point_is_refused_before_anything_is_sent(server: Loopback) -> None:
     Path("real").write_text("old")
     Path("out.txt").touch()
     environ = {**os.environ, "AIML_BASE_URL": server.url}
@@ -303,7 +311,7 @@ def test_a_file_that_is_mounted_is_refused_before_anything_is_sent(server: Loopb
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 @pytest.mark.promise("output-names")
-def test_a_disk_that_is_full_is_told_before_anything_is_sent(server: Loopback) -> None:
+def test_a_full_disk_is_an_error_before_anything_is_sent(server: Loopback) -> None:
     Path("small").mkdir()
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     line = 'mount -t tmpfs -o size=64k none small && echo old > small/out || exit 77; cat /dev/zero > small/zeros; "$@"; code=$?'

@@ -1,4 +1,4 @@
-"""Signals while the program waits, waits to try again, and saves; and the terminal after them."""
+"""Signals while the program waits for an answer or a retry, or saves a file; and the terminal afterwards."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ def start_aiml(server: Loopback, *arguments: str, **environ: str) -> "subprocess
 
 
 @pytest.mark.parametrize(("number", "code"), ENDINGS)
-def test_a_signal_while_nothing_has_come_ends_at_once(number: int, code: int, server: Loopback) -> None:
+def test_a_signal_before_the_first_byte_ends_the_program_at_once(number: int, code: int, server: Loopback) -> None:
     never = threading.Event()
     server.answer_with(never)
     with start_aiml(server, "respond", "hi") as process:
@@ -80,7 +80,7 @@ def test_a_signal_while_nothing_has_come_ends_at_once(number: int, code: int, se
 
 
 @pytest.mark.parametrize(("number", "code"), ENDINGS)
-def test_a_signal_ends_the_pause_before_another_try(number: int, code: int, server: Loopback) -> None:
+def test_a_signal_ends_the_pause_before_a_retry(number: int, code: int, server: Loopback) -> None:
     server.answer_with(json_response({"error": "busy"}, "503 Busy", "Retry-After: 100"))
     with start_aiml(server, "chat", "hi") as process:
         assert process.stderr
@@ -92,7 +92,7 @@ def test_a_signal_ends_the_pause_before_another_try(number: int, code: int, serv
 
 
 @pytest.mark.parametrize(("number", "code"), ENDINGS)
-def test_what_came_before_a_signal_is_beside_the_file(number: int, code: int, server: Loopback) -> None:
+def test_the_text_before_a_signal_is_in_the_partial_file(number: int, code: int, server: Loopback) -> None:
     Path("out.txt").write_text("old")
     never = threading.Event()
     server.answer_with(STREAM + b"".join(map(chunk, text_events("Hel", "lo"))), never)
@@ -107,14 +107,16 @@ def test_what_came_before_a_signal_is_beside_the_file(number: int, code: int, se
 
 
 def wait_for_part() -> None:
-    """Wait until the words are in the file beside the file."""
+    """Wait until the text is in the partial file."""
     while not any(part.read_text() == "Hello" for part in Path().glob("*.part")):
         os.sched_yield()
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize(("number", "code"), ENDINGS)
-def test_a_signal_while_the_file_is_saved_leaves_it_whole(number: int, code: int, call: str, server: Loopback) -> None:
+def test_a_signal_while_the_file_is_saved_does_not_damage_it(
+    number: int, code: int, call: str, server: Loopback
+) -> None:
     Path("out.txt").write_text("old")
     server.answer_with(HELLO)
     script = AT.format(call=call, name=signal.Signals(number).name)
@@ -128,7 +130,7 @@ def test_a_signal_while_the_file_is_saved_leaves_it_whole(number: int, code: int
 
 
 @pytest.mark.parametrize("corner", WITHIN)
-def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(corner: str, server: Loopback) -> None:
+def test_a_signal_during_code_that_swallows_exceptions_is_not_lost(corner: str, server: Loopback) -> None:
     never = threading.Event()
     server.answer_with(never)
     line = [sys.executable, "-c", IN_A_CORNER.replace("CORNER", WITHIN[corner]), "chat", "hi"]
@@ -139,7 +141,7 @@ def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(corner: str
     never.set()
 
 
-def test_ctrl_c_before_the_program_listens_ends_it_quietly() -> None:
+def test_ctrl_c_during_startup_ends_the_program_quietly() -> None:
     done = subprocess.run([sys.executable, "-c", AT_THE_START, "--help"], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
@@ -158,9 +160,7 @@ DIM = STREAM + chunk(delta(reasoning_content="Hm"))
         (["config", "key"], b"", "(?i)key"),
     ],
 )
-def test_after_ctrl_c_the_terminal_is_as_it_was(
-    arguments: list[str], reply: bytes, seen: str, server: Loopback
-) -> None:
+def test_the_terminal_is_restored_after_ctrl_c(arguments: list[str], reply: bytes, seen: str, server: Loopback) -> None:
     never = threading.Event()
     server.answer_with(reply, never)
     settings: Any = {**os.environ, "AIML_BASE_URL": server.url, "TERM": "xterm"}
@@ -187,14 +187,14 @@ def test_after_ctrl_c_the_terminal_is_as_it_was(
 
 
 def is_plain(shown: bytes) -> bool:
-    """True if the cursor is visible and the next character has no colour."""
+    """True if the cursor is visible and the next character has no color."""
     screen = pyte.Screen(200, 24)
     pyte.ByteStream(screen).feed(shown)
     now, fresh = screen.cursor.attrs, pyte.Screen(1, 1).cursor.attrs
     return not screen.cursor.hidden and now == fresh
 
 
-def test_an_answer_that_is_not_streamed_is_waited_for_no_longer(server: Loopback) -> None:
+def test_a_signal_ends_the_wait_for_an_answer_without_a_stream(server: Loopback) -> None:
     never = threading.Event()
     server.answer_with(HELLO_RESPONSE[:40], never)
     with start_aiml(server, "respond", "hi", "-S", "--json") as process:

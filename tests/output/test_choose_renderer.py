@@ -27,7 +27,7 @@ RAW = [b"data: {", b"}\n\n\x1b"]
 
 
 def shown(capfd: Capture, error: AimlError | None = None, **options: Any) -> tuple[str, str]:
-    """Show an answer on the chosen screens; give what reached standard output and error."""
+    """Show an answer with the chosen renderers; return what reached standard output and error."""
     screen, fold = choose_output(replace(resolve({}).options, **options), {}), CompletionBuilder()
     assert list(screen.tee(iter(RAW))) == RAW
     screen.show(SAID)
@@ -124,7 +124,7 @@ def test_without_standard_output_nothing_is_sent() -> None:
         os.close(kept)
 
 
-# ---- colour
+# ---- color
 
 
 @pytest.mark.parametrize(

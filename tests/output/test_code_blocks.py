@@ -205,7 +205,7 @@ def test_a_file_gets_the_block(server: Loopback, aiml: Aiml, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "more", [["--json"], ["--format", "jsonl"], ["--format", "raw"], ["--schema", "a"], ["--json-object"], ["--items"]]
 )
-def test_flags_that_exclude_a_block_are_refused_before_anything_is_sent(
+def test_flags_that_cannot_be_used_with_a_block_are_refused_before_anything_is_sent(
     more: list[str], server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
     result = aiml("chat", "hi", "-x", "-o", "f", *more)

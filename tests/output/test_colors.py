@@ -89,7 +89,7 @@ def answer_with(server: Loopback, text: str) -> None:
 @pytest.mark.parametrize(
     "environ", [{}, {"COLORTERM": "truecolor", "TERM": "xterm-256color"}, {"TERM": "xterm-direct"}]
 )
-def test_an_answer_with_every_construct(server: Loopback, environ: dict[str, str]) -> None:
+def test_an_answer_with_every_construct_has_only_readable_colors(server: Loopback, environ: dict[str, str]) -> None:
     blocks = "".join(f"```{language}\n{code}```\n\n" for language, code in CODE.items())
     answer_with(server, DOCUMENT + blocks)
     wrote, code, _ = run_on_pty(server, "chat", "hi", **environ)
@@ -98,17 +98,17 @@ def test_an_answer_with_every_construct(server: Loopback, environ: dict[str, str
 
 
 @pytest.mark.parametrize("token", list(STANDARD_TYPES), ids=str)
-def test_every_type_of_token(token: Any) -> None:
+def test_every_type_of_token_has_a_readable_color(token: Any) -> None:
     assert set(highlight._find_color(token).split(";")) <= COLORS | ATTRIBUTES  # noqa: SLF001 - the whole of it
 
 
-def test_reasoning_and_json(server: Loopback) -> None:
+def test_reasoning_and_json_have_only_readable_colors(server: Loopback) -> None:
     answer_with(server, '<think>Why `not`?</think>{"a": [1, -2.5, true, null, "s", {"b": []}]}')
     wrote, _, _ = run_on_pty(server, "chat", "--json-object", "hi")
     assert find_other_colors(wrote) == set()
 
 
-def test_probabilities(server: Loopback) -> None:
+def test_probabilities_have_only_readable_colors(server: Loopback) -> None:
     tokens = [{"token": f"t{n} ", "logprob": -n / 2, "top_logprobs": []} for n in range(10)]
     body = {"role": "assistant", "content": "".join(str(token["token"]) for token in tokens)}
     choice = {"index": 0, "message": body, "finish_reason": "stop", "logprobs": {"content": tokens}}
@@ -118,7 +118,7 @@ def test_probabilities(server: Loopback) -> None:
     assert b"green from 90%, blue from 50%, magenta from 10%, red from 0%" in wrote
 
 
-def test_a_difference(server: Loopback) -> None:
+def test_a_difference_has_only_readable_colors(server: Loopback) -> None:
     Path("f.txt").write_text("one\ntwo\n")
     answer_with(server, "one\nthree\n")
     wrote, _, _ = run_on_pty(server, "chat", "--in-place", "f.txt", "-y", "hi")
@@ -134,13 +134,13 @@ def test_a_difference(server: Loopback) -> None:
         ["chat", "--demo", "-m", "demo/markdown", "-m", "demo/reasoning", "hi"], ["history", "show"],
     ],
 )  # fmt: skip
-def test_commands_and_errors(server: Loopback, arguments: list[str]) -> None:
+def test_commands_and_errors_have_only_readable_colors(server: Loopback, arguments: list[str]) -> None:
     wrote, _, _ = run_on_pty(server, *arguments, FORCE_COLOR="1", AIML_BASE_URL="", COLORTERM="truecolor")
     assert find_other_colors(wrote) == set()
 
 
 @pytest.mark.parametrize("editing", ["emacs", "vi"])
-def test_the_line_editor(server: Loopback, editing: str) -> None:
+def test_the_line_editor_has_only_readable_colors(server: Loopback, editing: str) -> None:
     answer_with(server, DOCUMENT)
     with Console("chat", AIML_BASE_URL=server.url, AIML_EDITING=editing, COLORTERM="truecolor", rows=40) as console:
         console.wait_for_prompt()

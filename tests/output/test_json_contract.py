@@ -96,14 +96,14 @@ Run = Callable[..., tuple[int, bytes]]
 
 @pytest.fixture
 def run(server: Loopback, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Give a function that runs a command line; it gives the exit code and standard output."""
+    """Return a function that runs a command line, and returns the exit code and standard output."""
     monkeypatch.setenv("AIML_BASE_URL", server.url)
     monkeypatch.setenv("AIML_RETRIES", "0")
     return lambda *arguments: (main(arguments), capfdbinary.readouterr().out)
 
 
 def assert_both(run: Run, *arguments: str) -> None:
-    """Hold both formats of an answer against the schemas."""
+    """Check both formats of an answer against the schemas."""
     code, whole = run(*arguments, "--no-stdin", "--format", "json")
     code_of_lines, lines = run(*arguments, "--no-stdin", "--format", "jsonl")
     found = json.loads(whole)
@@ -125,12 +125,12 @@ def test_any_answer_of_a_server_follows_the_contract(command: str, reply: bytes,
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("model", DEMO)
-def test_answers_of_the_embedded_server_follow_the_contract(command: str, model: str, run: Run) -> None:
+def test_answers_of_the_demo_server_follow_the_contract(command: str, model: str, run: Run) -> None:
     assert_both(run, command, "hi", "--demo", "-m", f"demo/{model}")
 
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
-def test_choices_and_tokens_of_the_embedded_server_too(command: str, run: Run) -> None:
+def test_choices_and_tokens_of_the_demo_server_follow_the_contract(command: str, run: Run) -> None:
     more = ["-n", "2", "--top-logprobs", "2"] if command == "chat" else []
     assert_both(run, command, "hi", "--demo", *more)
 

@@ -68,7 +68,7 @@ ANSWER = Answer("chat", WHOLE, None, Timing(0.5, 1.00001), "req", None, 200, 1)
 
 
 def strictly(data: bytes) -> Any:
-    """Read JSON as other languages do: there is no NaN and no Infinity."""
+    """Parse JSON as other languages do: without NaN and Infinity."""
 
     def refuse(word: str) -> NoReturn:
         pytest.fail(f"{word} is not valid JSON")
@@ -117,7 +117,7 @@ def test_nothing_is_null_or_empty() -> None:
     assert found["complete"] is False
 
 
-def test_the_price_of_a_header_counts() -> None:
+def test_the_price_in_a_header_is_used() -> None:
     found = answer_to_dict(Answer("responses", header_cost_usd=0.0))
     assert (found["cost_usd"], found["cost_source"]) == (0.0, "gateway")
 
@@ -217,7 +217,7 @@ def test_infinity_and_nan_are_written_as_valid_json(wild: float) -> None:
 
 
 def nest(depth: int, kind: type = list) -> Any:
-    """Return a value that is nested so deeply."""
+    """Return a value with this depth of nesting."""
     value: Any = 1
     for _ in range(depth):
         value = [value] if kind is list else {"a": value}

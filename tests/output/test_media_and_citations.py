@@ -29,7 +29,7 @@ def said(text: str = "Hi", **more: Any) -> dict[str, Any]:
 
 
 def drawn(data: str = PICTURE) -> dict[str, Any]:
-    """Make the item of a picture."""
+    """Make the item of an image."""
     return {"type": "image_generation_call", "id": "ig", "status": "completed", "result": data}
 
 

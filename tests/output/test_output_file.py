@@ -52,7 +52,7 @@ def test_an_empty_answer_that_is_complete_is_an_empty_file(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o640])
-def test_the_modes_of_the_old_file_are_kept(tmp_path: Path, mode: int) -> None:
+def test_the_permissions_of_the_old_file_are_kept(tmp_path: Path, mode: int) -> None:
     target = tmp_path / "answer.md"
     target.touch()
     target.chmod(mode)
@@ -220,7 +220,7 @@ def test_another_name_of_the_old_file_keeps_the_old_text(tmp_path: Path) -> None
     assert (target.read_text(), (tmp_path / "other").read_text()) == ("new", "old")
 
 
-def test_a_link_that_points_nowhere_yet_is_filled(tmp_path: Path) -> None:
+def test_a_link_to_a_missing_file_creates_the_target(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("later")
     file = OutputFile(str(tmp_path / "link"))
     file.write(b"new")

@@ -11,7 +11,7 @@ from aiml_cli.output.plain_text import PlainTextRenderer
 
 
 def written(*batches: EventBatch, terminal: bool = False) -> list[bytes]:
-    """Show batches and close; give each write."""
+    """Show batches and close; return each write."""
     fold = CompletionBuilder()
     writes: list[bytes] = []
     screen = PlainTextRenderer(writes.append, terminal=terminal)

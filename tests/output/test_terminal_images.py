@@ -73,7 +73,7 @@ def iterm(image: bytes, size: str = "width=auto;height=auto") -> bytes:
 @pytest.mark.parametrize(
     ("command", "flags", "streamed"), [("chat", [], True), ("chat", ["-S"], False), ("respond", ["-S"], False)]
 )
-def test_a_picture_is_drawn_after_the_answer(
+def test_an_image_is_drawn_after_the_answer(
     server: Loopback,
     command: str,
     flags: list[str],
@@ -105,7 +105,7 @@ def test_only_the_formats_that_a_protocol_knows_are_drawn_and_all_are_saved(
     assert wrote.count(b"image saved: pictures/image-") == 6
 
 
-def test_a_large_picture_is_sent_to_kitty_in_pieces(server: Loopback) -> None:
+def test_a_large_image_is_sent_to_kitty_in_pieces(server: Loopback) -> None:
     image = make_png(more=os.urandom(20_000))
     server.answer_with(answer("chat", image))
     wrote, _, _ = run_on_pty(server, "chat", "-S", "hi", **KITTY)
@@ -124,7 +124,7 @@ def test_a_large_picture_is_sent_to_kitty_in_pieces(server: Loopback) -> None:
         (4000, 4000, ",r=16", "width=auto;height=16"),
     ],
 )
-def test_a_picture_takes_no_more_than_the_screen(
+def test_an_image_is_never_larger_than_the_screen(
     server: Loopback, width: int, height: int, in_kitty: str, in_iterm: str
 ) -> None:
     image = make_png(width, height)
@@ -169,7 +169,7 @@ def test_other_terminals_and_formats_draw_no_images(
     assert (b"\x1b_G" in wrote, b"\x1b]1337" in wrote) == (False, False)
 
 
-def test_a_pipe_and_a_file_get_no_picture(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_a_pipe_and_a_file_get_no_image(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(answer("chat", PNG))
     assert aiml("chat", "-S", "hi", **KITTY).stdout == b"Here.\n"
     wrote, _, _ = run_on_pty(server, "chat", "-S", "-o", "f.md", "hi", **KITTY)

@@ -24,7 +24,7 @@ def found(name: str, told: Told | None = None, budget: SizeLimit | None = None) 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Make a folder with texts, and with what is none."""
+    """Make a folder with texts, and with other files."""
     for path in ("src/b.py", "src/a.py", "src/sub/c.md", "src/.git/config", "src/.env"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(path)

@@ -26,7 +26,7 @@ HEX = "0123456789abcdef"
 
 
 def draw(count: int, letters: str = BASE62) -> str:
-    """Draw letters by lot, at least one of them a digit."""
+    """Return random letters and digits, with at least one digit."""
     return "".join(LUCK.choice(letters) for _ in range(count - 1)) + "7"
 
 
@@ -304,7 +304,7 @@ def measure(search: "Callable[[str], object]", unit: str, size: int) -> float:
 
 MARKERS = [marker for rule in RULES for marker in rule.markers]
 NAME_VARIANTS = [variant for word in NAME_WORDS for variant in (word, word.capitalize(), word.upper())]
-# What a marker needs may be far behind it.
+# What a marker needs may be far after it.
 FAR_FORMS = [
     f"machine {'h' * 250}\nlogin {'u' * 190}\naccount {'a' * 190}\npassword {PASSWORD}",
     f"curl {'-s ' * 60} --proxy-user {'u' * 90}:{PASSWORD} x",

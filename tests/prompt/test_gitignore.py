@@ -44,7 +44,7 @@ def list_unignored(folder: Path) -> list[str]:
 
 
 def list_by_git(folder: Path) -> list[str]:
-    """List them with Git; folders that are repositories of their own are not among the trials."""
+    """List them with Git; no example has a folder that is a repository of its own."""
     return sorted(filter(None, git("ls-files", "-coz", "--exclude-standard", cwd=folder).split("\0")))
 
 

@@ -106,7 +106,7 @@ def test_a_possible_path_of_a_missing_file_is_sent_as_text_with_a_notice(text: s
 
 
 @pytest.mark.parametrize("words", [["see", "@no where.txt"], ["see", "@my notes/no.md", "now"]])
-def test_a_word_that_the_shell_had_in_quotes_is_a_path_too(words: list[str]) -> None:
+def test_a_word_that_was_quoted_in_the_shell_is_a_path_too(words: list[str]) -> None:
     with pytest.raises(UsageError, match="no such file"):
         parse_mentions(words)
 

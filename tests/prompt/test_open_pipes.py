@@ -11,7 +11,7 @@ from support.forked_process import run_process
 from support.loopback import HELLO, Loopback
 from support.run_cli import build_command, can_run_as_others
 
-from aiml_cli.prompt.stdin import Patience
+from aiml_cli.prompt.stdin import StdinTimeout
 from aiml_cli.system.pipe_writers import Writers, find_writers
 
 WAITING = "aiml: waiting for standard input; --no-stdin skips it\n"
@@ -47,7 +47,7 @@ def test_waiting_for_a_pipe_that_the_parent_holds_open_ends(
     assert NOTHING in done.stderr
 
 
-def test_the_wait_is_a_setting(open_pipe: tuple[int, int], server: Loopback) -> None:
+def test_the_wait_can_be_configured(open_pipe: tuple[int, int], server: Loopback) -> None:
     assert run(server, stdin=open_pipe[0], AIML_STDIN_WAIT="1").returncode == 2
 
 
@@ -204,4 +204,4 @@ def test_without_proc_the_writers_are_unknown(open_pipe: tuple[int, int], server
     ],
 )
 def test_the_wait_depends_on_whether_a_writer_is_known(seconds: float | None, known: bool, limit: float) -> None:
-    assert Patience(seconds).limit(known=known) == limit
+    assert StdinTimeout(seconds).limit(known=known) == limit

@@ -17,7 +17,7 @@ Told = list[str]
 
 @pytest.fixture(autouse=True)
 def _real_stdin() -> Iterator[None]:
-    """Give back the file descriptor that each test takes."""
+    """Restore file descriptor 0, which each test replaces."""
     kept = os.dup(0)
     yield
     os.dup2(kept, 0)
@@ -31,7 +31,7 @@ def become(fd: int) -> None:
 
 
 def pipe() -> int:
-    """Make a pipe standard input; give its other end."""
+    """Make a pipe standard input; return its other end."""
     reading, writing = os.pipe()
     become(reading)
     return writing

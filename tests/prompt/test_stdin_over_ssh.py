@@ -67,7 +67,7 @@ def test_waiting_for_input_that_never_arrives_ends(ssh: Ssh, server: Loopback) -
 
 
 @pytest.mark.parametrize("ssh_flags", [["-n"], []], ids=["ssh -n", "< /dev/null"])
-def test_empty_input_counts_as_no_input(ssh_flags: list[str], ssh: Ssh, server: Loopback) -> None:
+def test_empty_standard_input_is_ignored(ssh_flags: list[str], ssh: Ssh, server: Loopback) -> None:
     with ssh(*ssh_flags, stdin=subprocess.DEVNULL) as client:
         assert client.wait(60) == 0
     assert len(server.requests) == 1

@@ -46,7 +46,7 @@ def place_of(endpoint: str, path: str) -> Option[Any]:
 
 
 def published() -> list[Any]:
-    """List the properties that the vendor's page names, and those that the documents want besides."""
+    """List the properties that the vendor's page names, and those that must have an option too."""
     rows = json.loads(PARAMS.read_text()) if PARAMS.exists() else []
     named = [row for row in rows if row["in_seed"] or (row["endpoint"], row["path"]) in ALSO_WANTED]
     return [
@@ -54,7 +54,7 @@ def published() -> list[Any]:
     ]
 
 
-def test_no_letter_means_two_things() -> None:
+def test_no_short_flag_is_used_twice() -> None:
     assert not twice([row.short for row in ROWS.values() if row.short])
     assert all(re.fullmatch(r"-[A-Za-z]", row.short) for row in ROWS.values() if row.short)
 
@@ -63,7 +63,7 @@ def test_no_flag_is_spelled_twice() -> None:
     assert not twice([word for row in ROWS.values() for word in {row.flag, row.short, *row.aliases} - {""}])
 
 
-def test_no_variable_sets_two_rows() -> None:
+def test_no_variable_sets_two_options() -> None:
     variables = [variable for row in ROWS.values() for variable in row.variables]
     assert not twice(variables)
     assert all(re.fullmatch(r"AIML(API)?_[A-Z][A-Z_]*", variable) for variable in variables)
@@ -89,7 +89,7 @@ def test_a_default_is_a_value_that_a_user_could_have_typed(row: Option[Any]) -> 
 
 
 @every_row
-def test_every_suggestion_is_a_good_value(row: Option[Any]) -> None:
+def test_every_suggested_value_is_valid(row: Option[Any]) -> None:
     for word in row.value_type.choices:
         assert row.value_type.parse(word) is not None
 
@@ -118,7 +118,7 @@ def test_rows_name_only_existing_endpoints(row: Option[Any]) -> None:
 
 
 @every_endpoint
-def test_each_place_belongs_to_one_row(endpoint: str) -> None:
+def test_each_body_path_belongs_to_one_row(endpoint: str) -> None:
     places = [row.body_paths[endpoint].path for row in ROWS.values() if endpoint in row.body_paths]
     assert not twice(places)
     assert not [(outer, inner) for outer in places for inner in places if inner.startswith(f"{outer}.")]
@@ -137,7 +137,7 @@ def test_options_of_a_single_call_have_no_variable() -> None:
 
 @pytest.mark.skipif(not PARAMS.exists(), reason="the vendor's parameters are no part of the repository")
 @pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
-def test_the_list_of_the_vendors_parameters_is_read(endpoint: str) -> None:
+def test_the_parameter_list_of_the_vendor_can_be_read(endpoint: str) -> None:
     assert {"model", "stream", "tool_choice"} <= {
         param.values[0]["path"] for param in published() if param.values[0]["endpoint"] == endpoint
     }
@@ -175,5 +175,5 @@ def test_each_documented_parameter_has_its_row(endpoint: str, path: str) -> None
 
 
 @pytest.mark.parametrize("word", ["none", "minimal", "low", "medium", "high", "xhigh", "max", "a new one"])
-def test_the_server_judges_the_effort(word: str) -> None:
+def test_any_effort_is_accepted_because_the_server_checks_it(word: str) -> None:
     assert ROWS["effort"].value_type.parse(word) == word

@@ -66,13 +66,13 @@ def test_a_value_knows_its_source_and_the_sources_it_hides() -> None:
 
 
 @pytest.mark.parametrize("source", SPEAKERS)
-def test_an_error_has_the_same_sentence_for_every_source(source: Source) -> None:
+def test_an_invalid_value_gives_the_same_message_for_every_source(source: Source) -> None:
     with pytest.raises(UsageError) as refused:
         resolve({source: said("the speaker", temperature="3")})
     assert refused.value.message == "the speaker: '3' is not a number from 0 to 2"
 
 
-def test_a_mistyped_choice_names_the_likely_one() -> None:
+def test_a_mistyped_choice_gives_a_suggestion() -> None:
     with pytest.raises(UsageError) as refused:
         resolve({Source.FLAG: said("--format", format="jason")})
     assert "json" in refused.value.hint
@@ -214,7 +214,7 @@ def test_a_relative_path_in_the_config_file_does_not_depend_on_the_current_folde
         from_toml(table)
 
 
-def test_an_unknown_setting_names_the_likely_one() -> None:
+def test_an_unknown_setting_gives_a_suggestion() -> None:
     with pytest.raises(UsageError) as refused:
         read_table({"temprature": 1}, "config.toml")
     assert "temprature" in refused.value.message

@@ -220,7 +220,7 @@ def test_a_file_must_hold_an_object_or_a_list_too(tmp_path: Path, content: str) 
         (TEXT, "5", "5"),
     ],
 )
-def test_a_file_with_the_name_of_a_value_is_not_read(kind: ValueType[Any], typed: str, value: object) -> None:
+def test_a_file_with_the_same_name_as_a_value_is_not_read(kind: ValueType[Any], typed: str, value: object) -> None:
     for name in {typed, typed.partition("=")[2]} - {""}:
         Path(name).write_text('{"read": "from the file"}')
     try:

@@ -179,7 +179,7 @@ HARD_VALUES = {
 
 @every_language
 @pytest.mark.parametrize("content", [HARD_VALUES, 12345678901234567890], ids=["values", "number"])
-def test_hard_values_arrive_unchanged(language: str, gateway: Gateway, content: object) -> None:
+def test_values_with_special_characters_arrive_unchanged(language: str, gateway: Gateway, content: object) -> None:
     ended = run(language, write(language, HELLO | {"extra": content}, gateway.url))
     assert (ended.returncode, ended.stderr) == (0, "")
     assert gateway.body == HELLO | {"extra": content}
@@ -243,14 +243,14 @@ def test_an_error_within_a_stream_fails(language: str, endpoint: str, event: obj
 
 
 @every_language
-def test_without_a_key_none_is_sent(language: str, gateway: Gateway) -> None:
+def test_without_a_key_no_authorization_header_is_sent(language: str, gateway: Gateway) -> None:
     text = write(language, HELLO, gateway.url, key_variable=None)
     assert run(language, text).returncode == 0
     assert "authorization" not in gateway.headers
 
 
 @every_language
-def test_the_method_is_the_one_given(language: str, gateway: Gateway) -> None:
+def test_the_given_http_method_is_used(language: str, gateway: Gateway) -> None:
     text = write_snippet(language, "PUT", gateway.url, HELLO, key_variable=None, stream=False)
     assert run(language, text).returncode == 0
     assert (gateway.method, gateway.body) == ("PUT", HELLO)

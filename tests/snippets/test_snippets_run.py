@@ -311,13 +311,13 @@ def test_the_json_names_the_file(ask: Ask) -> None:
     assert images == ["@photo.png"]
 
 
-def test_a_file_that_fits_in_a_line_stays_in_the_program(ask: Ask) -> None:
+def test_a_short_file_is_included_in_the_program(ask: Ask) -> None:
     Path("dot.png").write_bytes(PNG[:300])
     assert "data:image/png;base64,iVBOR" in ask("respond", "hi", "-f", "dot.png", "--as", "curl")
 
 
 @pytest.mark.parametrize("flags", [["--dry-run"], ["--as", "curl"]])
-def test_a_preview_of_the_demo_names_a_server_that_can_be_started(flags: list[str], capfd: Capture) -> None:
+def test_a_program_for_the_demo_names_a_server_that_can_be_started(flags: list[str], capfd: Capture) -> None:
     assert main(["chat", "--demo", "hi", *flags]) == 0
     out, err = capfd.readouterr()
     assert "http://127.0.0.1:8765/v1/chat/completions" in out
@@ -326,7 +326,7 @@ def test_a_preview_of_the_demo_names_a_server_that_can_be_started(flags: list[st
     assert err == "aiml: to run it, start the demo server first: aiml demo --port 8765\n"
 
 
-def test_a_program_for_this_machine_sends_the_key_where_there_is_one(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_for_a_local_server_sends_the_key_if_one_is_set(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     here = ["chat", "hi", "--base-url", "http://127.0.0.1:1/v1", "--as", "curl"]
     assert "Authorization" not in ask(*here)
     monkeypatch.setenv("AIML_API_KEY", "sk-made-up")

@@ -39,12 +39,12 @@ FORGETFUL = "def get_password(*_): return None\nset_password = delete_password =
 
 @pytest.fixture(autouse=True)
 def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the developer's own keyring out of it."""
+    """Hide the developer's own keyring."""
     monkeypatch.setitem(sys.modules, "keyring", None)
 
 
 def install(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a package called keyring before any other."""
+    """Put a fake package called keyring first on the import path."""
     place = tmp_path / "ring"
     place.mkdir()
     (place / "keyring.py").write_text(source)
@@ -75,7 +75,7 @@ def found(url: str = HOME, flags: dict[str, str] | None = None, **environ: str) 
 
 
 def printing(words: str) -> str:
-    """Give a command line that prints words, as TOML."""
+    """Return a command line that prints words, as TOML."""
     return f"key_command = '''{sys.executable} -c \"print({words!r})\"'''\n"
 
 
@@ -124,7 +124,7 @@ def test_a_key_that_moves_to_the_keyring_is_removed_from_the_file(
     assert found() == (SECRET, "the system's keyring")
 
 
-def test_a_key_of_the_environment_goes_to_this_machine_too_and_a_stored_one_only_to_its_port() -> None:
+def test_a_key_from_the_environment_may_go_to_any_local_port_but_a_stored_one_only_to_its_own() -> None:
     assert found(HERE, AIMLAPI_API_KEY=SECRET) == (SECRET, "environment AIMLAPI_API_KEY")
     api_keys.store_key("127.0.0.1:4000", SECRET)
     assert found(HERE)
@@ -156,7 +156,7 @@ def test_a_key_file_that_others_can_read_is_used_with_a_warning(file: Path) -> N
 @pytest.mark.parametrize(
     "damage", ["{", '{"api.aimlapi.com": "k-0123', '["k-0123"]', '{"a": {"b": "k-0123"}}', '{"a": 1}']
 )
-def test_a_damaged_key_file_is_an_error_without_its_text_and_is_not_changed(file: Path, damage: str) -> None:
+def test_a_damaged_key_file_is_not_changed_and_its_content_is_not_shown(file: Path, damage: str) -> None:
     file.parent.mkdir()
     file.write_text(damage)
     for attempt in (
@@ -295,7 +295,7 @@ finally:
     assert done.stdout == "prompt\n"
 
 
-def test_a_key_command_gives_its_first_line_and_knows_the_home_directory(tmp_path: Path) -> None:
+def test_a_key_command_returns_its_first_line_and_may_use_the_home_directory(tmp_path: Path) -> None:
     (tmp_path / "home" / "key").write_text(f"{SECRET}\r\nnote\n")
     assert found(AIML_KEY_COMMAND="cat ~/key") == (SECRET, "key_command")
 

@@ -139,7 +139,7 @@ def test_an_invalid_setting_is_an_error(file: Path, text: str, sentence: str, hi
     assert (told.value.message, told.value.hint) == (f"{file}: {sentence}", hint)
 
 
-def test_a_byte_order_mark_and_an_empty_list_do_no_harm(file: Path) -> None:
+def test_a_byte_order_mark_and_an_empty_list_are_accepted(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfinclude = []\nseed = 4\n")
     assert (settled().options.include, settled().options.seed) == (None, 4)
 
@@ -201,7 +201,7 @@ def test_a_change_leaves_the_rest_of_the_file_unchanged(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(STYLES), st.lists(CHANGES, max_size=6))
-def test_any_run_of_changes_does_what_it_says_and_keeps_every_comment(
+def test_any_series_of_changes_is_applied_and_keeps_every_comment(
     file: Path, text: str, changes: list[tuple[str, int | None, str | None]]
 ) -> None:
     file.parent.mkdir(exist_ok=True)
@@ -291,7 +291,7 @@ def test_a_change_that_would_break_the_file_is_refused(file: Path) -> None:
     assert file.read_text() == before
 
 
-def test_a_pair_is_added_to_the_existing_ones_and_json_replaces_them(file: Path) -> None:
+def test_a_pair_is_added_to_the_existing_ones_and_a_json_object_replaces_them(file: Path) -> None:
     for text in ("top_k=5", "user=me", "top_k=6"):
         config_edit.set_value("option", text)
     for text in ('{"type": "text", "a": 1}', '{"type": "json_object"}'):

@@ -31,7 +31,7 @@ def test_the_list_is_private_and_has_the_models_of_the_last_request() -> None:
     assert S_IMODE(model_names_file().stat().st_mode) == 0o600
 
 
-def test_the_catalogue_is_kept_if_the_list_of_names_cannot_be_written() -> None:
+def test_the_catalog_is_stored_even_if_the_list_of_names_cannot_be_written() -> None:
     model_names_file().mkdir(parents=True)
     save_models(CachedModels("https://api.example/v1", "tag", 0, b'{"data": []}', []))
     assert (found := load_models("https://api.example/v1"))

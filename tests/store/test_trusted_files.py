@@ -160,7 +160,9 @@ SHARED = [
 
 @pytest.mark.promise("trusted-files")
 @pytest.mark.parametrize("text", SHARED)
-def test_a_file_of_a_group_names_no_server_and_no_command(text: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_config_file_that_the_group_can_change_cannot_name_servers_or_commands(
+    text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = folder() / "config.toml"
     path.write_text(text)
     path.chmod(0o664)
@@ -175,7 +177,7 @@ def test_a_file_of_a_group_names_no_server_and_no_command(text: str, capfd: pyte
     "text",
     ["model = 'm'", "tools = [{type = 'function', name = 'f'}]", "n = 1\n[profiles.p]\nbase_url = 'https://h/v1'"],
 )
-def test_other_settings_in_a_file_of_a_group_are_used_with_a_warning(
+def test_other_settings_in_a_file_that_the_group_can_change_give_a_warning(
     text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = folder() / "config.toml"
@@ -186,7 +188,7 @@ def test_other_settings_in_a_file_of_a_group_are_used_with_a_warning(
     assert capfd.readouterr().err.count(f"aiml: the group of {path} can change it: chmod 600 {path}\n") == 1
 
 
-def test_a_quiet_call_has_no_such_warning(capfd: pytest.CaptureFixture[str]) -> None:
+def test_quiet_hides_the_warning(capfd: pytest.CaptureFixture[str]) -> None:
     path = folder() / "config.toml"
     path.write_text("n = 1\n")
     path.chmod(0o660)
@@ -194,7 +196,7 @@ def test_a_quiet_call_has_no_such_warning(capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr().err == ""
 
 
-def test_a_template_of_a_group_is_used() -> None:
+def test_a_template_that_the_group_can_change_is_used() -> None:
     path = folder() / "templates" / "t.toml"
     path.write_text("prompt = 'x'\n")
     path.chmod(0o664)

@@ -161,7 +161,7 @@ class Calls:
             "name": {"type": "string", "title": "Your name", "minLength": 2},
             "age": {"type": "integer", "minimum": 0, "default": 7},
             "happy": {"type": "boolean"},
-            "colour": {"type": "string", "enum": ["r", "g"], "enumNames": ["red", "green"]},
+            "color": {"type": "string", "enum": ["r", "g"], "enumNames": ["red", "green"]},
             "many": {"type": "array", "items": {"enum": ["a", "b", "c"]}},
             "skipped": {"type": "string", "format": "email"},
         }

@@ -57,7 +57,7 @@ PROMISES = {
     ),
     "any-legal-stream": Promise(
         ANSWER,
-        "Any valid form of a stream is read alike, wherever the network cuts it, and so is JSON instead of a stream.",
+        "Every valid form of a stream gives the same answer, wherever the network splits it, and so does plain JSON.",
     ),
     "broken-event": Promise(
         ANSWER,
@@ -70,8 +70,8 @@ PROMISES = {
     ),
     "failed-ending": Promise(
         ANSWER,
-        "A finish reason that means failure, in any case, the worst of several, or an error in a choice, in an "
-        "event or outside of the events makes the answer incomplete: exit code 6, 8 or that of the error.",
+        "A finish reason that means failure (in upper or lower case, the worst of several), or an error in a choice, "
+        "in an event or outside of the events, makes the answer incomplete: exit code 6, 8 or that of the error.",
     ),
     "empty": Promise(
         ANSWER,
@@ -95,7 +95,7 @@ PROMISES = {
     "signals": Promise(
         PROCESS,
         "Ctrl-C, SIGTERM and SIGHUP keep the text so far, end the program with 130, 143 and 129 at the first "
-        "attempt, and restore the terminal.",
+        "signal, and restore the terminal.",
     ),
     "job-control": Promise(
         PROCESS,
@@ -116,7 +116,7 @@ PROMISES = {
     "pace": Promise(
         PROCESS,
         "All workers of a run keep one pace: the limits that the user sets, those in the server's headers, and the "
-        "pauses that the server asks for, which several processes end at different moments.",
+        "pauses that the server asks for, after which several processes resume at different moments.",
     ),
     "rows-end": Promise(
         PROCESS,
@@ -292,7 +292,7 @@ PROMISES = {
     ),
     "files-inside": Promise(
         GUARD,
-        "A folder or a glob sends each file once, and none outside of it through a link; loops end.",
+        "A folder or a glob sends each file once, and none outside of it through a link; loops of links end.",
     ),
     "words-kept": Promise(
         GUARD,

@@ -135,7 +135,7 @@ EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b32m\x90q\x9c\rg
 
 
 def harmless(server: Loopback, *arguments: str, **environ: str) -> Any:
-    """Run the program on a pty, see that it sent the terminal nothing but text, and give the screen."""
+    """Run the program on a pty, check that it sent the terminal nothing but text, and return the screen."""
     wrote, _, screen = run_on_pty(server, *arguments, "--color", "never", **environ)
     assert not set(wrote.decode().replace("\r\n", "\n")) & set("\x1b\x07\x08\x9b\x9c\x90\r\u202e\u200b\U000e0041")
     assert b"]52;" in wrote
@@ -157,7 +157,7 @@ SAID: list[dict[str, Any]] = [
 
 @pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("said", SAID)
-def test_no_part_of_an_answer_drives_a_real_terminal(said: dict[str, Any], server: Loopback) -> None:
+def test_no_part_of_an_answer_controls_a_real_terminal(said: dict[str, Any], server: Loopback) -> None:
     server.answer_with(stream(delta(**said), delta(finish="stop")))
     harmless(server, "chat", "hi")
 
@@ -166,21 +166,21 @@ def test_no_part_of_an_answer_drives_a_real_terminal(said: dict[str, Any], serve
 @pytest.mark.parametrize(
     "flags", [["--format", "raw"], ["--json"], ["--format", "jsonl"], ["-o", "/dev/tty"], ["--debug"]]
 )
-def test_no_format_drives_a_real_terminal(flags: list[str], server: Loopback) -> None:
+def test_no_output_format_controls_a_real_terminal(flags: list[str], server: Loopback) -> None:
     found = {"choices": [{"index": 0, "message": {"content": EVIL}, "finish_reason": "stop"}]}
     server.answer_with(http_response(json.dumps(found, ensure_ascii=False).encode()))
     harmless(server, "chat", "hi", *flags)
 
 
 @pytest.mark.promise("no-driving")
-def test_no_error_and_no_header_drives_a_real_terminal(server: Loopback) -> None:
+def test_no_error_and_no_header_controls_a_real_terminal(server: Loopback) -> None:
     server.answer_with(json_response({"error": {"message": EVIL, "code": EVIL}}, "400 Bad", "X-Request-Id: a\x9bb"))
     harmless(server, "chat", "hi", "-v", "-u")
 
 
 @pytest.mark.promise("no-driving")
 @pytest.mark.parametrize("words", [[], ["a/b"], ["--json"]])
-def test_no_name_in_the_catalogue_drives_a_real_terminal(words: list[str], server: Loopback) -> None:
+def test_no_name_in_the_catalog_controls_a_real_terminal(words: list[str], server: Loopback) -> None:
     models = [{"id": "a/b", "object": "model", "info": {"name": EVIL, "developer": EVIL, "description": EVIL}}]
     server.answer_with(json_response({"object": "list", "data": models}))
     wrote, code, screen = run_on_pty(server, "models", *words)
@@ -190,11 +190,11 @@ def test_no_name_in_the_catalogue_drives_a_real_terminal(words: list[str], serve
 
 
 @pytest.mark.promise("no-driving")
-def test_no_name_of_a_file_drives_a_real_terminal(server: Loopback) -> None:
+def test_no_file_name_controls_a_real_terminal(server: Loopback) -> None:
     harmless(server, "chat", "hi", "-f", EVIL.replace("\x00", ""))
 
 
 @pytest.mark.promise("pipe-bytes")
-def test_in_a_pipe_the_same_bytes_arrive(server: Loopback, aiml: Aiml) -> None:
+def test_a_pipe_gets_the_same_bytes(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(*[delta(piece) for piece in EVIL], delta(finish="stop")))
     assert aiml("chat", "hi").stdout == f"{EVIL}\n".encode()

@@ -91,7 +91,7 @@ def test_a_closed_standard_output_is_an_error_before_anything_is_sent() -> None:
         os.close(kept)
 
 
-def test_a_terminal_is_known(pipe: tuple[int, int]) -> None:
+def test_a_terminal_is_recognized(pipe: tuple[int, int]) -> None:
     leader, terminal = os.openpty()
     assert is_terminal(terminal)
     assert not is_terminal(pipe[1])

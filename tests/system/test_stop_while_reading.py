@@ -10,7 +10,7 @@ from support.console import Console
 # A Ctrl-Z arrives just after select has said that keys are there.
 PROGRAM = """
 import os, select, signal
-from aiml_cli.system.terminal import ANSWER, modes
+from aiml_cli.system.terminal import ANSWER_MODE, modes
 
 wait_for_input = select.select
 
@@ -21,7 +21,7 @@ def stop_after_select(*arguments):
         os.kill(os.getpid(), signal.SIGTSTP)
     return ready
 
-with modes.use(ANSWER):
+with modes.use(ANSWER_MODE):
     print("rea" + "dy", flush=True)
     wait_for_input([0], [], [])
     select.select = stop_after_select

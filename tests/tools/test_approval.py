@@ -102,7 +102,7 @@ def test_a_pattern_matches_the_whole_name(name: str, pattern: str, expected: boo
         ("q\r", "stopped stopped while asking whether weather may run"), ("quit\r", "stopped"), ("\x03", "stopped"),
     ],
 )  # fmt: skip
-def test_each_answer(typed: str, expected: str) -> None:
+def test_each_key_gives_its_answer(typed: str, expected: str) -> None:
     with start([call()]) as console:
         wait_for_question(console)
         console.press(typed)
@@ -122,7 +122,7 @@ def test_any_other_answer_asks_again(typed: str) -> None:
 
 
 @pytest.mark.promise("tool-approval")
-def test_always_holds_for_this_definition_only() -> None:
+def test_always_applies_only_to_the_same_definition() -> None:
     with start([call(), call("again"), call("changed", "2"), call("by another", name="other")]) as console:
         wait_for_question(console)
         console.type_line("a")
@@ -136,7 +136,7 @@ def test_always_holds_for_this_definition_only() -> None:
         console.wait_until("decided True True True False")
 
 
-def test_what_was_typed_before_the_question_does_not_answer_it(tmp_path: Path) -> None:
+def test_keys_typed_before_the_question_do_not_answer_it(tmp_path: Path) -> None:
     go = tmp_path / "go"
     with start([call(), call(fingerprint="2")], str(go)) as console:
         console.type_line("y")
@@ -154,7 +154,7 @@ def test_what_was_typed_before_the_question_does_not_answer_it(tmp_path: Path) -
 
 @pytest.mark.parametrize("columns", [12, 40, 80])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_text_stays_behind_the_bar(name: str, columns: int) -> None:
+def test_every_line_of_hostile_text_begins_with_the_bar(name: str, columns: int) -> None:
     lines = lay_out(HOSTILE[name], columns)
     assert lines
     assert all(line.startswith((BAR, "  (")) for line in lines)
@@ -174,7 +174,7 @@ def test_a_hostile_text_cannot_imitate_the_question(name: str, place: str) -> No
         console.wait_until("decided False")
 
 
-def test_a_name_cannot_look_like_a_call() -> None:
+def test_a_name_cannot_imitate_a_call() -> None:
     with start([{**call("rm -r notes"), "name": "weather\n  printf harmless"}]) as console:
         wait_for_question(console)
         assert console.read_lines()[1:3] == [f"{BAR}weather printf harmless", f"{BAR}  rm -r notes"]
@@ -182,7 +182,7 @@ def test_a_name_cannot_look_like_a_call() -> None:
         console.wait_until("decided False")
 
 
-def test_a_long_call_is_asked_for_only_after_all_was_shown() -> None:
+def test_the_question_comes_only_after_a_long_call_was_shown_completely() -> None:
     preview = "\n".join(f"line {number}" for number in range(100))
     with start([call(preview)]) as console:
         while "line 99" not in console.read_text():
@@ -208,20 +208,20 @@ def test_a_long_call_is_asked_for_only_after_all_was_shown() -> None:
         ("yan", "decided False"),
     ],
 )
-def test_a_long_call_can_be_refused_before_its_end_and_not_allowed(keys: str, expected: str) -> None:
+def test_a_long_call_can_be_refused_but_not_allowed_before_its_end(keys: str, expected: str) -> None:
     with start([call("\n".join(map(str, range(500))))]) as console:
         console.wait_until("shows more")
         console.press(keys)
         console.wait_until(expected)
 
 
-def test_a_flood_of_equal_lines_is_counted() -> None:
+def test_many_equal_lines_are_collapsed_into_a_count() -> None:
     lines = lay_out("safe\n" + "\n" * 100_000 + "x" * 1_000_000 + " " * 100_000 + "rm -rf /", 80)
     assert len(lines) < 20
     assert lines[-1].endswith("rm -rf /")
 
 
-def test_a_large_text_costs_time_in_proportion_to_its_size() -> None:
+def test_the_layout_of_a_text_takes_linear_time() -> None:
     def measure(size: int) -> float:
         started = time.process_time()
         lay_out("\u4e2d\u0301a".join(map(str, range(size))), 80)
@@ -232,7 +232,7 @@ def test_a_large_text_costs_time_in_proportion_to_its_size() -> None:
 
 
 @pytest.mark.promise("tool-approval")
-def test_the_question_reaches_the_terminal_whatever_the_streams_are(tmp_path: Path) -> None:
+def test_the_question_appears_on_the_terminal_even_if_all_streams_are_redirected(tmp_path: Path) -> None:
     program = shlex.join([sys.executable, "-c", PROGRAM, json.dumps([call()])])
     with Console.start_shell() as console:
         console.type_line(f"yes | {program} > {tmp_path}/out 2> {tmp_path}/err; echo code $?")
@@ -270,7 +270,7 @@ def test_ctrl_z_and_fg_show_the_question_again(waits_for: str) -> None:
         console.wait_until("decided True")
 
 
-def test_threads_ask_one_after_the_other() -> None:
+def test_concurrent_questions_are_asked_one_after_the_other() -> None:
     calls = [call(f"preview {number}", str(number), name=f"tool{number}") for number in range(3)]
     with start({"threads": calls}) as console:
         for number in range(1, 4):
@@ -280,14 +280,14 @@ def test_threads_ask_one_after_the_other() -> None:
         console.wait_until("decided True True True")
 
 
-def test_a_thread_that_asks_gives_up_when_the_program_is_stopped() -> None:
+def test_ctrl_c_ends_a_question_in_a_thread() -> None:
     with start({"threads": [call()]}) as console:
         wait_for_question(console)
         console.press("\x03")
         assert console.wait_for_exit() == 130
 
 
-def test_a_second_question_uses_the_answer_always_of_the_first() -> None:
+def test_always_answers_later_questions_of_waiting_threads() -> None:
     with start({"threads": [call(), call(), call()]}) as console:
         wait_for_question(console)
         console.type_line("a")

@@ -41,7 +41,7 @@ def write_tool(name: str, text: str) -> Path:
     return path
 
 
-def test_a_tool_file_becomes_a_definition_and_runs() -> None:
+def test_a_tool_file_becomes_a_tool_that_can_be_called() -> None:
     write_tool("hello", 'description = "Greets."\nparams = "name: who, count? int"\nrun = ["echo", "hello {name}"]\n')
     source = CommandSource("hello")
     source.start()
@@ -79,7 +79,9 @@ def test_a_tool_file_becomes_a_definition_and_runs() -> None:
         (["{a}"], {"a": "a" * 100_000}, "a" * 65_536 + "\n[cut here: the first 64 KiB of 97 KiB]"),
     ],
 )  # fmt: skip
-def test_an_argument_is_one_word_as_it_is(run: list[str], arguments: dict[str, Any], printed: str | None) -> None:
+def test_an_argument_is_passed_as_one_unchanged_word(
+    run: list[str], arguments: dict[str, Any], printed: str | None
+) -> None:
     params = {"properties": {name: {} for name in "abnftlo"}}
     script = "import sys; sys.stdout.write(''.join(word + '|' for word in sys.argv[1:]))"
     tool = open_tool({"params": params, "run": [sys.executable, "-X", "utf8", "-c", script, *run]})
@@ -104,7 +106,7 @@ def test_an_argument_is_one_word_as_it_is(run: list[str], arguments: dict[str, A
         (["{a}"], {"a": ["x"]}, "is not of type 'string'"),
     ],
 )
-def test_a_call_that_cannot_run_is_told_to_the_model_before_anything_runs(
+def test_invalid_arguments_are_reported_to_the_model_and_nothing_runs(
     run: list[str], arguments: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     tool = open_tool({"params": "a?, b?, n? int", "run": ["sh", "-c", f"touch {tmp_path}/ran", "sh", *run]})
@@ -123,13 +125,15 @@ def test_a_call_that_cannot_run_is_told_to_the_model_before_anything_runs(
         ({"word": "it's", "more": "$HOME\n"}, "/printf '%s|' 'it'\"'\"'s' 'x$HOME\n'"),
     ],
 )
-def test_the_preview_is_the_whole_command_with_the_programs_full_path(arguments: dict[str, Any], shown: str) -> None:
+def test_the_preview_shows_the_whole_command_with_the_full_path_of_the_program(
+    arguments: dict[str, Any], shown: str
+) -> None:
     preview = open_tool(ECHO).preview(arguments)
     assert preview.startswith("/")
     assert preview.endswith(shown)
 
 
-def test_the_preview_names_the_variables_of_the_file() -> None:
+def test_the_preview_names_the_environment_variables_without_their_values() -> None:
     preview = open_tool({"run": ["true"], "env": {"UNITS": "metric", "TOKEN": "secret"}}).preview({})
     assert preview.endswith("/true\nwith the environment variables UNITS, TOKEN")
     assert "secret" not in preview
@@ -168,14 +172,14 @@ def test_nulls_for_optional_parameters_are_left_out_and_defaults_filled_in() -> 
         ("i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done >&2; exit 2", "line 2999"),
     ],
 )
-def test_a_failure_is_an_error_with_the_end_of_what_it_said(script: str, text: str) -> None:
+def test_a_failure_is_an_error_with_the_end_of_the_output(script: str, text: str) -> None:
     result = run_shell(script).call({})
     assert result.is_error
     assert text in result.text
     assert len(result.text) < 6000
 
 
-def test_errors_of_a_success_are_not_part_of_the_result() -> None:
+def test_standard_error_of_a_successful_command_is_not_part_of_the_result() -> None:
     assert run_shell("echo noise >&2; echo fine; printf '\\377'").call({}) == ("fine\n\ufffd", False, ())
 
 
@@ -183,7 +187,7 @@ def test_a_command_starts_in_the_current_directory(tmp_path: Path) -> None:
     assert open_tool({"run": ["pwd"]}).call({}).text == f"{tmp_path}\n"
 
 
-def test_variables_of_the_file_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_in_env_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "t0ken")
     env = {"A": "x-${MY_TOKEN}-y", "B": "${NOT_SET_ANYWHERE:-none}", "C": "$MY_TOKEN $(id)"}
     assert run_shell('echo "$A|$B|$C"', env=env).call({}).text == "x-t0ken-y|none|$MY_TOKEN $(id)\n"
@@ -205,14 +209,14 @@ def test_a_program_is_never_found_in_the_current_directory(
         open_tool({"run": ["planted"]})
 
 
-def test_a_tool_gets_only_the_absolute_entries_of_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_gets_only_the_absolute_entries_of_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f".:bin::{os.environ['PATH']}:")
     assert open_tool({"run": ["sh", "-c", "echo $PATH"]}).call({}).text.startswith("/")
     assert ":." not in open_tool({"run": ["sh", "-c", "echo $PATH."]}).call({}).text.replace(".\n", "")
 
 
 @pytest.mark.parametrize("name", ["{folder}/prog", "~/prog", "prog"])
-def test_a_program_has_a_full_path_or_is_in_the_path(
+def test_a_program_is_found_by_its_full_path_or_in_path(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -234,7 +238,7 @@ def test_a_program_has_a_full_path_or_is_in_the_path(
         (["env", "-i", "sh", "script", "-c", "is {a}"], "-c is echo 1; echo 2\n"),
     ],
 )
-def test_an_argument_beside_code_and_code_as_an_argument(run: list[str], shown: str) -> None:
+def test_an_argument_cannot_become_part_of_shell_code(run: list[str], shown: str) -> None:
     Path("script").write_text('echo "$@"\n', encoding="utf-8")
     assert open_tool({"run": run, "params": "a"}).call({"a": "echo 1; echo 2"}).text == shown
 
@@ -296,7 +300,7 @@ BAD_TABLES = [
 
 
 @pytest.mark.parametrize(("table", "message"), BAD_TABLES)
-def test_a_bad_tool_file_is_told_with_its_path_and_key(table: dict[str, Any], message: str) -> None:
+def test_an_invalid_tool_file_is_an_error_with_its_path_and_key(table: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         tool_files.parse_tool_file("bad", Path("/x/bad.toml"), table)
     assert caught.value.message.startswith("/x/bad.toml: ")
@@ -307,7 +311,7 @@ def test_a_bad_tool_file_is_told_with_its_path_and_key(table: dict[str, Any], me
     ("key", "hint"),
     [("parameters", "params"), ("parms", "params"), ("time_out", "timeout"), ("xyz", "it can have description")],
 )
-def test_a_wrong_key_suggests_the_right_one(key: str, hint: str) -> None:
+def test_an_unknown_key_gives_a_suggestion(key: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         tool_files.parse_tool_file("bad", Path("/x/bad.toml"), {"run": ["ls"], key: "x"})
     assert hint in caught.value.hint
@@ -319,10 +323,10 @@ def test_a_bad_name_is_refused(name: str) -> None:
         tool_files.load_tool_file(name)
 
 
-def test_a_missing_tool_suggests_a_similar_one() -> None:
+def test_an_unknown_tool_gives_a_suggestion() -> None:
     with pytest.raises(UsageError) as none:
         tool_files.load_tool_file("wether")
-    assert "there are none yet" in none.value.hint
+    assert "there are no tools yet" in none.value.hint
     write_tool("weather", 'run = ["true"]')
     with pytest.raises(UsageError) as caught:
         tool_files.load_tool_file("wether")
@@ -330,7 +334,7 @@ def test_a_missing_tool_suggests_a_similar_one() -> None:
     assert caught.value.hint == "did you mean weather? available: weather"
 
 
-def test_broken_toml_is_told_with_its_line() -> None:
+def test_invalid_toml_is_an_error_with_its_line() -> None:
     path = write_tool("broken", "run = [\n")
     with pytest.raises(UsageError) as caught:
         tool_files.load_tool_file("broken")
@@ -359,7 +363,7 @@ def test_a_file_that_others_can_change_is_refused(mode: int, message: str) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_file_of_somebody_else_is_refused() -> None:
+def test_a_file_of_another_user_is_refused() -> None:
     os.chown(write_tool("theirs", 'run = ["true"]'), 12345, -1)
     with pytest.raises(UsageError, match="it belongs to user 12345"):
         tool_files.load_tool_file("theirs")
@@ -376,7 +380,7 @@ def test_only_regular_small_files_are_read(tmp_path: Path) -> None:
             tool_files.load_tool_file(name)
 
 
-def test_a_saved_tool_is_private_and_reads_back() -> None:
+def test_a_saved_tool_is_private_and_can_be_loaded_again() -> None:
     table = {
         "env": {"A": "${HOME}"},
         "timeout": 5,
@@ -412,7 +416,7 @@ def test_without_a_folder_there_are_no_tools(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="file modes do not bind this user")
-def test_an_unreadable_file_is_told() -> None:
+def test_an_unreadable_file_is_an_error() -> None:
     write_tool("secret", 'run = ["true"]').chmod(0)
     with pytest.raises(UsageError, match="Permission denied"):
         tool_files.load_tool_file("secret")

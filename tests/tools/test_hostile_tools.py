@@ -1,4 +1,4 @@
-"""Tools that flood, hang, fork, die, pry or lie cost a result that says so, and nothing else."""
+"""Tools that flood, hang, fork, die, pry or lie give a result that says so, and affect nothing else."""
 
 import json
 import os
@@ -33,7 +33,7 @@ SHOWN = 66_000  # the bytes of the longest result: 64 KiB, and a line about the 
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Close at the end what a test has opened."""
+    """Yield a stack that closes what a test has opened."""
     with ExitStack() as opened:
         yield opened
 
@@ -99,7 +99,9 @@ FLOODS = [
 
 @pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize(("script", "reason"), FLOODS)
-def test_a_command_that_floods_is_killed_and_its_beginning_is_kept(script: str, reason: str, stack: ExitStack) -> None:
+def test_a_command_with_endless_output_is_killed_and_the_beginning_is_kept(
+    script: str, reason: str, stack: ExitStack
+) -> None:
     source = open_command(stack, f"echo $$ > pid; {script}")
     result = call(source)
     assert result.is_error
@@ -108,7 +110,7 @@ def test_a_command_that_floods_is_killed_and_its_beginning_is_kept(script: str, 
     wait_until_gone()
 
 
-def test_a_command_that_prints_much_still_finishes(stack: ExitStack) -> None:
+def test_a_command_with_much_output_can_finish(stack: ExitStack) -> None:
     result = call(
         open_command(stack, "head -c 5000000 /dev/zero | tr '\\0' x; head -c 3000000 /dev/zero >&2; touch done")
     )
@@ -129,7 +131,7 @@ HANGS = [
 
 @pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize("script", HANGS)
-def test_a_command_that_hangs_is_killed_with_its_children(script: str, stack: ExitStack) -> None:
+def test_a_command_that_times_out_is_killed_with_its_children(script: str, stack: ExitStack) -> None:
     source = open_command(stack, f"echo $$ > pid; sleep 60 & echo $! >> pid; {script}", timeout=0.4)
     result = call(source)
     assert result.is_error
@@ -149,19 +151,19 @@ FORKS = [
 
 @pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize("script", FORKS)
-def test_a_call_ends_with_its_program_and_what_it_left_behind_is_killed(script: str, stack: ExitStack) -> None:
+def test_processes_left_behind_by_a_command_are_killed(script: str, stack: ExitStack) -> None:
     assert call(open_command(stack, script)) == ("ok\n", False, ())
     wait_until_gone()
 
 
-def test_a_daemon_that_left_the_group_with_the_pipes_is_not_waited_for(stack: ExitStack) -> None:
+def test_a_daemon_that_keeps_the_pipes_open_is_not_waited_for(stack: ExitStack) -> None:
     script = "setsid sh -c 'echo $$ > pid; exec sleep 60' & while [ ! -s pid ]; do sleep 0.01; done; echo ok"
     assert call(open_command(stack, script)) == ("ok\n", False, ())
     os.kill(int(Path("pid").read_text()), signal.SIGKILL)
 
 
 @pytest.mark.promise("tools-contained")
-def test_a_flood_costs_no_memory(stack: ExitStack) -> None:
+def test_endless_output_takes_bounded_memory(stack: ExitStack) -> None:
     source = open_command(stack, "cat /dev/zero")
     call(source)  # whatever is imported late
     with memory_limit(8 * 1024 * 1024):
@@ -169,7 +171,7 @@ def test_a_flood_costs_no_memory(stack: ExitStack) -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "cancel_calls"])
-def test_running_commands_end_at_once(end: str, stack: ExitStack) -> None:
+def test_cancelling_ends_running_commands_at_once(end: str, stack: ExitStack) -> None:
     source = open_command(stack, "echo $$ >> pid; exec sleep 60")
     results: list[CallResult] = []
     threads = [Thread(target=lambda: results.append(call(source))) for _ in range(5)]
@@ -185,12 +187,12 @@ def test_running_commands_end_at_once(end: str, stack: ExitStack) -> None:
 
 
 @pytest.mark.parametrize("size", [140_000, 1_000_000, 3_000_000])
-def test_an_argument_too_long_for_a_command_line_is_told(size: int, stack: ExitStack) -> None:
+def test_an_argument_too_long_for_the_system_is_an_error(size: int, stack: ExitStack) -> None:
     source = open_command(stack, "true", params="a", run=["echo", "{a}"])
     assert call(source, a="x" * size) == ("echo cannot be started: Argument list too long", True, ())
 
 
-def test_escapes_and_bidi_reach_the_model_as_they_are(stack: ExitStack) -> None:
+def test_control_characters_reach_the_model_unchanged(stack: ExitStack) -> None:
     text = "\x1b]0;title\x07\x1b[2J\u202egnp.exe\u2066 \u200b"
     source = open_command(stack, "cat; printf '%s' \"$1\"", params="a", run=["printf", "%s", "{a}"])
     assert call(source, a=text).text == text
@@ -210,7 +212,7 @@ PROBES = ["env", "cat /proc/self/environ", "sh -c 'cat /proc/$$/environ'", "expo
 
 @pytest.fixture
 def with_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the key in all variables that could hold it, and another one stored."""
+    """Set the key in all variables that could hold it, and store another one."""
     for name in SECRETS:
         monkeypatch.setenv(name, f"Bearer {KEY}" if name == "AUTH_HEADER" else KEY)
     monkeypatch.setenv("HARMLESS", "stays")
@@ -280,7 +282,7 @@ def test_a_tool_has_a_session_of_its_own_without_a_terminal(stack: ExitStack) ->
     assert [f"mine.py: {expected.strip()}"] == printed
 
 
-def test_no_other_descriptors_are_inherited(stack: ExitStack) -> None:
+def test_other_file_descriptors_are_not_inherited(stack: ExitStack) -> None:
     secret = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(secret, True)
     stack.callback(os.close, secret)
@@ -414,7 +416,7 @@ CALLS = [
 
 @pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize(("name", "is_error", "text"), CALLS)
-def test_a_hostile_function_costs_its_own_call_and_no_later_one(
+def test_a_hostile_function_affects_only_its_own_call(
     name: str, is_error: bool | None, text: str, stack: ExitStack
 ) -> None:
     source = open_python(stack, HOSTILE)
@@ -435,7 +437,7 @@ HANGING = ["stopped", "no_gil", "deaf", "prints", "prints_no_newline", "no_handl
 
 @pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize("name", HANGING)
-def test_a_function_that_hangs_is_ended_whatever_it_blocks(name: str, stack: ExitStack) -> None:
+def test_a_function_that_hangs_is_stopped_whatever_it_blocks(name: str, stack: ExitStack) -> None:
     source = open_python(stack, HOSTILE.replace("TIMEOUT = 3", "TIMEOUT = 1"))
     call(source, "remember")
     assert call(source, name) == (f"{name} did not return within 1 s, and was stopped", True, ())
@@ -444,7 +446,7 @@ def test_a_function_that_hangs_is_ended_whatever_it_blocks(name: str, stack: Exi
     wait_until_gone()
 
 
-def test_what_a_file_prints_is_reported_up_to_a_bound(stack: ExitStack) -> None:
+def test_the_reported_output_of_a_file_is_bounded(stack: ExitStack) -> None:
     reported: list[str] = []
     source = open_python(stack, HOSTILE.replace("TIMEOUT = 3", "TIMEOUT = 1"), report=reported.append)
     call(source, "prints")
@@ -476,7 +478,7 @@ def test_a_file_that_never_finishes_loading_can_be_closed(stack: ExitStack) -> N
     wait_until_gone()
 
 
-def test_a_function_that_takes_no_arguments_in_time_does_not_block_others(stack: ExitStack) -> None:
+def test_a_function_that_does_not_read_its_arguments_does_not_block_others(stack: ExitStack) -> None:
     source = open_python(stack, HOSTILE.replace("TIMEOUT = 3", "TIMEOUT = 1") + "\ndef take(a: str): return len(a)\n")
     threads = [Thread(target=call, args=(source, "deaf"))]
     threads += [Thread(target=call, args=(source, "take"), kwargs={"a": "x" * 3_000_000}) for _ in range(3)]
@@ -516,7 +518,7 @@ def nap():
 @pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("tool", ["nap.py", "nap"])
-def test_a_signal_ends_the_tools_that_run(tool: str, number: int, code: int) -> None:
+def test_a_signal_ends_running_tools(tool: str, number: int, code: int) -> None:
     Path("nap.py").write_text(NAP)
     tool_files.save_tool_file("nap", {"run": ["sh", "-c", "sleep 60 & echo $! > pid; sleep 60"]}, lambda _: True)
     command = build_command("chat", "--demo", "-m", "demo/tools", "-T", tool, "--allow", "*", "use nap")
@@ -540,7 +542,7 @@ UNUSABLE = [
 
 
 @pytest.mark.parametrize(("tool", "message"), UNUSABLE)
-def test_a_tool_that_cannot_run_ends_the_call_before_anything_is_sent(
+def test_a_tool_that_cannot_start_is_an_error_before_anything_is_sent(
     tool: str, message: str, server: Loopback, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Path("broken.py").write_text("def f(:")

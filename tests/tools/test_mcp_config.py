@@ -30,7 +30,7 @@ def write(path: Path, value: Any) -> None:
 @pytest.mark.parametrize(
     "entry", [FULL, {"url": "https://x.y/mcp", "headers": {"A": "b"}}, {"command": "x", "type": "stdio"}]
 )
-def test_a_server_is_written_as_it_was_read(path: Path, entry: Any) -> None:
+def test_a_saved_server_equals_the_one_that_was_read(path: Path, entry: Any) -> None:
     server = mcp_config.parse_server("fs", entry, "here")
     assert server.to_json() == entry
     assert mcp_config.save_server(server, lambda _: False) == path
@@ -38,7 +38,7 @@ def test_a_server_is_written_as_it_was_read(path: Path, entry: Any) -> None:
     assert mcp_config.load_server("fs") == server
 
 
-def test_what_aiml_does_not_know_is_kept(path: Path) -> None:
+def test_unknown_properties_are_kept(path: Path) -> None:
     write(path, {"other": 1, "mcpServers": {"a": {"command": "x", "autoApprove": ["*"]}, "b": {"command": "y"}}})
     mcp_config.save_server(McpServer("c", "z"), lambda _: False)
     assert mcp_config.remove_server("b")
@@ -47,7 +47,7 @@ def test_what_aiml_does_not_know_is_kept(path: Path) -> None:
     assert json.loads(path.read_text()) == {"other": 1, "mcpServers": kept}
 
 
-def test_a_server_is_replaced_only_after_a_yes(path: Path) -> None:
+def test_a_server_is_replaced_only_after_confirmation(path: Path) -> None:
     mcp_config.save_server(McpServer("a", "x"), lambda _: False)
     with pytest.raises(UsageError, match="already"):
         mcp_config.save_server(McpServer("a", "y"), lambda _: False)
@@ -83,7 +83,7 @@ def test_a_server_is_replaced_only_after_a_yes(path: Path) -> None:
         ({"mcpServers": {"a": {"command": "x", "type": [1]}}}, "neither stdio nor http"),
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_told_with_its_key(path: Path, content: Any, message: str) -> None:
+def test_an_invalid_file_is_an_error_that_names_the_key(path: Path, content: Any, message: str) -> None:
     write(path, content)
     with pytest.raises(UsageError, match=message) as caught:
         mcp_config.load_servers()
@@ -104,7 +104,7 @@ def test_a_file_that_others_can_change_is_not_used(path: Path, mode: int) -> Non
             use()
 
 
-def test_an_unknown_server_is_told_with_those_there_are(path: Path) -> None:
+def test_an_unknown_server_is_an_error_that_lists_the_available_ones(path: Path) -> None:
     with pytest.raises(UsageError) as nothing:
         mcp_config.load_server("fs")
     assert "aiml tools add" in nothing.value.hint
@@ -117,7 +117,7 @@ def test_an_unknown_server_is_told_with_those_there_are(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(1, 1), (0.5, 0.5), (3600, 3600), (5000, 5), (600_000, 600)])
-def test_a_large_timeout_is_in_milliseconds(value: float, seconds: float) -> None:
+def test_a_large_timeout_counts_as_milliseconds(value: float, seconds: float) -> None:
     assert mcp_config.parse_server("a", {"command": "x", "timeout": value}, "").timeout == seconds
 
 
@@ -133,7 +133,7 @@ def test_a_large_timeout_is_in_milliseconds(value: float, seconds: float) -> Non
         ("$X", "$X"),
     ],
 )
-def test_variables_are_expanded_everywhere(text: str, expanded: str) -> None:
+def test_variables_are_expanded_in_every_field(text: str, expanded: str) -> None:
     server = McpServer("a", text, (text,), {"A": text}, headers={"B": text})
     environ = {"X": "1", "EMPTY": ""}
     assert expand_server(server, environ) == McpServer(
@@ -175,7 +175,7 @@ def test_no_server_gets_the_api_key(text: str, field: str) -> None:
         (McpServer("a", url="https://u:p@example.com"), "a user name or a password"),
     ],
 )
-def test_what_cannot_be_used_is_told_before_anything_starts(server: McpServer, message: str) -> None:
+def test_an_incomplete_server_is_an_error_before_anything_starts(server: McpServer, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         expand_server(server, {})
 
@@ -190,7 +190,7 @@ FOREIGN = """{ // of an editor
 }"""
 
 
-def test_the_file_of_another_program_is_read_without_what_lets_servers_act_unasked(path: Path) -> None:
+def test_automatic_approvals_in_files_of_other_programs_are_ignored(path: Path) -> None:
     path.write_text(FOREIGN)
     notices: list[str] = []
     found = mcp_config.read_foreign_servers(path, notices.append)
@@ -200,7 +200,7 @@ def test_the_file_of_another_program_is_read_without_what_lets_servers_act_unask
     }
     assert notices == [
         "fs: autoApprove, trust are left out",
-        "My Web is named My-Web here",
+        "My Web is renamed to My-Web",
         "My-Web: set the variable API_KEY, which replaces ${input:api-key}",
         "old is left out: aiml does not support the old SSE transport",
         "off is left out: it is disabled",
@@ -209,7 +209,7 @@ def test_the_file_of_another_program_is_read_without_what_lets_servers_act_unask
 
 
 @pytest.mark.parametrize("outer", ['{"mcpServers": %s}', '{"servers": %s}', '{"mcp": {"servers": %s}, "theme": "x"}'])
-def test_the_servers_of_common_programs_are_found(path: Path, outer: str) -> None:
+def test_servers_are_found_in_the_files_of_common_programs(path: Path, outer: str) -> None:
     path.write_text(outer % '{"a": {"command": "x"}}')
     assert list(mcp_config.read_foreign_servers(path, None)) == ["a"]
 
@@ -227,7 +227,7 @@ def test_the_servers_of_common_programs_are_found(path: Path, outer: str) -> Non
         '"' + "\\" * 100_001,
     ],
 )
-def test_a_file_without_servers_is_told(path: Path, content: str) -> None:
+def test_a_file_without_servers_is_an_error(path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(UsageError, match=r"mcp\.json"):
         mcp_config.read_foreign_servers(path, None)

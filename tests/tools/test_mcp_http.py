@@ -56,7 +56,7 @@ TOOLS = {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}
         (b"", "cannot be used"),
     ],
 )  # fmt: skip
-def test_an_answer_that_cannot_be_used_is_told(server: Loopback, answer: Any, message: str) -> None:
+def test_an_invalid_answer_is_an_error(server: Loopback, answer: Any, message: str) -> None:
     server.answer_with(*(answer if isinstance(answer, list) else [answer]))
     with pytest.raises(UsageError) as caught, open_server(web(server)):
         pass
@@ -118,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_a_session_that_the_server_has_forgotten_is_begun_again(status: int) -> None:
+def test_a_session_that_the_server_forgot_is_started_again(status: int) -> None:
     handler = type("Handler", (Handler,), {"status": status})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

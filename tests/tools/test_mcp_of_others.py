@@ -29,7 +29,7 @@ def needs(program: Path) -> pytest.MarkDecorator:
 
 
 @needs(EVERYTHING)
-def test_everything_over_pipes() -> None:
+def test_tools_of_the_everything_server_work_over_pipes() -> None:
     with open_server(McpServer("ev", str(EVERYTHING))) as server:
         assert server.call("echo", message="hi").text == "Echo: hi"
         image = server.call("get-tiny-image")
@@ -58,7 +58,7 @@ def everything_over_http() -> Iterator[str]:
 
 
 @needs(EVERYTHING)
-def test_everything_over_http(everything_over_http: str) -> None:
+def test_tools_of_the_everything_server_work_over_http(everything_over_http: str) -> None:
     with open_server(McpServer("ev", url=everything_over_http)) as server:
         assert server.call("echo", message="hi").text == "Echo: hi"
         assert "completed" in server.call("trigger-long-running-operation", duration=1, steps=2).text
@@ -66,18 +66,18 @@ def test_everything_over_http(everything_over_http: str) -> None:
 
 
 @needs(FILESYSTEM)
-def test_files(tmp_path: Path) -> None:
+def test_the_filesystem_server_reads_only_its_folder(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
     with open_server(McpServer("fs", str(FILESYSTEM), (str(tmp_path),))) as server:
         assert "hello" in server.call("read_text_file", path=str(tmp_path / "a.txt")).text
         assert server.call("read_text_file", path="/etc/passwd").is_error
         hints = {tool.definition.name: tool.definition.hints for tool in server.source.list_tools()}
-        assert hints["fs.write_file"] == ("it may destroy something",)
+        assert hints["fs.write_file"] == ("it may delete or overwrite data",)
 
 
 @needs(TIME)
 @needs(GIT)
-def test_time_and_git(tmp_path: Path) -> None:
+def test_the_time_and_git_servers_can_be_called(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path / "r")], check=True)
     with open_server(McpServer("time", str(TIME))) as server:
         assert json.loads(server.call("get_current_time", timezone="UTC").text)["timezone"] == "UTC"
@@ -117,10 +117,10 @@ def start_on_terminal(*arguments: str) -> Any:
 
 
 @pytest.mark.usefixtures("saved")
-def test_a_server_asks_the_user_field_by_field() -> None:
+def test_a_server_can_ask_the_user_for_several_fields() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask", "{}")
     answers = [
-        ("text: ", "x"), ("the minimum is 2", None), ("text: ", "Ann"), ("an empty line is: 7", None),
+        ("text: ", "x"), ("the minimum is 2", None), ("text: ", "Ann"), ("an empty line means: 7", None),
         ("a whole number: ", "-1"), ("the minimum is 0", None), ("a whole number: ", ""), ("yes or no: ", "y"),
         ("2. green", None), ("from the list: ", "2"), ("commas: ", "1,c"), ("text: ", ""),
     ]  # fmt: skip
@@ -133,12 +133,12 @@ def test_a_server_asks_the_user_field_by_field() -> None:
     content = json.loads("{" + '"result":' + child.before.strip())["result"]
     assert content == {
         "action": "accept",
-        "content": {"name": "Ann", "age": 7, "happy": True, "colour": "g", "many": ["a", "c"]},
+        "content": {"name": "Ann", "age": 7, "happy": True, "color": "g", "many": ["a", "c"]},
     }
 
 
 @pytest.mark.usefixtures("saved")
-def test_what_a_server_asks_is_harmless_and_cannot_look_like_aiml() -> None:
+def test_a_question_of_a_server_cannot_control_the_terminal_or_imitate_aiml() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask", "{}")
     child.expect_exact("text: ")
     shown = child.before.replace("\r", "")
@@ -151,7 +151,7 @@ def test_what_a_server_asks_is_harmless_and_cannot_look_like_aiml() -> None:
 
 
 @pytest.mark.usefixtures("saved")
-def test_one_ctrl_d_ends_all_questions_of_a_call() -> None:
+def test_one_ctrl_d_skips_all_questions_of_a_call() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask_flood", "{}")
     child.expect_exact("text: ")
     child.sendline("one")
@@ -163,6 +163,6 @@ def test_one_ctrl_d_ends_all_questions_of_a_call() -> None:
 
 
 @pytest.mark.usefixtures("saved")
-def test_without_a_terminal_a_question_is_not_answered(aiml: Aiml) -> None:
+def test_without_a_terminal_a_question_is_cancelled(aiml: Aiml) -> None:
     done = aiml("tools", "call", "mcp:fs.ask", "{}", before=["setsid", "-w"])
     assert json.loads(done.stdout)["result"] == {"action": "cancel"}

@@ -1,4 +1,4 @@
-"""MCP servers that misbehave: each way of it has an outcome, and costs nothing else."""
+"""MCP servers that misbehave: each case has a clear outcome, and affects nothing else."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def is_running(pid: int) -> bool:
         ("no_list", "it has no tools"),
     ],
 )
-def test_a_server_that_cannot_be_used_is_told_with_its_last_words(mode: str, message: str) -> None:
+def test_a_server_that_fails_to_start_is_an_error_with_its_last_output(mode: str, message: str) -> None:
     with (
         pytest.raises(UsageError) as caught,
         open_server(raw_server(mode, startup_timeout=1.0 if mode in ("silent", "floods") else 30.0)),
@@ -74,7 +74,7 @@ def test_a_server_that_cannot_be_used_is_told_with_its_last_words(mode: str, mes
         (McpServer("fs", "x" * 300_000), "fs"),
     ],
 )
-def test_a_program_that_cannot_be_started_is_told(server: McpServer, message: str) -> None:
+def test_a_program_that_cannot_be_started_is_an_error(server: McpServer, message: str) -> None:
     with pytest.raises(UsageError, match=message), open_server(server):
         pass
 
@@ -86,7 +86,7 @@ def test_a_program_that_cannot_be_started_is_told(server: McpServer, message: st
         ("chatty", len(TOOLS), ""),
         ("first", len(TOOLS), ""),
         ("pages", len(TOOLS), ""),
-        ("duplicates", len(TOOLS), "a second tool echo is left out"),
+        ("duplicates", len(TOOLS), "a second tool named echo is left out"),
         ("thousand", 1000, "only its first 1,000 tools are used"),
         ("endless", len(TOOLS), "its list of tools has too many pages and is incomplete"),
         ("same_cursor", len(TOOLS), "its list of tools has too many pages and is incomplete"),
@@ -102,7 +102,7 @@ def test_any_list_of_tools_is_read(mode: str, count: int, notice: str) -> None:
         assert all(name.isprintable() for name in fs.names())
 
 
-def test_what_a_tool_says_of_itself_is_bounded() -> None:
+def test_the_description_of_a_tool_is_bounded() -> None:
     with open_server("strange") as fs:
         tools = {tool.definition.name: tool.definition for tool in fs.source.list_tools()}
     assert len(tools["fs.wordy"].description) < MAX_DESCRIPTION + 20
@@ -134,7 +134,7 @@ def test_what_a_tool_says_of_itself_is_bounded() -> None:
         ("ask_url", False, '{"jsonrpc":"2.0","id":"ask","result":{"action":"decline"}}'),
     ],
 )
-def test_each_answer_of_a_tool_has_an_outcome(fs: OpenServer, tool: str, is_error: bool, text: str) -> None:
+def test_each_kind_of_answer_gives_a_result(fs: OpenServer, tool: str, is_error: bool, text: str) -> None:
     result = fs.call(tool, text="hi")
     assert (result.is_error, result.text[: len(text)]) == (is_error, text)
     assert len(result.text) < 2000
@@ -142,7 +142,7 @@ def test_each_answer_of_a_tool_has_an_outcome(fs: OpenServer, tool: str, is_erro
 
 
 @pytest.mark.promise("tools-contained")
-def test_a_result_of_a_gigabyte_ends_the_server_and_fills_no_memory(fs: OpenServer) -> None:
+def test_a_huge_result_ends_the_server_without_filling_the_memory(fs: OpenServer) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = fs.call("gigabyte")
     assert result == ("the MCP server fs was ended: it sent a message of more than 16 MiB", True, ())
@@ -156,7 +156,7 @@ def test_a_long_text_is_cut(fs: OpenServer) -> None:
     assert len(text) < MAX_RESULT_BYTES + 100
 
 
-def test_images_and_sounds_are_passed_on_and_the_rest_is_described(fs: OpenServer) -> None:
+def test_images_and_audio_are_passed_on_and_other_content_is_described(fs: OpenServer) -> None:
     result = fs.call("media")
     assert [type(part) for part in result.media] == [Image, Sound, Image, Image, Image]
     assert result.text.split("\n") == [
@@ -176,25 +176,25 @@ def test_images_and_sounds_are_passed_on_and_the_rest_is_described(fs: OpenServe
     ]
 
 
-def test_progress_is_a_notice(fs: OpenServer) -> None:
+def test_progress_is_shown_as_a_notice(fs: OpenServer) -> None:
     fs.call("progress")
     assert fs.notices == ["fs: 3 of 10: a \\x1b[31mred word"]
 
 
 @pytest.mark.parametrize(("tool", "limit"), [("stderr_flood", 500), ("log_flood", 500), ("garbage", 20)])
-def test_with_verbose_a_flood_of_lines_is_cut(tool: str, limit: int) -> None:
+def test_with_verbose_the_number_of_output_lines_is_bounded(tool: str, limit: int) -> None:
     with open_server(verbose=True) as fs:
         fs.call(tool)
     assert 0 < len(fs.notices) < limit
     assert all("\x1b" not in notice and len(notice) < 2100 for notice in fs.notices)
 
 
-def test_a_changed_list_is_read_again(fs: OpenServer) -> None:
+def test_the_tool_list_is_read_again_after_a_change(fs: OpenServer) -> None:
     assert fs.call("changed").text == "done"
     assert len(fs.names()) == len(TOOLS) + 1
 
 
-def test_a_server_gets_the_variables_of_the_sdk_its_own_ones_and_a_session(
+def test_a_server_gets_only_the_sdks_default_variables_and_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SECRET", "x")
@@ -216,7 +216,7 @@ def test_neither_sampling_nor_roots_are_offered(fs: OpenServer) -> None:
     assert ["error" in answer for answer in answers] == [True, True]
 
 
-def test_a_server_that_dies_is_started_again_once(fs: OpenServer) -> None:
+def test_a_server_that_dies_is_restarted_only_once(fs: OpenServer) -> None:
     results = [fs.call(tool, text="hi").text.partition("\n")[0] for tool in ("die", "echo", "die", "echo", "echo")]
     ended = "the MCP server fs ended (exit 3)"
     assert results == [ended, "hi", ended, ended, ended]
@@ -224,7 +224,7 @@ def test_a_server_that_dies_is_started_again_once(fs: OpenServer) -> None:
         fs.source.list_tools()[0].preview({})
 
 
-def test_a_server_that_is_killed_is_started_again_by_one_of_many_calls(fs: OpenServer) -> None:
+def test_concurrent_calls_restart_a_killed_server_only_once(fs: OpenServer) -> None:
     old = fs.call("pid").text
     assert fs.call("kill").is_error
     with ThreadPoolExecutor(20) as pool:
@@ -239,7 +239,7 @@ def test_20_calls_run_at_the_same_time_and_get_their_own_answers(fs: OpenServer)
 
 
 @pytest.mark.parametrize("tool", ["hang", "freeze"])
-def test_calls_that_are_cancelled_end_and_later_ones_work(tool: str) -> None:
+def test_cancelled_calls_end_and_later_ones_work(tool: str) -> None:
     with open_server() as fs, ThreadPoolExecutor(3) as pool:
         pid = fs.call("pid").text
         waiting = [pool.submit(fs.call, tool) for _ in range(3)]
@@ -256,7 +256,7 @@ def test_calls_that_are_cancelled_end_and_later_ones_work(tool: str) -> None:
 @pytest.mark.promise("tools-contained")
 @pytest.mark.parametrize("mode", ["normal", "stubborn"])
 @pytest.mark.parametrize("tool", ["fork", "hang", "freeze"])
-def test_closing_ends_calls_processes_and_threads(mode: str, tool: str) -> None:
+def test_closing_ends_all_calls_processes_and_threads(mode: str, tool: str) -> None:
     with open_server(mode) as fs, ThreadPoolExecutor(1) as pool:
         pids = [int(fs.call("pid").text)]
         if tool == "fork":
@@ -274,7 +274,7 @@ def test_closing_ends_calls_processes_and_threads(mode: str, tool: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["normal", "silent"])
-def test_closing_while_it_starts_leaves_nothing(mode: str) -> None:
+def test_closing_during_the_start_leaves_nothing_behind(mode: str) -> None:
     Path("xdg_config_home/aiml").mkdir()
     source = mcp_source.McpSource(raw_server(mode), None, report=None, verbose=False)
     source.close()  # never started
@@ -294,14 +294,14 @@ def test_only_the_named_tools_are_offered() -> None:
     assert caught.value.hint.startswith("did you mean echo?")
 
 
-def test_a_missing_sdk_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_sdk_is_an_error_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_source, "find_spec", lambda name: None if name == "mcp_types" else name)
     with pytest.raises(UsageError, match="need the package mcp") as caught:
         mcp_source.McpSource(raw_server(), None, report=None, verbose=False)
     assert "install" in caught.value.hint or "inject" in caught.value.hint
 
 
-def test_a_preview_is_the_whole_call_and_how_the_server_is_started(fs: OpenServer) -> None:
+def test_a_preview_shows_the_whole_call_and_the_command_of_the_server(fs: OpenServer) -> None:
     tool = fs.source.list_tools()[0]
     first, second = tool.preview({"text": "a\x1b[2J\nb", "n": [1]}).split("\n")
     assert first == r'fs.echo(text="a\u001b[2J\nb", n=[1])'
@@ -316,5 +316,5 @@ def test_a_preview_is_the_whole_call_and_how_the_server_is_started(fs: OpenServe
         ({"a": "x" * 100, "b": 1}, f'f(\n  a="{"x" * 100}",\n  b=1,\n)'),
     ],
 )
-def test_a_call_is_shown_complete(arguments: Any, text: str) -> None:
+def test_a_call_is_shown_with_all_its_arguments(arguments: Any, text: str) -> None:
     assert format_call("f", arguments) == text

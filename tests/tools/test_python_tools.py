@@ -147,7 +147,7 @@ HINTS: list[tuple[str, dict[str, Any], Any, str]] = [
 
 
 @pytest.mark.parametrize("prelude", ["", "from __future__ import annotations\n"], ids=["types", "texts"])
-def test_a_type_hint_is_a_schema_and_values_are_converted(prelude: str) -> None:
+def test_a_type_hint_becomes_a_schema_and_values_are_converted(prelude: str) -> None:
     functions = "".join(f"def f{i}(x: {hint}): return repr(x)\n" for i, (hint, *_) in enumerate(HINTS))
     with load(prelude + PRELUDE + functions) as mine:
         found = [mine.tools[f"f{i}"].definition.parameters["properties"]["x"] for i in range(len(HINTS))]
@@ -157,13 +157,13 @@ def test_a_type_hint_is_a_schema_and_values_are_converted(prelude: str) -> None:
         ]
 
 
-def test_a_class_that_refers_to_itself_is_described_to_a_depth() -> None:
+def test_a_recursive_class_is_described_to_a_limited_depth() -> None:
     with load(PRELUDE + "def f(x: Tree): return len(x.children)") as mine:
         assert "children" in mine.tools["f"].definition.parameters["properties"]["x"]["properties"]
         assert mine.call("f", x={"children": [{"children": []}]}).text == "1"
 
 
-def test_what_has_a_default_is_not_required_and_no_hint_is_any_value() -> None:
+def test_a_parameter_with_a_default_is_optional_and_one_without_a_hint_accepts_anything() -> None:
     text = (
         "def f(a, b: str, c: int = 3, d=None, *, e: float, g: str = 'x', h: float = float('inf')): return [a,b,c,d,e,g]"
     )
@@ -208,7 +208,7 @@ def test_a_docstring_describes_the_function_and_its_parameters(docstring: str, n
         assert found == {"a": None, "b": None, **notes}
 
 
-def test_public_functions_of_the_file_are_tools_and_nothing_else() -> None:
+def test_only_public_functions_of_the_file_are_tools() -> None:
     text = """
     import functools, json
     from os.path import join
@@ -241,7 +241,7 @@ def test_public_functions_of_the_file_are_tools_and_nothing_else() -> None:
         assert (mine.call("wrapped", a=2).text, mine.call("cached", a=2).text) == ("4", "2")
 
 
-def test_all_says_which_functions_are_public() -> None:
+def test_dunder_all_selects_the_public_functions() -> None:
     with load("__all__ = ['b', '_c']\ndef a(): pass\ndef b(): pass\ndef _c(): pass") as mine:
         assert list(mine.tools) == ["b", "_c"]
 
@@ -268,7 +268,7 @@ RESULTS = [
 ]
 
 
-def test_a_result_is_text_or_json_or_its_repr() -> None:
+def test_a_result_is_returned_as_text_json_or_repr() -> None:
     with load(PRELUDE + "".join(f"def f{i}(): return {value}\n" for i, (value, _) in enumerate(RESULTS))) as mine:
         assert [mine.call(f"f{i}") for i in range(len(RESULTS))] == [(text, False, ()) for _, text in RESULTS]
 
@@ -301,7 +301,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("body", "text"), ERRORS)
-def test_an_exception_is_an_error_with_the_line_of_the_file(body: str, text: str, tmp_path: Path) -> None:
+def test_an_exception_is_an_error_with_its_line_in_the_file(body: str, text: str, tmp_path: Path) -> None:
     with load(f"def f():\n    {body}\n") as mine:
         result = mine.call("f")
     assert result.is_error
@@ -318,7 +318,7 @@ def test_arguments_are_checked_before_the_call() -> None:
         assert mine.call("f", a=1, day="soon").text == "ValueError: the argument day: Invalid isoformat string: 'soon'"
 
 
-def test_the_preview_is_the_call_as_python() -> None:
+def test_the_preview_shows_the_call_as_python() -> None:
     with load("def f(a: str, b: list[int] = []): pass") as mine:
         assert mine.tools["f"].preview({"a": "x'\n\x1b[1m\u202e", "b": [1]}) == 'f(a="x\'\\n\\x1b[1m\\u202e", b=[1])'
 
@@ -345,7 +345,7 @@ UNUSABLE = [
 
 
 @pytest.mark.parametrize(("text", "message", "hint"), UNUSABLE)
-def test_a_file_that_cannot_be_used_is_told_with_its_line(text: str, message: str, hint: str) -> None:
+def test_a_file_that_cannot_be_loaded_is_an_error_with_its_line(text: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught, load(text):
         pass
     assert message in caught.value.message
@@ -362,7 +362,7 @@ def test_a_file_that_cannot_be_used_is_told_with_its_line(text: str, message: st
         (b"#" * 5_000_000, "more than 4 MiB"),
     ],
 )
-def test_bytes_that_are_no_python_text_are_told(data: bytes, message: str) -> None:
+def test_a_file_that_is_not_python_source_is_an_error(data: bytes, message: str) -> None:
     Path("odd.py").write_bytes(data)
     source = PythonSource("odd.py", report=None)
     source.start()
@@ -375,7 +375,7 @@ def test_bytes_that_are_no_python_text_are_told(data: bytes, message: str) -> No
     "text",
     ["# -*- coding: latin-1 -*-\ndef f(): return 'é'\n", "\ufeffdef f(): return 'é'\n", "def f():\r\n  return 'é'\r\n"],
 )
-def test_a_file_is_read_as_python_reads_it(text: str) -> None:
+def test_the_encoding_is_detected_as_python_does(text: str) -> None:
     Path("mine.py").write_bytes(text.encode("latin-1" if "latin" in text else "utf-8"))
     source = PythonSource("mine.py", report=None)
     source.wait_until_ready()
@@ -383,7 +383,7 @@ def test_a_file_is_read_as_python_reads_it(text: str) -> None:
     source.close()
 
 
-def test_a_missing_file_is_told_when_it_is_waited_for() -> None:
+def test_a_missing_file_is_an_error() -> None:
     source = PythonSource("none.py", report=None)
     source.start()
     with pytest.raises(UsageError, match=r"none\.py: No such file"):
@@ -403,7 +403,7 @@ def test_a_file_that_everyone_can_change_is_refused(mode: int) -> None:
 
 
 @pytest.mark.promise("no-cwd")
-def test_the_files_folder_is_the_last_place_of_modules(tmp_path: Path) -> None:
+def test_the_folder_of_the_file_is_searched_last_for_modules(tmp_path: Path) -> None:
     Path("json.py").write_text("raise SystemError('planted')")
     Path("helper.py").write_text("VALUE = 5")
     with load(
@@ -413,7 +413,7 @@ def test_the_files_folder_is_the_last_place_of_modules(tmp_path: Path) -> None:
     assert not Path("__pycache__").exists()
 
 
-def test_modules_of_a_folder_that_everyone_can_write_are_not_used(tmp_path: Path) -> None:
+def test_modules_are_not_imported_from_a_folder_that_everyone_can_write(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "helper.py").write_text("")
@@ -425,7 +425,7 @@ def test_modules_of_a_folder_that_everyone_can_write_are_not_used(tmp_path: Path
         pass
 
 
-def test_prints_are_reported_and_never_in_a_result() -> None:
+def test_printed_text_is_reported_and_never_part_of_a_result() -> None:
     printed: list[str] = []
     text = """
     import os, sys, subprocess
@@ -477,12 +477,12 @@ def crash_nap(): _naps.wait(); crash()
 """
 
 
-def test_the_process_stays_from_call_to_call() -> None:
+def test_the_process_is_kept_between_calls() -> None:
     with load(STATE) as mine:
         assert [mine.call("count").text for _ in range(3)] == ["1", "2", "3"]
 
 
-def test_a_call_that_takes_too_long_ends_the_process_and_the_next_call_starts_it_again() -> None:
+def test_a_call_that_times_out_ends_the_process_and_the_next_call_restarts_it() -> None:
     with load(STATE) as mine:
         mine.call("count")
         results = mine.call_together([("forever", {}), ("nap", {})])
@@ -492,7 +492,7 @@ def test_a_call_that_takes_too_long_ends_the_process_and_the_next_call_starts_it
 
 
 @pytest.mark.parametrize(("name", "text"), [("leave_nap", "with exit code 4"), ("crash_nap", "by SIGSEGV")])
-def test_a_process_that_dies_costs_only_the_calls_that_run(name: str, text: str) -> None:
+def test_a_process_that_dies_affects_only_the_running_calls(name: str, text: str) -> None:
     with load(STATE) as mine:
         first, second = mine.call_together([("nap", {}), (name, {})])
         for result in (first, second):
@@ -500,7 +500,7 @@ def test_a_process_that_dies_costs_only_the_calls_that_run(name: str, text: str)
         assert mine.call("count").text == "1"
 
 
-def test_what_was_read_first_is_what_runs_after_a_restart() -> None:
+def test_a_restart_runs_the_code_that_was_first_read() -> None:
     with load(STATE) as mine:
         Path("mine.py").write_text("def count(): return 'another'")
         mine.call("leave")

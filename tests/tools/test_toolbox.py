@@ -48,7 +48,7 @@ def name_all(*sources: tuple[str, Sequence[str]]) -> list[tuple[str, str]]:
         ("x" * 64, "x" * 64),
     ],
 )
-def test_a_name_becomes_one_that_the_api_takes(name: str, wire_name: str) -> None:
+def test_a_tool_name_is_converted_to_a_valid_api_name(name: str, wire_name: str) -> None:
     assert make_wire_name(name) == wire_name
 
 
@@ -66,7 +66,7 @@ def test_wire_names_are_valid_and_unique(names: list[str]) -> None:
     assert all(WIRE_NAME.fullmatch(name) for name in wire_names)
 
 
-def test_tools_of_one_name_get_the_name_of_their_source_in_front() -> None:
+def test_tools_with_the_same_name_are_prefixed_with_their_source() -> None:
     named = name_all(("weather", ["weather"]), ("lib/tools.py", ["weather", "add"]), ("mcp:fs", ["fs.read"]))
     assert named == [
         ("weather", "weather"),
@@ -76,17 +76,17 @@ def test_tools_of_one_name_get_the_name_of_their_source_in_front() -> None:
     ]
 
 
-def test_sources_of_one_name_are_numbered() -> None:
+def test_sources_with_the_same_name_are_numbered() -> None:
     named = name_all(("tools.py", ["add"]), ("tools.py", ["add", "sub"]), ("tools.py", ["add"]))
     assert [name for name, _ in named] == ["tools.add", "tools2.add", "sub", "tools3.add"]
 
 
-def test_a_source_that_lists_a_tool_twice_has_the_first() -> None:
+def test_of_two_tools_with_one_name_in_a_source_the_first_is_kept() -> None:
     assert name_all(("mcp:s", ["a", "b", "a"])) == [("a", "a"), ("b", "b")]
 
 
 @pytest.mark.parametrize("text", ["", "  ", "{}", ' {"a": 1}\n'])
-def test_arguments_are_an_object_or_nothing(text: str) -> None:
+def test_arguments_must_be_an_object_or_empty(text: str) -> None:
     assert parse_arguments(text) in ({}, {"a": 1})
 
 
@@ -100,12 +100,12 @@ def test_other_arguments_are_refused_with_a_reason(text: str) -> None:
     ("name", "demo", "expected"),
     [
         ("wether", True, "did you mean weather?"),
-        ("wether", False, "there are none yet"),
+        ("wether", False, "there are no tools yet"),
         ("sums.py:add", False, "are used together: sums.py"),
         ("weather,time", False, "is not a valid tool name"),
     ],
 )
-def test_a_name_without_a_tool_is_explained(name: str, demo: bool, expected: str) -> None:
+def test_an_unknown_tool_name_is_explained(name: str, demo: bool, expected: str) -> None:
     with pytest.raises(UsageError) as caught:
         make_source(name, demo=demo).wait_until_ready()
     assert expected in f"{caught.value.message} {caught.value.hint}"

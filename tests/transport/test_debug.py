@@ -65,14 +65,14 @@ def test_cookies_and_proxy_passwords_are_masked_and_long_lines_cut(server: Loopb
 
 
 @pytest.mark.promise("no-driving")
-def test_what_is_shown_does_not_drive_the_terminal(server: Loopback, aiml: Aiml) -> None:
+def test_the_output_cannot_control_the_terminal(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(http_response(b"\x1b[2J\xc2\x9b1m", "500 x", "text/plain", "X-Odd: a\x9b"))
     shown = aiml("chat", "hi", "--debug").stderr
     assert b"\x1b" not in shown
     assert rb"< \x1b[2J\x9b1m" in shown
 
 
-def test_each_try_and_each_get_is_shown(server: Loopback, aiml: Aiml) -> None:
+def test_each_attempt_and_each_get_request_is_shown(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(http_response(b"busy", "503 Busy", "text/plain", "Retry-After: 0"))
     server.answer_with(HELLO)
     assert (
@@ -101,7 +101,7 @@ def test_the_key_is_masked_however_the_bytes_are_cut(words: list[str], places: l
     assert b"".join(mask_chunks("kak-kakz", split_at(text, places))) == text.replace(b"kak-kakz", b"***")
 
 
-def test_a_debugged_stream_is_shown_as_it_comes(server: Loopback, aiml: Aiml) -> None:
+def test_a_stream_is_shown_as_it_arrives(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta("Hi", None), event({"choices": []}), delta(finish="stop"), end=b""))
     shown = lines(aiml("chat", "hi", "--debug").stderr)
     assert len([line for line in shown if line.startswith("< data: ")]) == 3

@@ -368,7 +368,7 @@ def test_a_proxy_is_never_bypassed(
     assert started == []
 
 
-def test_exceptions_without_a_proxy_change_nothing(
+def test_no_proxy_without_a_proxy_has_no_effect(
     started: list[EarlyConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "localhost,::1")
@@ -376,7 +376,7 @@ def test_exceptions_without_a_proxy_change_nothing(
     assert len(started) == 1
 
 
-def test_a_connection_belongs_to_its_server_alone(far: Loopback, clean: Path) -> None:
+def test_a_connection_is_used_only_for_its_own_server(far: Loopback, clean: Path) -> None:
     early = EarlyConnection(far.url, TIMEOUT_S, certificates.write_bundle(clean))
     early.start()
     assert early.take("localhost", far.port) is None
@@ -410,7 +410,7 @@ def test_a_missing_handshake_takes_the_time_of_one_attempt(clean: Path) -> None:
             early.take("127.0.0.1", port)
 
 
-def test_all_threads_share_one_context(clean: Path) -> None:
+def test_all_threads_share_one_tls_context(clean: Path) -> None:
     bundle, contexts = certificates.write_bundle(clean), Queue[object]()
     threads = [threading.Thread(target=lambda: contexts.put(make_ssl_context(bundle))) for _ in range(32)]
     for thread in threads:
@@ -505,7 +505,7 @@ def test_a_lookup_that_fails_says_why(error: Exception, has_threads: bool, monke
         open_socket("api.example.test", 443, TIMEOUT_S)
 
 
-def test_both_families_take_turns() -> None:
+def test_ipv4_and_ipv6_addresses_are_tried_alternately() -> None:
     six = [(socket.AF_INET6, socket.SOCK_STREAM, 0, "", (f"::{n}", 1)) for n in range(3)]
     four = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (f"127.0.0.{n}", 1)) for n in range(2)]
     order = early_connection._alternate_families([*six, *four])  # noqa: SLF001 - the system's order cannot be chosen

@@ -129,7 +129,7 @@ def test_the_key_command_is_not_run_for_a_replay(server: Loopback, aiml: Aiml) -
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
 
 
-def test_a_rate_limit_and_the_next_try_are_replayed_without_the_pause(server: Loopback, aiml: Aiml) -> None:
+def test_a_rate_limit_and_the_retry_are_replayed_without_the_pause(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": {"message": "slow"}}, "429 Slow", "Retry-After: 0"))
     server.answer_with(HELLO)
     aiml("chat", "hi", "--retries", "1", "--record", TAPE)
@@ -246,7 +246,7 @@ def test_models_and_usage_are_replayed(server: Loopback, aiml: Aiml) -> None:
 
 
 @pytest.mark.parametrize("model", ["demo/echo", "demo/markdown", "demo/reasoning", "demo/cut", "demo/tools"])
-def test_the_embedded_server_is_recorded_and_not_started_for_a_replay(model: str, aiml: Aiml) -> None:
+def test_the_demo_server_is_recorded_and_not_started_for_a_replay(model: str, aiml: Aiml) -> None:
     first = aiml("chat", "--demo", "-m", model, "hello there", "--record", TAPE, "-q")
     second = aiml("chat", "--demo", "-m", model, "hello there", "--replay", TAPE, "-q")
     assert (second.returncode, second.stdout, second.stderr) == (first.returncode, first.stdout, first.stderr)
@@ -335,8 +335,8 @@ def blocks(page: str) -> list[str]:
 
 def test_the_script_in_the_documentation_works(server: Loopback, tmp_path: Path) -> None:
     _, script, test, told = blocks(str(ROOT / "docs/replay.md"))
-    Path("colour.sh").write_text(script)
-    Path("test-colour.sh").write_text(test)
+    Path("color.sh").write_text(script)
+    Path("test-color.sh").write_text(test)
     Path("bin").mkdir()
     Path("bin/aiml").write_text(f'#!/bin/sh\nexec {sys.executable} -m aiml_cli "$@"\n')
     Path("bin/aiml").chmod(0o755)
@@ -345,12 +345,12 @@ def test_the_script_in_the_documentation_works(server: Loopback, tmp_path: Path)
 
     def run(**more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            ["sh", "test-colour.sh"], env={**environ, **more}, capture_output=True, text=True, timeout=60, check=False
+            ["sh", "test-color.sh"], env={**environ, **more}, capture_output=True, text=True, timeout=60, check=False
         )
 
     assert run(RECORD="1").stdout == run(**NOWHERE).stdout == "ok: the sky is BLUE\n"
     assert len(server.requests) == 1
-    Path("colour.sh").write_text(script.replace(" One word.", ""))
+    Path("color.sh").write_text(script.replace(" One word.", ""))
     failed = run(**NOWHERE)
     assert failed.stderr == told
     assert failed.returncode

@@ -104,7 +104,7 @@ def test_an_unusable_recording_is_an_error(content: str | None, words: str, serv
     assert words in done.stderr.decode()
 
 
-def test_record_and_replay_exclude_each_other(server: Loopback, aiml: Aiml) -> None:
+def test_record_and_replay_cannot_be_used_together(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     done = aiml("chat", "hi", "--record", "a", "--replay", "b")
     assert (done.returncode, server.requests, Path("a").exists()) == (2, [], False)

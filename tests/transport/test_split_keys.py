@@ -164,7 +164,7 @@ CUTS = [(at,) for at in range(1, len(KEY))] + [(1, 2), (1, 17), (4, 9), (8, 10),
 
 
 def reads_key(text: str) -> bool:
-    """True if so many characters of the key are in a row that they are no coincidence."""
+    """True if the text has too many consecutive characters of the key to be a coincidence."""
     return any(KEY[at : at + SHOWN] in text for at in range(len(KEY) - SHOWN + 1))
 
 

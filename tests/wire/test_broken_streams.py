@@ -111,7 +111,7 @@ def test_a_comment_resets_the_timeout(command: str, server: Loopback, ask: Ask) 
 BUSY = {"message": "It is busy.", "type": "overloaded", "code": "busy"}
 INCOMPLETE = {"reason": "max_output_tokens"}
 FAILED = response_object("Hello", "failed", error={"code": "server_error", "message": "It is busy."})
-# endpoint, what comes behind Hello, words of stderr, exit code
+# endpoint, what comes after Hello, words of stderr, exit code
 REPORTS = [
     ("chat", event({"error": BUSY}), "It is busy.", 6),
     ("chat", event({"error": BUSY}) + event("[DONE]"), "It is busy.", 6),

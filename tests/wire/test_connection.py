@@ -67,7 +67,7 @@ def test_a_server_that_does_not_read_the_request_is_an_error(
 
 @pytest.fixture
 def refusing() -> Iterator[str]:
-    """Give the URL of a port that nobody listens on."""
+    """Yield the URL of a port that nobody listens on."""
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{place.getsockname()[1]}/v1"
@@ -75,7 +75,7 @@ def refusing() -> Iterator[str]:
 
 @pytest.fixture
 def swallowing() -> Iterator[str]:
-    """Give the URL of a port whose queue is full, so that a connection is neither taken nor refused."""
+    """Yield the URL of a port whose queue is full, so that a connection is neither accepted nor refused."""
     with ExitStack() as stack:
         place = stack.enter_context(socket.socket())
         place.bind(("127.0.0.1", 0))
@@ -131,7 +131,7 @@ def test_slow_headers_that_end_in_time_are_an_answer(server: Loopback, ask: Ask)
 
 
 @pytest.mark.promise("timeouts")
-def test_the_timeout_of_the_headers_ends_with_them(server: Loopback, ask: Ask) -> None:
+def test_the_header_timeout_does_not_apply_to_the_body(server: Loopback, ask: Ask) -> None:
     head, _, body = HELLO.partition(b"\r\n\r\n")
     server.answer_with(head + b"\r\n\r\n", Drip(body, 50, 0.1))
     assert ask("chat", "hi", timeout=1) == (0, "Hello\n", "")

@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("command", ["chat", "respond"])
 
 
 def bare(data: bytes) -> bytes:
-    """Deflate without the frame of zlib."""
+    """Compress with deflate, without the frame of zlib."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush()
 
@@ -121,7 +121,7 @@ def test_the_message_of_a_compressed_error_is_shown_if_it_can_be_read(name: str,
 
 
 def bomb(start: bytes) -> bytes:
-    """Pack a gigabyte of one letter, in a megabyte; what is flushed may be repeated."""
+    """Compress a gigabyte of one letter to a megabyte: after a full flush, compressed data can be repeated."""
     packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
     begun = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
     return begun + (packer.compress(b"x" * (1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)) * 1024

@@ -73,7 +73,7 @@ LOGPROBS = (
 
 @pytest.mark.promise("metadata")
 @pytest.mark.parametrize("logprobs", LOGPROBS, ids=lambda value: str(value)[:30])
-def test_log_probabilities_of_any_shape_cost_no_answer(logprobs: Any, server: Loopback, ask: Ask) -> None:
+def test_log_probabilities_of_any_shape_do_not_prevent_an_answer(logprobs: Any, server: Loopback, ask: Ask) -> None:
     choice = {"index": 0, "delta": {"content": "Hello"}, "logprobs": logprobs, "finish_reason": "stop"}
     server.answer_with(stream(event({"choices": [choice]}), DONE))
     assert answer_object(ask("chat", "hi", "--logprobs", "--json"))["text"] == "Hello"
@@ -96,7 +96,7 @@ SOURCES = (
 
 @pytest.mark.promise("metadata")
 @pytest.mark.parametrize("source", SOURCES, ids=lambda value: str(value)[:60])
-def test_a_source_of_any_shape_costs_no_answer(source: Any, server: Loopback, ask: Ask) -> None:
+def test_a_source_of_any_shape_does_not_prevent_an_answer(source: Any, server: Loopback, ask: Ask) -> None:
     server.answer_with(stream(delta("Hello", annotations=[source]), delta(finish="stop"), DONE))
     assert answer_object(ask("chat", "hi", "--json"))["text"] == "Hello"
     part = {"type": "output_text", "text": "Hello", "annotations": [source]}
@@ -110,7 +110,7 @@ ODD = (None, 5, "x", [], {}, [5], {"x": 1}, True, HUGER)
 
 @pytest.mark.promise("metadata")
 @pytest.mark.parametrize("value", ODD, ids=lambda value: str(value)[:20])
-def test_ids_times_and_names_of_any_type_cost_no_answer(value: Any, server: Loopback, ask: Ask) -> None:
+def test_ids_times_and_names_of_any_type_do_not_prevent_an_answer(value: Any, server: Loopback, ask: Ask) -> None:
     names = ("id", "model", "created", "object", "system_fingerprint", "service_tier", "meta", "citations")
     odd = dict.fromkeys([*names, "search_results"], value)
     choices = [{"index": value, "delta": {"content": "Hello"}, "finish_reason": None}]

@@ -23,7 +23,7 @@ def far() -> Iterator[Loopback]:
 
 @pytest.fixture
 def through(ask: Ask, clean: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Give a function that asks the far server with these variables."""
+    """Return a function that asks the far server with these variables."""
 
     def run(timeout: float = 20, retries: int = 0, **variables: str) -> CliResult:
         monkeypatch.setenv("AIMLAPI_API_KEY", KEY)

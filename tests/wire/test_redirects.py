@@ -35,7 +35,7 @@ def test_a_prompt_never_follows_a_redirect(
             server.answer_with(to(place, kind))
             ending = ask(command, PROMPT, retries=2)
             assert (ending.code, ending.stdout) == (4, "")
-            assert f"it redirects to {place}" in ending.stderr
+            assert f"the server redirects to {place}" in ending.stderr
     assert (len(server.requests), other.requests) == (2, [])
 
 
@@ -76,7 +76,7 @@ def test_a_get_request_does_not_follow_a_redirect_to_another_origin(
         ending = ask(*command)
     assert (words in ending.stdout, len(server.requests), other.requests) == (False, 1, [])
     if command != ["config", "check"]:  # it prints a line for each check, without hints
-        assert f"it redirects to {other.url}/models" in ending.stderr
+        assert f"the server redirects to {other.url}/models" in ending.stderr
 
 
 @pytest.mark.promise("key-bound")

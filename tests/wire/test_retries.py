@@ -40,7 +40,7 @@ ANSWER = {
 
 
 @pytest.mark.promise("retries")
-def test_each_try_has_an_id_of_its_own(server: Loopback, ask: Ask) -> None:
+def test_each_attempt_has_its_own_request_id(server: Loopback, ask: Ask) -> None:
     server.answer_with(NO)
     ask("chat", "hi", retries=2)
     names = [request.get_header("x-client-request-id") for request in server.requests]
@@ -110,7 +110,7 @@ def test_the_pause_that_the_server_asks_for_is_kept(header: str, server: Loopbac
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
 @pytest.mark.parametrize(
     ("wish", "hint"),
-    [("121", "ask again in 121 s"), ("86400", "ask again in 86400 s"), ("LATER", "ask again in ")],
+    [("121", "try again in 121 s"), ("86400", "try again in 86400 s"), ("LATER", "try again in ")],
 )
 def test_a_requested_pause_that_is_too_long_is_an_error_at_once(
     wish: str, hint: str, status: int, server: Loopback, ask: Ask

@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 def streamed(command: str, *texts: str) -> Iterator[bytes]:
-    """Make a whole stream without a frame, piece by piece."""
+    """Yield a complete stream without HTTP framing, piece by piece."""
     yield HEAD
     if command == "chat":
         yield from map(delta, texts)
@@ -66,7 +66,7 @@ def test_no_command_reads_an_endless_response(command: list[str], server: Loopba
 
 @pytest.fixture(scope="module")
 def usual() -> int:
-    """Give the memory, in KiB, that a short answer takes."""
+    """Return the memory, in KiB, that a short answer takes."""
     with Loopback() as server:
         server.answer_with(HELLO)
         return measure_peak_memory(server, "chat", "hi", "--no-log")[1]

@@ -42,7 +42,7 @@ STATUSES = [400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 418, 422, 425, 429
 
 
 def meant(status: int) -> tuple[int, ...]:
-    """Give the exit codes that a status may mean."""
+    """Return the exit codes that a status may mean."""
     match status:
         case 401 | 402 | 403:
             return (3,)
@@ -154,7 +154,7 @@ def test_an_error_under_200_is_an_error(
 
 @pytest.mark.promise("servers-words")
 @pytest.mark.parametrize("reply", [http_response(b'{"error": "It is broken."}', "413 Too Large"), HELLO])
-def test_an_answer_that_comes_before_the_request_is_read_counts(reply: bytes, server: Loopback, ask: Ask) -> None:
+def test_an_answer_sent_before_the_request_was_read_is_used(reply: bytes, server: Loopback, ask: Ask) -> None:
     server.skips_request = True
     server.answer_with(reply)
     ending = ask("chat", "hi")

@@ -12,7 +12,7 @@ KEY = "sk-made-up-0123456789"
 
 
 @pytest.mark.promise("key-bound")
-def test_a_server_with_a_good_certificate_is_asked(clean: Path, ask: Ask) -> None:
+def test_a_server_with_a_valid_certificate_is_trusted(clean: Path, ask: Ask) -> None:
     with Loopback(tls=certificates.make_context()) as server:
         server.answer_with(HELLO)
         assert ask("chat", "hi", "--ca-bundle", certificates.write_bundle(clean), url=server.url) == (0, "Hello\n", "")

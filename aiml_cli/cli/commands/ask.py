@@ -48,7 +48,7 @@ def ask(endpoint: str, words: Sequence[str], flags: Flags) -> int:
 
 
 def _connect_early(settings: Settings, words: Sequence[str]) -> AbstractContextManager[None]:
-    """Connect to the server while the rest is imported and read, if it is certain that a request will be sent."""
+    """Connect to the server while modules and inputs are loaded, if it is certain that a request will be sent."""
     options, url = settings.options, settings.options.base_url or ""
     sends_nothing = options.demo or options.dry_run or options.as_ or options.estimate
     is_checked = "," not in (options.model or "") and not any(value_of(options, ROWS[name]) for name in _CHECKED_LATER)
@@ -129,7 +129,7 @@ def _choose_server(settings: Settings) -> AbstractContextManager[Settings]:
 
 def _list_modes(settings: Settings, flags: Flags) -> Sequence[str]:
     """Return the modes of this call that do not follow from a single option."""
-    if "model" not in flags or len(flags["model"].texts) < 2:  # noqa: PLR2004 - several
+    if "model" not in flags or len(flags["model"].texts) < 2:  # noqa: PLR2004 - several models
         return ()
     return (SEVERAL_MODELS,) if settings.options.first else (SEVERAL_MODELS, SIDE_BY_SIDE)
 

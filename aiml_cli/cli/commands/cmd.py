@@ -25,7 +25,7 @@ ANSWERS = {
     "r": "run", "run": "run", "e": "edit", "edit": "edit", "v": "revise", "revise": "revise", "x": "explain",
     "explain": "explain", "c": "copy", "copy": "copy", "n": "no", "no": "no", "q": "no", "quit": "no",
 }  # fmt: skip
-EXPLANATION = "r: run it. e: edit it. v: say what to change. x: explain it. c: copy it. n: end."
+EXPLANATION = "r: run it. e: edit it. v: say what to change. x: explain it. c: copy it. n: quit."
 DIM, BOLD = "\x1b[2m", "\x1b[1m"
 
 
@@ -76,7 +76,7 @@ class _Dialog:
             match self._ask_user(proposal):
                 case "run":
                     return proposal.command if self._is_confirmed(proposal) else _refuse()
-                case "yes":  # the word that a risky command needs
+                case "yes":  # the user typed the whole word, as a risky command requires
                     return proposal.command
                 case "copy":
                     if self._copy(proposal):

@@ -100,7 +100,7 @@ def get_setting(name: str, flags: Flags = NO_FLAGS) -> int:
 
 
 def set_setting(name: str, value: str, profile: str | None = None) -> int:
-    """Set a setting in the config file, and print which source overrides it."""
+    """Set a setting in the config file, and print each source that overrides it."""
     from aiml_cli.store import config_edit  # few calls need it
 
     name = _require_setting(name)
@@ -172,7 +172,7 @@ def change_key(remove: bool, from_stdin: bool, flags: Flags = NO_FLAGS) -> int:
     location = api_keys.store_key(host, _read_key(host, from_stdin))
     print_err(f"aiml: stored the key for {host} in {location}")
     if variable := next(filter(os.environ.get, ROWS["api_key"].variables), ""):
-        print_err(f"aiml: {variable} is set and overrides it")
+        print_err(f"aiml: {variable} is set and overrides the stored key")
     return 0
 
 

@@ -60,7 +60,7 @@ def delete_history(words: Sequence[str], flags: Flags, min_age_s: float | None, 
     """
     options = resolve_shared_options(flags)
     if bool(words) + (min_age_s is not None) + everything != 1:
-        message = "the conversations are missing" if not words else "words cannot be used with --older-than or --all"
+        message = "a conversation is required" if not words else "words cannot be used with --older-than or --all"
         raise UsageError(message, HOW_TO_SELECT)
     with show_progress(options.quiet) as report:
         in_use = read_history(lambda history: _delete(history, words, min_age_s, options, report))
@@ -68,7 +68,7 @@ def delete_history(words: Sequence[str], flags: Flags, min_age_s: float | None, 
         which = "it" if len(in_use) == 1 else "them"
         raise UsageError(
             f"not deleted, because another process is writing {which}: {', '.join(in_use)}",
-            "delete again when it has finished",
+            "try again when that process has finished",
         )
     return 0
 
@@ -151,7 +151,7 @@ def _print_bytes(data: bytes) -> None:
 
 
 def _export(history: History, words: Sequence[str], exporter: Exporter, report: Report) -> None:
-    """Write conversations, reading one at a time: other processes need not wait, and the memory is bounded."""
+    """Write conversations, reading one at a time: other processes need not wait, and memory use is bounded."""
     ids = [found.id for found in find_conversations.select_conversations(history, words, report)] if words else None
     ids = find_conversations.list_ids(history) if ids is None else ids
     for done, conversation in enumerate(ids):
@@ -173,7 +173,7 @@ def _read_transcript(history: History, conversation: int) -> Transcript | None:
 
 
 def _open_private(name: str) -> OutputFile | None:
-    """Open a file that only this user may read; an existing file keeps its mode. None is standard output."""
+    """Open a file that only this user may read (an existing file keeps its mode); return None for standard output."""
     umask = os.umask(PRIVATE_UMASK)
     try:
         return open_output(name)

@@ -32,7 +32,7 @@ class Shell(NamedTuple):
 
     `startup_lines` returns the lines that the start-up file needs; they are printed to standard output, so that they
     can be appended to it. `key_script`, `locate_key` and `key_startup_line` are the same for the script that binds a
-    key. `key_line` is its line that sets the key and replaces the key's present function. `alt` and `control` are the
+    key. `key_line` is its line that sets the key and replaces the key's current function. `alt` and `control` are the
     notations of Alt and Ctrl with a letter.
     """
 
@@ -50,7 +50,7 @@ class Shell(NamedTuple):
 
 
 def show_or_install(name: str, *, install: bool, key: str | None, may_replace: bool) -> int:
-    """Print or install the completion script of a shell; without a name, of $SHELL.
+    """Print or install the completion script of a shell; without a name, of the shell in $SHELL.
 
     With `key`, print the script that binds it; with `key` and `install`, install both. With `install` alone, ask
     whether to install the default key too.
@@ -77,12 +77,12 @@ def _choose_shell(name: str) -> str:
         hint = f"did you mean {near[0]}? {all_shells}" if near else all_shells
         raise UsageError(f"there are no completions for {name!r}" if name else "the name of a shell is required", hint)
     if not name:
-        print_err(f"aiml: for {shell}, from $SHELL")
+        print_err(f"aiml: completions for {shell} (from $SHELL)")
     return shell
 
 
 def _read_script(name: str) -> bytes:
-    """Read a script, which is in the package in a wheel, and beside it in a checkout."""
+    """Read a script: in a wheel it is inside the package, in a checkout in the folder completions."""
     inside = files("aiml_cli") / "shells" / name
     return inside.read_bytes() if inside.is_file() else (Path(__file__).parents[3] / "completions" / name).read_bytes()
 
@@ -104,7 +104,7 @@ def _install(path: Path, script: bytes, may_replace: bool) -> None:
 
 
 def _is_link_of_installer(path: Path) -> bool:
-    """True for a symbolic link to the script in an installed package, such as pipx creates for aiml."""
+    """True for a symbolic link to the script in an installed package, such as the one that pipx creates."""
     target = path.resolve()
     is_packaged = "pipx" in target.parts or target.is_relative_to(Path(sys.prefix).resolve())
     return path.is_symlink() and path.is_file() and is_packaged and _is_ours(target.read_bytes())
@@ -149,7 +149,7 @@ def _parse_key(key: str) -> list[str]:
 
 
 def _write_key_script(shell: Shell, parts: Sequence[str]) -> bytes:
-    """Return the script that binds a key, also if it has a function; without `parts`, the default key if it is free."""
+    """Return the script that binds a key, even if it is in use; without `parts`, the default key if it is free."""
     script = _read_script(shell.key_script)
     if not parts:
         return script

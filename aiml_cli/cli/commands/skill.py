@@ -24,7 +24,7 @@ description: {DESCRIPTION}
 
 # Ask AI models with aiml
 
-The answer is on stdout and nothing else is. Notices and errors are on stderr. Exit code 0 means that the answer is
+Only the answer is on stdout. Notices and errors are on stderr. Exit code 0 means that the answer is
 complete; check it before you use the answer.
 
 ## Ask
@@ -62,8 +62,8 @@ aiml chat --no-stdin --max-cost 0.05 --max-tokens 500 -f notes.txt 'Summarize th
 aiml chat --no-stdin --cache 1d -f notes.txt 'Summarize this.'
 ```
 
-`--max-cost` fails with exit code 2 before anything is sent if the request could cost more US dollars. `--cache 1d`
-answers the same request again from disk, at no cost.
+With `--max-cost`, a request that could cost more US dollars than this is not sent; the exit code is 2. With
+`--cache 1d`, the same request is answered from disk, at no cost.
 
 ## Continue a conversation
 

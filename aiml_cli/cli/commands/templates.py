@@ -73,7 +73,7 @@ def _read_prompt() -> str:
 
 
 def _copy_cases(base: Template) -> list[dict[str, Any]]:
-    """Return the cases of a template with the content of the files that they refer to, beside the old file."""
+    """Return the cases of a template, with the content of the files that they refer to in its folder."""
     from aiml_cli.batch import template_cases  # few templates have cases
 
     return [template_cases.embed_schema(case, base.path.parent) for case in base.cases]
@@ -163,7 +163,7 @@ def _print_table(templates: Sequence[tuple[FoundTemplate, Template]]) -> None:
 
 
 def _format_folder(found: FoundTemplate) -> str:
-    folder, home = str(found.path.parent), os.path.expanduser("~")  # noqa: PTH111 - there may be none
+    folder, home = str(found.path.parent), os.path.expanduser("~")  # noqa: PTH111 - there may be no home
     folder = folder.replace(home, "~", 1) if home != "/" and folder.startswith(f"{home}/") else folder
     return f"{folder} (hidden)" if found.hidden_by else folder
 

@@ -148,7 +148,7 @@ def _format_definition(definition: Definition) -> str:
     schema = json.dumps(definition.parameters, ensure_ascii=False)
     pairs = [
         ("tool", definition.name), ("description", definition.description), ("parameters", schema),
-        ("its author says", "; ".join(definition.hints)),
+        ("author's hints", "; ".join(definition.hints)),
     ]  # fmt: skip
     return format_details([(key, value) for key, value in pairs if value], table_width())
 
@@ -209,7 +209,7 @@ def _list_names(options: Options) -> list[str]:
 
 
 def _run_checks(names: Sequence[str], options: Options) -> list[_Check]:
-    """Check all names at the same time, each in its own thread; all processes are ended, also after Ctrl-C."""
+    """Check all names at the same time, each in its own thread; all processes are ended, even after Ctrl-C."""
     done: Queue[_Check] = Queue()
     sources: list[ToolSource] = []
 

@@ -91,7 +91,7 @@ def _print_advice(name: str, flags: Additions, command: Sequence[str]) -> None:
     if _LOOKS_LIKE_SERVER.search(shlex.join(command)):
         print_err(f"aiml: if this is an MCP server, add it with --mcp: aiml tools add {name} --mcp -- ...")
     if not flags.description:
-        print_err("aiml: it has no --description, so the model only sees its name and parameters")
+        print_err("aiml: the tool has no --description, so the model only sees its name and parameters")
     try:
         find_program(tool_files.load_tool_file(name))
     except UsageError as error:
@@ -196,7 +196,7 @@ def _find_known(word: str) -> str:
     if server in servers:
         return f"{MCP_PREFIX}{server}"
     known = [*files, *(f"{MCP_PREFIX}{name}" for name in servers)]
-    hint = f"{suggest(word, known)} available: {', '.join(known)}".lstrip() if known else "there are none yet"
+    hint = f"{suggest(word, known)} available: {', '.join(known)}".lstrip() if known else "there are no tools yet"
     raise UsageError(f"there is no tool {word!r}", f"nothing was removed; {hint}")
 
 
@@ -209,6 +209,6 @@ def _confirm_removal(names: Sequence[str], options: Options) -> bool:
 
 
 def _resolve_options(flags: Flags) -> Options:
-    """Resolve the flags that these commands share with others; some of their own have the same names as options."""
+    """Resolve only the flags shared with other commands; the others may have the same names as options."""
     shared: Mapping[str, Any] = {name: flags[name] for name in ("yes", "quiet") if name in flags}
     return resolve(read_sources(shared, os.environ)).options

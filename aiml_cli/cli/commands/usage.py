@@ -292,7 +292,7 @@ def _format_table(by: str, sums: dict[Key, SpendingSum]) -> str:
 
 
 def _choose_bar_width(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> int:
-    """Return the width that is left beside the other columns, or that of a short bar."""
+    """Return the width that the other columns leave, within the limits of a bar."""
     cells = [(column.heading, *texts) for column, *texts in zip(columns, *rows, strict=True) if any(texts)]
     left = width - sum(max(map(text_width, texts)) + COLUMN_GAP for texts in cells)
     return min(max(left, MIN_BAR), MAX_BAR)

@@ -43,9 +43,9 @@ from aiml_cli.system.questions import open_terminal
 from aiml_cli.system.sanitize import sanitize
 from aiml_cli.system.signals import SIGNAL_ERRORS, Stopped
 from aiml_cli.system.stdio import print_err
-from aiml_cli.system.terminal import BURST_S, KEYS, LINES, PASTE_END_S, is_terminal, modes
+from aiml_cli.system.terminal import BURST_S, KEY_MODE, LINE_MODE, PASTE_END_S, is_terminal, modes
 
-LONG_TEXT = 200  # keys
+LONG_TEXT = 200  # in keys
 # How long after an Escape the rest of the sequence of an arrow key may arrive, in seconds.
 EMACS_ESCAPE_S, VI_ESCAPE_S = 0.5, 0.05
 _ENTER, _NEWLINE = Keys.ControlM, Keys.ControlJ
@@ -64,11 +64,11 @@ class KeyInput(Vt100Input):
 
     def raw_mode(self) -> AbstractContextManager[None]:
         """Set the terminal modes of the line editor for a block."""
-        return modes.use(KEYS, self._redraw)
+        return modes.use(KEY_MODE, self._redraw)
 
     def cooked_mode(self) -> AbstractContextManager[None]:
         """Set the terminal modes for a block that runs while the line editor waits."""
-        return modes.use(LINES)
+        return modes.use(LINE_MODE)
 
     def read_keys(self) -> list[KeyPress]:
         """Return the keys that have arrived; after the end of a line, also those that follow immediately."""
@@ -99,7 +99,7 @@ class KeyInput(Vt100Input):
 
 
 def _is_reply(key: KeyPress) -> bool:
-    """True for a report of the terminal, which nobody typed."""
+    """True for a report that the terminal sent, not the user."""
     return key.key is Keys.CPRResponse
 
 
@@ -162,7 +162,7 @@ def _without_sending(key: KeyPress) -> KeyPress:
 
 
 PROMPT_MARK = FormattedText([("bold ansigreen", "> ")])
-# Without these, the library would use its own colors.
+# Without these, prompt_toolkit would use its own colors.
 STYLE = Style.from_dict({
     **dict.fromkeys(("aborting", "exiting", "auto-suggestion", "trailing-whitespace"), "bg:default fg:default dim"),
     **dict.fromkeys(("search", "multiple-cursors", "window-too-small"), "bg:default fg:default reverse"),
@@ -221,7 +221,7 @@ class LineEditor:
             return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     def _choose_keys(self) -> None:
-        """Use the key bindings of the setting `editing`; those of vi handle Escape soon after it arrives."""
+        """Use the key bindings of the setting `editing`; with those of vi, Escape takes effect sooner."""
         is_vi = self._session.get_editing() == "vi"
         self._prompt.editing_mode = EditingMode.VI if is_vi else EditingMode.EMACS
         self._prompt.app.ttimeoutlen = VI_ESCAPE_S if is_vi else EMACS_ESCAPE_S
@@ -372,7 +372,7 @@ def exit_on_signal(app: Application[str]) -> Iterator[Callable[[], None]]:
             app.loop.call_soon_threadsafe(exit_if_stopped)
 
     handlers = {number: signal.getsignal(number) for number in SIGNAL_ERRORS}
-    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}  # leave ignored signals
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}  # ignored ones stay so
     for number in handlers:
         signal.signal(number, handle_signal)
     try:
@@ -411,7 +411,7 @@ def render_toolbar(session: Session, width: int, mode: str = "") -> FormattedTex
     """Return the line with mode, model, context and cost, and above it a line with the queued files, if any."""
     prefix = f"{mode} · " if mode else ""
     model, costs = session.get_model(), f" · {session.tokens} tokens · {session.total_cost}"
-    if (fill := session.describe_fill(model)) and len(f" {prefix}{model} · {fill}{costs}") < width:
+    if (fill := session.describe_context_usage(model)) and len(f" {prefix}{model} · {fill}{costs}") < width:
         costs = f" · {fill}{costs}"
     names = [*(Path(file).name or file for file in session.files), *(output.name for output in session.shell_outputs)]
     lines = [f"queued: {', '.join(names)}"] if names else []

@@ -9,7 +9,7 @@ from aiml_cli.cli.repl.turns import Turn, TurnCost, join_turns
 from aiml_cli.core import browse_history
 from aiml_cli.core.history_journal import session_name
 from aiml_cli.core.previous_turns import CONTINUE_PROMPT
-from aiml_cli.core.resume import is_summary, live_messages, message_items, root_response_id
+from aiml_cli.core.resume import drop_failed_exchanges, is_summary, message_items, root_response_id
 from aiml_cli.core.transcript import format_time, one_line
 from aiml_cli.errors import UsageError
 from aiml_cli.prompt.mentions import LiteralText, join_typed
@@ -21,8 +21,8 @@ from aiml_cli.system.stdio import print_err
 def load_conversation(session: Session, words: str | None, *, fork: bool = False) -> None:
     """Load the conversation with this name or these words, or the last one of this terminal, and print it.
 
-    With `fork`, load a copy. Raises UsageError if there is none, if another process is writing it, or if it is not
-    complete in the history.
+    With `fork`, load a copy. Raises UsageError if there is no such conversation, if another process is writing it, or
+    if it is not complete in the history.
     """
     with edits.open_history() as history:
         conversation = find_conversations.find_conversation(history, words) if words else _find_last(session, history)
@@ -33,14 +33,14 @@ def load_conversation(session: Session, words: str | None, *, fork: bool = False
             reason = "one of its messages was too large to be stored completely"
             raise UsageError(f"{conversation.name} cannot be continued: {reason}")
         if not edits.ensure_held(conversation.id):
-            writer.acquire_conversation(history, conversation.id)  # raises with the reason
+            writer.acquire_conversation(history, conversation.id)  # raises an error with the reason
     if conversation.id != session.conversation_id:
         session.reset()
     _fill_session(session, conversation, messages)
     title = f"{conversation.name} · {one_line(conversation.title)} · {format_time(conversation.begun)}"
     print_err(f"aiml: continuing {'in the copy ' if fork else ''}{title}")
     options = session.resolve_settings().options
-    if hidden := browse_history.draw_turns(live_messages(messages), options, browse_history.SHOWN_TURNS):
+    if hidden := browse_history.draw_turns(drop_failed_exchanges(messages), options, browse_history.SHOWN_TURNS):
         print_err(f"aiml: {hidden} earlier {'turn is' if hidden == 1 else 'turns are'} not shown; /show all shows them")
 
 
@@ -50,14 +50,14 @@ def _copy(
     """Copy a conversation; raise UsageError while another process writes an answer into it."""
     messages = reader.read_messages(history, conversation.id)
     if any(message.state == writer.STREAMING for message in messages):
-        writer.acquire_conversation(history, conversation.id)  # raises with the reason
+        writer.acquire_conversation(history, conversation.id)  # raises an error with the reason
     return edits.copy_conversation(history, conversation.id)[0]
 
 
 def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
     """Group messages into turns, and join truncated answers with their continuations."""
     turns: list[Turn] = []
-    for turn in _group_into_turns(live_messages(messages)):
+    for turn in _group_into_turns(drop_failed_exchanges(messages)):
         if turn.prompt == CONTINUE_PROMPT and turns and turns[-1].is_truncated and turns[-1].text:
             turns[-1] = join_turns(turns[-1], turn)
         elif turn.answer_messages:  # an answer that was stopped before its first word has none
@@ -66,7 +66,7 @@ def to_turns(messages: Sequence[reader.StoredMessage]) -> list[Turn]:
 
 
 def _count_replaced(turns: Sequence[Turn], until: int) -> int:
-    """Return how many turns are not newer than a message."""
+    """Return how many turns are not newer than the message with the id `until`."""
     return sum(turn.answer_id <= until for turn in turns)
 
 
@@ -118,7 +118,7 @@ def _add_answer(turn: Turn, answer: Turn) -> Turn:
 
 
 def _find_last(session: Session, history: database.History) -> find_conversations.StoredConversation:
-    """Return the last other conversation of this terminal, or else of all."""
+    """Return the last other conversation of this terminal, or else of all terminals."""
     others = [other for other in find_conversations.list_conversations(history) if other.id != session.conversation_id]
     session_key = session_name(os.environ)
     same_terminal = [other for other in others if other.place == session_key]
@@ -137,7 +137,7 @@ def _fill_session(
 ) -> None:
     session.turns = to_turns(messages)
     session.conversation_id, session.system = conversation.id, conversation.system
-    session.root_response_id = root_response_id(live_messages(messages))
+    session.root_response_id = root_response_id(drop_failed_exchanges(messages))
     session.costs = [_read_cost(message) for message in messages if message.usage or message.cost_usd is not None]
     session.last_prompt = join_typed([LiteralText(session.turns[-1].prompt)]) if session.turns else ""
     model = next((message.model for message in reversed(messages) if message.model), "")

@@ -81,7 +81,7 @@ def _require_terminal() -> None:
     if not is_terminal(1):
         raise UsageError("--interactive needs a terminal to write to", "without it, aiml answers once and exits")
     if not is_terminal(0):
-        open_terminal().close()  # raises the error
+        open_terminal().close()  # raises an error if there is no terminal
 
 
 def _run_loop(session: Session, read: ReadMessage) -> None:
@@ -96,7 +96,7 @@ def _run_loop(session: Session, read: ReadMessage) -> None:
 
 
 def _run_interruptible(action: Callable[[], None]) -> None:
-    """Run an action. Ctrl-C stops only the action, every other signal ends the REPL."""
+    """Run an action; Ctrl-C stops only the action, and every other signal ends the REPL."""
     try:
         action()
     except Stopped as stop:
@@ -117,7 +117,7 @@ def _choose_reader(session: Session, options: Options) -> ReadMessage:
 
 
 def _import_sender() -> None:
-    """Import the modules that the first request needs while the user types."""
+    """Import the modules that the first request needs, while the user is still typing."""
     import aiml_cli.core.send_with_retries  # noqa: F401
 
 

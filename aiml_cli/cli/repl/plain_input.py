@@ -17,7 +17,7 @@ PROMPT = "> "
 LEAVE_HINT = "aiml: Ctrl-D or /exit leaves"
 PASTE_HINT = "aiml: pasted lines are one message; Enter sends it"
 _ENTER = re.compile("\r\n?")
-_NO_KEY = "\0"  # for a function that is turned off
+_NO_KEY = "\0"  # the terminal's value for a function that has no key
 # Keys without a character, such as arrows, which would appear in the message as letters.
 _SPECIAL_KEY = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|O.|.)?")
 _CONTROL_KEY = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -136,7 +136,7 @@ class PlainInput:
         modes.echo(text)
 
     def _erase(self, rest: str) -> None:
-        """Shorten the last line, also on the screen."""
+        """Shorten the last line, in memory and on the screen."""
         columns = _count_columns(self._lines[-1]) - _count_columns(rest)
         self._lines[-1] = rest
         modes.echo("\b \b" * columns)

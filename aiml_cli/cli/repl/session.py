@@ -90,7 +90,7 @@ class Session:
     `overrides` are the values of /set, and `disabled` the settings that are ignored from every source. `demo_url` is
     the base URL of the demo server with --demo. `conversation_id` is the row in the history, None if nothing is saved;
     `root_response_id` is the stored response before the first turn; `unanswered` is the last request that failed.
-    `last_prompt` is the last message as it is typed. `fill` is the last result of `describe_fill` and its input.
+    `last_prompt` is the last message as it was typed. `fill` is the last context usage and its input.
     """
 
     endpoint: str
@@ -116,21 +116,21 @@ class Session:
 
     @property
     def tokens(self) -> int:
-        """The number of known tokens of this conversation."""
+        """Return the number of known tokens of this conversation."""
         return sum(cost.total_tokens or 0 for cost in self.costs)
 
     @property
     def total_cost(self) -> str:
-        """The known cost of this conversation as a string."""
+        """Return the known cost of this conversation as a string."""
         return format_total([cost.cost_usd for cost in self.costs])
 
     @property
     def queued(self) -> list[str]:
-        """The names of the files and outputs that are sent with the next message."""
+        """Return the names of the files and outputs that are sent with the next message."""
         return [*self.files, *(output.name for output in self.shell_outputs)]
 
     def resolve_settings(self, extra: Mapping[str, RawValue] | None = None) -> Settings:
-        """Resolve the present settings; /set takes precedence over the flags of the command line."""
+        """Resolve the current settings; /set takes precedence over the flags of the command line."""
         past = {*FIRST_MESSAGE_FLAGS, *self.overrides}
         typed = {name: value for name, value in self.flags.items() if name not in past}
         template = {name: value for name, value in self.template_flags.items() if name not in self.overrides}
@@ -145,7 +145,7 @@ class Session:
         """Raise UsageError for flags that cannot be used in the REPL."""
         check_conflicts(resolve(read_sources(self.flags, os.environ), self.endpoint), (REPL,))
         if "model" in self.flags and len(self.flags["model"].texts) > 1:
-            hint = "-m A,B falls back to B when A is unavailable; /retry -m B asks another one again"
+            hint = "-m A,B falls back to B when A is unavailable; /retry -m B repeats the last question with model B"
             raise UsageError("a conversation uses one model", hint)
         if "previous_response_id" in self.flags:
             self.root_response_id = self.flags["previous_response_id"].texts[-1]
@@ -183,7 +183,7 @@ class Session:
         except AimlError:
             return "?"
 
-    def describe_fill(self, model: str) -> str:
+    def describe_context_usage(self, model: str) -> str:
         """Return how full the model's context is, such as "12% of 128k"; "" before the first turn or if unknown.
 
         The editor calls it for every key, so it is computed once for each turn and model.
@@ -191,17 +191,17 @@ class Session:
         others = [self.overrides.get(name) for name in ("base_url", "profile", "system")]
         state = (self.turns, self.system, model, *others)
         if state != self.fill[0]:
-            self.fill = (state, self._compute_fill() if self.turns else "")
+            self.fill = (state, self._compute_context_usage() if self.turns else "")
         return self.fill[1]
 
-    def _compute_fill(self) -> str:
-        from aiml_cli.core import context_window  # not before the first answer
+    def _compute_context_usage(self) -> str:
+        from aiml_cli.core import context_window  # not needed before the first answer
 
         try:
             settings = self.resolve_settings()
             request = self._add_previous(ChatRequest(get_endpoint(self.endpoint), (), settings), self.turns)
             messages = request.previous_turns.messages if request.previous_turns else ()
-            return context_window.describe_fill(settings, messages, request.system or "")
+            return context_window.describe_context_usage(settings, messages, request.system or "")
         except AimlError:
             return ""
 
@@ -289,7 +289,7 @@ class Session:
     def compact(self, keep: str) -> None:
         """Replace the turns before the last one with a summary by the model; `keep` says what it must contain.
 
-        Raises UsageError if there are none. Other errors are printed, and then nothing changes.
+        Raises UsageError if there are no such turns. Other errors are printed, and then nothing changes.
         """
         from aiml_cli.core import compact, context_window  # few conversations are so long
 
@@ -353,7 +353,7 @@ class Session:
             del self.overrides["model"]
 
     def warn_not_saved(self) -> None:
-        """Print once per conversation that the history does not save it."""
+        """Print once per conversation that it is not saved in the history."""
         if self.conversation_id is None and not self.has_warned:
             print_err("aiml: this conversation is not stored in the history; it ends when aiml exits")
             self.has_warned = True

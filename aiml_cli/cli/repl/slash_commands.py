@@ -56,17 +56,17 @@ class SlashCommand(NamedTuple):
 
     @property
     def synopsis(self) -> str:
-        """The name and the arguments."""
+        """Return the name and the arguments."""
         return f"/{self.name} {self.usage}".rstrip()
 
     @property
     def help(self) -> str:
-        """The first line of the docstring."""
+        """Return the first line of the docstring."""
         return cleandoc(self.function.__doc__ or "").partition("\n")[0]
 
     @property
     def details(self) -> str:
-        """The docstring without its first line."""
+        """Return the docstring without its first line."""
         return cleandoc(self.function.__doc__ or "").partition("\n")[2].strip()
 
 

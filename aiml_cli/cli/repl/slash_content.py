@@ -11,7 +11,7 @@ from aiml_cli.api.messages import RawMessage
 from aiml_cli.cli.repl.session import Session
 from aiml_cli.cli.repl.slash_commands import parse_count, slash, split_words, unquote
 from aiml_cli.cli.repl.turns import Turn
-from aiml_cli.core.resume import live_messages
+from aiml_cli.core.resume import drop_failed_exchanges
 from aiml_cli.core.transcript import Transcript, transcripts_json, transcripts_jsonl, transcripts_markdown
 from aiml_cli.errors import UsageError
 from aiml_cli.output.code_blocks import describe_blocks, find_blocks, format_count
@@ -77,7 +77,7 @@ def _check_exists(name: str) -> None:
 
 
 def select_answer(session: Session, words: str) -> str:
-    """Return the last answer, or the code block of it with this number; raise UsageError if there is none."""
+    """Return the last answer, or its code block with this number; raise UsageError if there is none."""
     if not session.turns:
         raise UsageError("there is no answer yet")
     answer = session.turns[-1].text
@@ -107,7 +107,7 @@ def copy(session: Session, words: str) -> None:
 def edit(session: Session, words: str) -> None:
     """Write a message in $VISUAL or $EDITOR.
 
-    The editor starts with the text, or with the last message. The message is sent when the editor ends, unless nothing
+    The editor starts with the text, or with the last message. The message is sent when the editor exits, unless nothing
     was changed.
     """
     from aiml_cli.core import prompt_editor  # it loads subprocess
@@ -135,7 +135,7 @@ def export(session: Session, words: str) -> None:
 
 @slash("[n] file", completes="files")
 def write(session: Session, words: str) -> None:
-    """Write the answer or block n; /pipe sends it.
+    """Write the answer or block n; /pipe pipes it.
 
     You are asked before a file is replaced. The file is written completely or not at all.
     """
@@ -219,7 +219,7 @@ def build_transcript(session: Session) -> Transcript:
         raise UsageError("this conversation is empty")
     if session.conversation_id is not None:
         with edits.open_history() as history:
-            messages = live_messages(reader.read_messages(history, session.conversation_id))
+            messages = drop_failed_exchanges(reader.read_messages(history, session.conversation_id))
             return Transcript(find_conversations.get_by_id(history, session.conversation_id), messages)
     now, title = time.time(), " ".join(session.turns[0].prompt.split())
     conversation = find_conversations.StoredConversation(0, "not-kept", title, "", session.system, now, now)

@@ -21,7 +21,7 @@ MAX_PROMPT_SHOWN = 60
 
 @slash()
 def new(session: Session, _words: str) -> None:
-    """Start a conversation; /compact shortens it.
+    """Start over; /compact keeps a summary.
 
     The settings are kept, and queued files are removed. The old conversation stays in the history; /resume continues
     it.
@@ -43,7 +43,7 @@ def compact(session: Session, words: str) -> None:
 
 @slash()
 def continue_(session: Session, _words: str) -> None:
-    """Request the rest of a truncated answer."""
+    """Request the rest of an incomplete answer."""
     _, turns = split_sent(session.turns)
     if not turns or not (turns[-1].is_truncated and turns[-1].text):
         raise UsageError("the last answer is complete; there is nothing to continue", "type the next message")
@@ -121,7 +121,7 @@ def retry(session: Session, words: str) -> None:
 def save(session: Session, words: str) -> None:
     """Name the conversation; /fork copies it.
 
-    Without a name, it shows the present one. A name consists of letters, digits, - and _; /resume NAME continues the
+    Without a name, it shows the current one. A name consists of letters, digits, - and _; /resume NAME continues the
     conversation.
     """
     if words := unquote(words):
@@ -157,8 +157,8 @@ def _count_questions(count: int) -> str:
 def undo(session: Session, words: str) -> None:
     """Undo the last question and its answer.
 
-    With a number, undo the last n of them. They are not sent again; the history still shows them, marked as undone. A
-    summary of /compact counts as one: when it is undone, the turns before it are sent again.
+    With a number, undo the last n of them. They are no longer sent to the model; the history still shows them, marked
+    as undone. A summary of /compact counts as one: when it is undone, the turns before it are sent again.
     """
     count, total = parse_count(words or "1"), len(session.turns)
     if count > total:

@@ -17,7 +17,7 @@ KEYS = (
     ('@path, @"my file"', "Send a file with the message; also a URL."),
     ("!cmd, !!cmd", "Run a shell command; !! sends its output."),
     ("Alt+Enter, Ctrl+J", "Begin a new line; so does \\ before Enter."),
-    ("Ctrl-C, Ctrl+X Ctrl+E", "Stop the answer, clear the line; edit it."),
+    ("Ctrl-C, Ctrl+X Ctrl+E", "Stop, or clear the line; open the editor."),
 )
 NOTE = "/help NAME explains a command, /exit or Ctrl-D leaves, //text sends /text."
 MAX_LISTED = 20
@@ -79,7 +79,7 @@ def _wrap(text: str, width: int) -> list[str]:
 def cost(session: Session, _words: str) -> None:
     """Show tokens and cost of the conversation.
 
-    In total and by model, including turns that were undone.
+    They are shown in total and by model, and include turns that were undone.
     """
     if not session.costs:
         print_err("aiml: this conversation has no costs yet")

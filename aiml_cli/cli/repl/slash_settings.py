@@ -134,9 +134,9 @@ def system(session: Session, words: str) -> None:
 def template(session: Session, words: str) -> None:
     """Send a saved prompt, and use its settings.
 
-    The words after the name are sent with it. VARIABLE=VALUE before them sets a variable, with the value in quotes
-    if it contains spaces; VARIABLE=@FILE reads the value from a file. @FILE instead of the name is the file of a
-    template, and `-t NAME` after it adds another template. `aiml config templates` lists the templates.
+    The words after the name are sent with the prompt. VARIABLE=VALUE before them sets a variable, with the value in
+    quotes if it contains spaces; VARIABLE=@FILE reads the value from a file. @FILE instead of the name uses a template
+    file, and `-t NAME` after it adds another template. `aiml config templates` lists the templates.
     """
     names, rest = _split_names(words)
     if not names:
@@ -155,7 +155,7 @@ def template(session: Session, words: str) -> None:
     session.disabled -= values.keys()
     if prompt:
         files = flags["file"].texts if "file" in flags else ()
-        # The composer's {{stdin}} is {stdin} in the editor.
+        # In the prompt, {{stdin}} stands for a literal {stdin}, which the editor shows.
         session.send(prompt, files, typed=join_typed([LiteralText(prompt[0].replace("{{stdin}}", "{stdin}"))]))
     else:
         print_err(f"aiml: settings of {' + '.join(names)} are used from now on: {', '.join(values) or 'none'}")
@@ -190,12 +190,16 @@ def _split_params(text: str) -> tuple[list[str], str]:
 
 def _format_templates(session: Session) -> str:
     names = session.list_templates()
-    return f"available: {', '.join(names)}" if names else "there are none yet; to save one: aiml chat --save NAME WORDS"
+    return (
+        f"available: {', '.join(names)}"
+        if names
+        else "there are no templates yet; to save one: aiml chat --save NAME WORDS"
+    )
 
 
 @slash("key", completes="set")
 def unset(session: Session, words: str) -> None:
-    """Undo the change of a setting.
+    """Undo a change to a setting.
 
     A flag of the command line is ignored too; the value from the environment or the config file is used.
     """
@@ -285,7 +289,7 @@ def _show(session: Session, name: str) -> None:
         ("state", "on" if session.tools.is_on(found[0]) else "off"),
         ("description", definition.description),
         ("parameters", json.dumps(dict(definition.parameters), ensure_ascii=False)),
-        ("its author says", "; ".join(definition.hints)),
+        ("author's hints", "; ".join(definition.hints)),
     ]
     print_err(format_details([pair for pair in pairs if pair[1]], get_terminal_size(2)[0]).rstrip("\n"))
 

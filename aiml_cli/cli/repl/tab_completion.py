@@ -20,7 +20,7 @@ from aiml_cli.store.history.edits import open_history
 from aiml_cli.system.sanitize import sanitize
 
 MAX_FILES, MAX_DESCRIPTION, MAX_LINE_LENGTH = 200, 60, 4096
-# The last word of a line: in an open quote, or with escaped white space. A mention may follow a bracket or a quote.
+# The last word of a line: in an open quote, or with escaped whitespace. A mention may follow a bracket or a quote.
 _WORD = (
     r"""(?:"(?P<double>(?:\\.|[^"\\\n])*)|'(?P<single>[^'\n]*)"""
     r"""|(?P<plain>(?:\\.|[^\s\\"'])(?:\\.|[^\s\\])*)?)$"""
@@ -38,7 +38,7 @@ class Word(NamedTuple):
 
 
 class SessionCompleter(Completer):
-    """Complete slash commands, their arguments and @paths."""
+    """Completes slash commands, their arguments and @paths."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -130,7 +130,7 @@ def _list_entries(folder: str, start: str) -> list[Path]:
     """Return the first entries of a folder whose names begin with `start`; hidden ones only if `start` is not ""."""
     try:
         parent = Path(folder or ".").expanduser()
-        names = [entry for entry in os.listdir(parent) if entry.startswith(start)]  # noqa: PTH208 - large folders
+        names = [entry for entry in os.listdir(parent) if entry.startswith(start)]  # noqa: PTH208 - faster
     except (OSError, RuntimeError, ValueError):
         return []
     return [parent / name for name in sorted(names) if start or not name.startswith(".")][:MAX_FILES]

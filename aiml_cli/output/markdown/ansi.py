@@ -66,9 +66,9 @@ Measure = Callable[[str], int]
 
 
 class LineUnit(NamedTuple):
-    """Text that stays on one line if it fits; if `has_gap`, a blank comes before it, but not at a line's start.
+    """Text that stays on one line if it fits; if `has_gap`, a space precedes it, but not at a line's start.
 
-    `kind`: a word is broken if it is longer than a line, ideographs are broken anywhere, code only at its blanks;
+    `kind`: a word is broken if it is longer than a line, ideographs are broken anywhere, code only at its spaces;
     fixed text is never broken; line_end is a hard line break.
     """
 
@@ -96,11 +96,11 @@ def apply_style(text: str, style: str) -> str:
 def wrap_lines(spans: Sequence[Span], width: int, measure: Measure = max_text_width) -> list[str]:
     """Return lines of at most `width` columns, as `measure` counts them.
 
-    Longer words are broken, but addresses and code without blanks are not.
+    Longer words are broken, but URLs and code without spaces are not.
     """
     text = spans[0].text if len(spans) == 1 else "".join([span.text for span in spans])
     if len(text) <= width and not _ODD_BLANKS.search(text) and (text.isascii() or measure(text) <= width):
-        return [join_spans(spans)]  # most lines of lists
+        return [join_spans(spans)]  # the fast path, for most lines of lists
     if (words := split_plain(spans)) and len(max(words, key=len)) <= width:
         _, style, link = spans[0]
         lines = [line for part in text.split("\n") for line in _fill_words(part.split(), width)]
@@ -112,7 +112,7 @@ def wrap_lines(spans: Sequence[Span], width: int, measure: Measure = max_text_wi
 
 
 def split_plain(spans: Sequence[Span]) -> list[str]:
-    """Return the words of an ASCII text in a single style, or [] if it contains code or addresses."""
+    """Return the words of an ASCII text in a single style, or [] if it contains code or URLs."""
     if len(spans) != 1:
         return []
     text, style, _ = spans[0]
@@ -135,7 +135,7 @@ def _fill_words(words: Iterable[str], width: int) -> Iterator[str]:
 
 
 def split_units(spans: Iterable[Span], measure: Measure = max_text_width) -> Iterator[LineUnit]:
-    """Yield the parts that stay on one line: words with their punctuation, code, addresses."""
+    """Yield the parts that stay on one line: words with their punctuation, code, URLs."""
     used = [_expand_tabs(span) if _is_code(span) else span for span in spans if span.text]
     text = "".join(_mask_code(span) if _is_code(span) else span.text for span in used)
     has_address, has_code = _ADDRESS.search(text) is not None, _CODE_MASK in text
@@ -152,13 +152,13 @@ def split_units(spans: Iterable[Span], measure: Measure = max_text_width) -> Ite
         elif has_address and kind == "word" and _ADDRESS.search(word):
             kind = "fixed"
         pieces = cutter.take(len(word))
-        char_width = 1 if is_ascii else 2 if kind == "ideographs" else 0  # 0: not known
+        char_width = 1 if is_ascii else 2 if kind == "ideographs" else 0  # 0: unknown
         yield LineUnit(kind, pieces, char_width * len(word) or _measure_pieces(pieces, measure), has_gap)
         has_gap = False
 
 
 def split_code(unit: LineUnit, measure: Measure = max_text_width) -> Iterator[LineUnit]:
-    """Yield the pieces of a unit with code, which is broken at its blanks; a line break replaces one blank."""
+    """Yield the pieces of a unit with code, which is broken at its spaces; a line break replaces one space."""
     text = "".join(span.text for span in unit.spans)
     cutter, has_gap = _SpanCutter(unit.spans), unit.has_gap
     for match in _CODE_PIECE.finditer(text):
@@ -207,7 +207,7 @@ class _SpanCutter:
     def take(self, length: int) -> list[Span]:
         """Return the next characters with their styles."""
         end = self._start + length
-        if end <= len(self._text):  # most words
+        if end <= len(self._text):  # the fast path, for most words
             piece = self._text[self._start : end]
             self._start = end
             return [Span(piece, self._style, self._link)]
@@ -265,7 +265,7 @@ class _LineFiller:
         self._used += unit.width
 
     def _add_gap(self, unit: LineUnit) -> None:
-        """Add the blank before a unit; it has the style and the link that both sides share."""
+        """Add the space before a unit; it has the style and the link that both sides share."""
         last, first = self._line[-1], unit.spans[0]
         style = last.style if last.style == first.style else ""
         self._line.append(Span(" ", style, last.link if last.link == first.link else ""))
@@ -327,7 +327,7 @@ def join_spans(line: Sequence[Span]) -> str:
 
 
 def encode_link(address: str) -> str:
-    """Return an address encoded for an escape sequence, or "" if no terminal should open it."""
+    """Return a URL encoded for an escape sequence, or "" if no terminal should open it."""
     if len(address) > MAX_LINK_LENGTH or not _LINK_SCHEME.match(address):
         return ""
     from urllib.parse import quote  # few texts have links
@@ -347,7 +347,7 @@ def has_hyperlinks(environ: Mapping[str, str]) -> bool:
         return False
     if forced := environ.get("FORCE_HYPERLINK"):
         return forced != "0"
-    if program == "tmux" or environ.get("TMUX"):  # the other variables are those of the terminal that started it
+    if program == "tmux" or environ.get("TMUX"):  # the other variables are those of the terminal that started tmux
         return program == "tmux" and _read_version(environ.get("TERM_PROGRAM_VERSION", "")) >= FIRST_LINKING_TMUX
     if environ.get("STY") or term.startswith("screen"):
         return False

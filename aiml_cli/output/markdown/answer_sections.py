@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _REASONING = re.compile(r"<(think|thinking|thought)>", re.IGNORECASE)
 _REASONING_END = re.compile(r"</(think|thinking|thought)>", re.IGNORECASE)
 _REASONING_TAGS = ("<think>", "<thinking>", "<thought>")
-# The step by which the start of the drawn part of a long open paragraph moves.
+# Only the end of a long open paragraph is drawn; its start moves in steps of this length.
 SHIFT_LENGTH = 1000
 # An open block of this size is drawn completely.
 SMALL_LENGTH = 5000
@@ -24,7 +24,7 @@ SMALL_LENGTH = 5000
 class Section(Protocol):
     """A part of an answer; the caller removes the `finished` lines, which do not change any more.
 
-    `grows_at_end`: of the open lines, only the last ones may still change.
+    With `grows_at_end`, only the last of the open lines may still change.
     """
 
     finished: list[str]
@@ -37,14 +37,14 @@ class Section(Protocol):
         """End the text; all lines are finished then."""
 
     def open_lines(self, width: int, rows: int, /) -> list[str]:
-        """Return the lines that may still change; of more than fit on a screen, perhaps only the last ones."""
+        """Return the lines that may still change; perhaps only the last ones if they do not fit on a screen."""
 
     def rest(self) -> str:
         """Return the text that is not in finished lines."""
 
 
 class AnswerSections:
-    """The sections of an answer, which is a section itself; `is_json`: JSON was requested."""
+    """A complete answer as a section that consists of sections; `is_json`: JSON was requested."""
 
     def __init__(self, *, is_json: bool, hides_reasoning: bool) -> None:
         self.finished: list[str] = []
@@ -81,7 +81,7 @@ class AnswerSections:
 
     @property
     def grows_at_end(self) -> bool:
-        """True if of the open lines only the last ones may still change."""
+        """True if only the last of the open lines may still change."""
         return self._section.grows_at_end
 
     def _start(self, _width: int) -> bool:
@@ -125,7 +125,7 @@ class AnswerSections:
         return True
 
     def _add_json(self, width: int) -> bool:
-        """Add to JSON; text after it starts a new section, and after an error everything is shown unchanged."""
+        """Add text to the JSON; text after it starts a new section, and after an error all text is shown unchanged."""
         text, self._text = self._text, ""
         self._json.feed(text, width)
         if not self._json.is_over:
@@ -184,7 +184,7 @@ class LineSection:
 
 
 class ReasoningSection:
-    """Reasoning, dim and wrapped; white space around it is left out."""
+    """Reasoning, dim and wrapped; whitespace around it is left out."""
 
     def __init__(self, *, is_hidden: bool) -> None:
         self.finished: list[str] = []
@@ -193,7 +193,7 @@ class ReasoningSection:
         self._tail, self._has_text = "", False
 
     def feed(self, text: str, width: int) -> None:
-        """Add text; the last row may grow, and white space at the end waits for more text."""
+        """Add text; the last row may grow, and whitespace at the end waits for more text."""
         if self._is_hidden:
             return
         self._tail += text if self._has_text else text.lstrip()
@@ -223,7 +223,7 @@ class ReasoningSection:
 
 
 class MarkdownSection:
-    """Markdown, drawn block by block; of an open block that is larger than the screen only a part is drawn."""
+    """Markdown, drawn block by block; an open block that is larger than the screen is only partly drawn."""
 
     def __init__(self) -> None:
         self.finished: list[str] = []

@@ -76,7 +76,7 @@ class BlockParser:
         return self._state.pop_finished()
 
     def open_blocks(self) -> list[MarkdownBlock]:
-        """Return the unfinished blocks as they would be if the text ended here; of an endless line, its beginning."""
+        """Return the unfinished blocks as they would be if the text ended here; a very long line is cut off."""
         return self._close(self._state.copy(), "".join(self._tail)[:MAX_OPEN_LENGTH])
 
     def finish(self) -> list[MarkdownBlock]:
@@ -130,7 +130,7 @@ class _ParserState:
 
     def __init__(self) -> None:
         self.leaf = ""
-        self.is_in_line = self._is_in_formula = False  # the latter: of a paragraph
+        self.is_in_line = self._is_in_formula = False  # the latter: inside a paragraph
         self._lines: list[str] = []
         self._length = 0
         self._containers: list[Container] = []
@@ -302,14 +302,14 @@ class _ParserState:
         return True
 
     def _continues_formula(self, cursor: LineCursor) -> bool:
-        """False after a blank line if the line does not look like a formula: it may have no end."""
+        """False after a blank line if the line does not look like a formula: the formula may have no end mark."""
         return bool(not cursor.bare or self._lines[-1].strip() or FORMULA_CHAR.search(cursor.bare))
 
     def _parse_text(self, cursor: LineCursor, matched: int, *, is_new: bool) -> None:
         """Parse a line that can only begin or continue a paragraph or indented code."""
         if not cursor.bare:
             self._parse_blank(cursor, matched)
-        elif self.leaf == "paragraph" and not is_new:  # it may also continue a paragraph without the marks
+        elif self.leaf == "paragraph" and not is_new:  # needs no container marks to continue it
             self._add_text(cursor.bare)
         elif cursor.indent >= CODE_INDENT:
             self._start_leaf("code", matched)

@@ -16,7 +16,7 @@ from aiml_cli.system.text_width import text_width
 
 MIN_BLOCK_WIDTH = 20
 QUOTE = "│ "
-# Bold with a line and a color, bold with a color, bold; italic for those that few answers have.
+# Bold, underlined and colored; bold and colored; bold; italic for the levels that few answers have.
 HEADING_STYLES = (f"1;4;{MAGENTA}", f"1;{MAGENTA}", "1", "1;3", "3", "2;3")
 _TASK = re.compile(r"\[([ xX])\] +")
 _BLANKS = re.compile(r"[\n\t]|  ")
@@ -25,11 +25,11 @@ _DRAWN_TAG = re.compile(r"</?(?:details|summary|pre)(?:\s[^<>]{0,200})?>", re.IG
 
 
 class BlockRenderer:
-    """Renderer that draws blocks in order; the gap before a block, its colors and its links depend on those before."""
+    """Renderer that draws blocks in order; a block's gap, colors and links depend on the blocks before it."""
 
     def __init__(self) -> None:
         self._highlighter = CodeHighlighter("")
-        self._has_blocks = self._has_hidden_gap = False  # the latter: before a definition that is not shown
+        self._has_blocks = self._has_hidden_gap = False  # the latter: a gap before a definition, which is not shown
         self._references: dict[str, Target] = {}
         self._mentioned: set[str] = set()  # labels that were shown before their definition arrived
         self._definitions: dict[str, MarkdownBlock] = {}  # the definitions that no text has used so far
@@ -61,7 +61,7 @@ class BlockRenderer:
         return self._draw_with_marks(block, width)
 
     def _is_shown(self, block: MarkdownBlock) -> bool:
-        """Register a definition; return True if it comes too late for a text or again, so that it is shown as text."""
+        """Register a definition; return True to show it as text: its label was already mentioned or defined."""
         parsed = parse_definition(block.text)
         if parsed is None or parsed[0].label in self._references:
             return True
@@ -86,7 +86,7 @@ class BlockRenderer:
             body = self._draw_body(block, inner_width)
         except Exception:  # noqa: BLE001 - after any error in a block, its text is shown
             body = block.text.split("\n")
-        if not body and not block.new_containers:  # only tags that are not shown
+        if not body and not block.new_containers:  # it only has tags, which are not shown
             return []
         lines = [(further if index else first) + line for index, line in enumerate(body)]
         has_gap = self._has_blocks and not block.part and (block.has_gap or block.kind == "heading")
@@ -115,7 +115,7 @@ class BlockRenderer:
             case _:
                 text = _TASK.sub("", block.text, count=1) if _is_task(block) else block.text
                 if len(text) <= width and text.isascii() and is_plain(text) and not _BLANKS.search(text):
-                    return [text]  # most lines of lists
+                    return [text]  # the fast path, for most lines of lists
                 return wrap_lines(parse_spans(text, self._references), width)
 
     def _draw_fence(self, block: MarkdownBlock, text: str) -> list[str]:

@@ -25,8 +25,8 @@ CROSSINGS = {WIDE: "─┼─", NARROW: "┼"}
 Cell = Sequence[Span]
 
 
-class _Needs(NamedTuple):
-    """The widths that a column needs at least, to break no word, to break no code, and to wrap no line."""
+class _ColumnWidths(NamedTuple):
+    """The minimum widths of a column: in any case, to break no word, to break no code, and to wrap no line."""
 
     least: int = 1
     word: int = 1
@@ -47,8 +47,8 @@ def draw_table(
 ) -> list[str]:
     """Return the lines of a table; the rows have as many cells as the header.
 
-    Alignments are left, center, right or "". No line is wider than `width`, also on a terminal that does not join
-    emoji; only an address or code without blanks may be, in a record.
+    Alignments are left, center, right or "". No line is wider than `width`, even on a terminal that does not join
+    emoji; the only exception is a URL, or code without spaces, in a record.
     """
     heads = [
         [span._replace(style=f"{BOLD};{span.style}" if span.style else BOLD) for span in cell if span.text]
@@ -62,23 +62,23 @@ def draw_table(
     return [*top, *(line for row in rows for line in _draw_row(row, layout))]
 
 
-def _measure_column(cells: Iterable[Cell]) -> _Needs:
+def _measure_column(cells: Iterable[Cell]) -> _ColumnWidths:
     least, word, code, line = zip(*map(_measure_cell, cells), strict=True)
-    return _Needs(max(least), max(word), max(code), max(line))
+    return _ColumnWidths(max(least), max(word), max(code), max(line))
 
 
-def _measure_cell(cell: Cell) -> _Needs:
+def _measure_cell(cell: Cell) -> _ColumnWidths:
     words = split_plain(cell)
     if words and "\n" not in cell[0].text:
         word = max(map(len, words))
-        return _Needs(min(word, MIN_BROKEN_WIDTH), word, word, sum(map(len, words)) + len(words) - 1)
+        return _ColumnWidths(min(word, MIN_BROKEN_WIDTH), word, word, sum(map(len, words)) + len(words) - 1)
     least = word = code = line = 1
     used = 0
     for unit in split_units(cell, text_width):
         used = 0 if unit.kind == "line_end" else used + (unit.has_gap and used > 0) + unit.width
         needs = _measure_unit(unit)
         least, word, code, line = max(least, needs[0]), max(word, needs[1]), max(code, needs[2]), max(line, used)
-    return _Needs(least, word, code, line)
+    return _ColumnWidths(least, word, code, line)
 
 
 def _measure_unjoined(rows: Iterable[Sequence[Cell]], width: int) -> int:

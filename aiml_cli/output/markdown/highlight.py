@@ -105,10 +105,10 @@ ALIASES = {
     for alias in aliases.split()
 }
 # What makes expressions unsafe: a repeated choice whose last branch matches what the others match, as in
-# "(\\\\"|[^"])*", which is safe without backtracking; a word that may be matched in part; and parts without a fix.
+# "(\\\\"|[^"])*", and a word that may be matched in part. Both become possessive; rules with _UNFIXABLE are dropped.
 _CHOICE = re.compile(r"(\|\[\^(?:[^\]\\]|\\.){1,20}\]\)[*+])(?![*+?])")
 _HEREDOC = (r"(\w+)[\w\W]+?\2", r"(\w++)[\w\W]+?\2")
-_HOPELESS = (r"(?:.|(?<=\\)\n)*\n", r"([\s\S]*)(\6)")
+_UNFIXABLE = (r"(?:.|(?<=\\)\n)*\n", r"([\s\S]*)(\6)")
 # Longer lines are plain, and so is all code after this much highlighted text in one answer.
 MAX_LINE_LENGTH = 500
 MAX_HIGHLIGHTED_LENGTH = 100_000
@@ -167,7 +167,7 @@ class CodeHighlighter:
 
     def _tokenize(self, carried: str, text: str) -> list[Span]:
         """Parse the carried text and the new one; return the spans of the new one."""
-        from pygments.lexer import ExtendedRegexLexer, RegexLexer  # loaded with the lexer
+        from pygments.lexer import ExtendedRegexLexer, RegexLexer  # already loaded with the lexer
 
         lexer: Any = self._lexer
         if not isinstance(lexer, RegexLexer) or isinstance(lexer, ExtendedRegexLexer):
@@ -189,13 +189,13 @@ class CodeHighlighter:
 
 
 def _run_lexer(lexer: Any, text: str, stack: list[str]) -> Iterator[tuple[int, Any, str, tuple[str, ...]]]:
-    """Yield the start, type and text of each token and the stack before it; change the stack.
+    """Yield the start, type and text of each token and the stack before it; update `stack`.
 
-    This is `RegexLexer.get_tokens_unprocessed`, which does not expose its stack. Raise RecursionError for a stack
+    This is `RegexLexer.get_tokens_unprocessed`, which does not expose its stack. Raises RecursionError for a stack
     that is too deep, and for rules that loop.
     """
     position = idle_count = 0
-    states = lexer._tokens  # noqa: SLF001 - as public as the classes in it
+    states = lexer._tokens  # noqa: SLF001 - there is no public name
     while position < len(text):
         before = tuple(stack)
         for rule in states[stack[-1]]:
@@ -295,7 +295,7 @@ def _repair_rule(rule: Any) -> Any:
     """Return a rule of a lexer with a safe expression, or None if there is none."""
     matches, action, change = rule
     pattern: re.Pattern[str] = matches.__self__
-    if any(part in pattern.pattern for part in _HOPELESS):
+    if any(part in pattern.pattern for part in _UNFIXABLE):
         return None
     text = _CHOICE.sub(r"\1+", pattern.pattern).replace(*_HEREDOC)
     return (re.compile(text, pattern.flags).match, action, change) if text != pattern.pattern else rule

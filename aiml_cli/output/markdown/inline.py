@@ -27,7 +27,7 @@ from aiml_cli.system.terminal import GREEN
 
 CODE, DIM, UNDERLINE = GREEN, "2", "4"
 MAX_MARKS = 1000  # in one text; text after them is shown unchanged
-# Where text ends that means only itself. Letters before an address make it part of a word.
+# Where plain text may end. After a letter or digit, an address is part of a word.
 _MARK = re.compile(r"\\|`+|\*+|_+|~+|!?\[|\]|<|&|\$|(?<![A-Za-z0-9])(?:[hH][tT][tT][pP][sS]?://|[wW]{3}\.)")
 _TAG_MARK = re.compile("<")
 _BACKTICKS = re.compile("`+")
@@ -99,7 +99,7 @@ class _InlineParser:
         self._delimiters: list[Delimiter] = []
         self._brackets: list[_Bracket] = []
         self._links: list[str] = []
-        self._inner_bracket = 0  # the last position of a bracket, which no label may contain
+        self._inner_bracket = 0  # the position of the last bracket; labels contain none
         self._links_end = 0  # brackets before this one cannot begin a link: links are not nested
         self._missing: dict[str, int] = {}
         self._runs: dict[int, list[int]] | None = None
@@ -133,7 +133,7 @@ class _InlineParser:
         if (end := self._parse_formula("", start)) is not None:
             return end
         if _LONE_BRACKET.match(self._text, start) and self._text[start - 1 : start] in ("", "\n"):
-            return None  # of a formula with a blank line
+            return None  # the bracket of a formula that contains a blank line
         if escape := _ESCAPE.match(self._text, start):
             self._add(escape[1])
             return escape.end()
@@ -178,7 +178,7 @@ class _InlineParser:
         return end + len(mark)
 
     def _find_backticks(self, mark: str, begin: int) -> int | None:
-        """Return where the next run of as many backticks begins; the runs are counted if the first search fails."""
+        """Return where the next run of the same length begins; the runs are counted if the first search fails."""
         if self._runs is None:
             end = self._text.find(mark, begin)
             if end >= 0 and self._text[end - 1] != "`" != self._text[end + len(mark) : end + len(mark) + 1]:
@@ -226,7 +226,7 @@ class _InlineParser:
         return end
 
     def _add_tag(self, name: str, *, is_end: bool) -> None:
-        """Draw a tag that begins or ends, other than a script of digits."""
+        """Draw a start or end tag, except that of a subscript or superscript of digits."""
         if name == "summary":
             node = self._add("" if is_end else "▸ ")
             node.closes, node.opens = ((BOLD,), ()) if is_end else ((), (BOLD,))
@@ -383,14 +383,14 @@ class _InlineParser:
 
 
 def _add_style(outer: str, own: str) -> str:
-    """Return the style of a text within others; a hint is dim wherever it is."""
+    """Return the style of a text within others; a hint is dim in any style."""
     if not own or not outer or own == DIM:
         return own or outer
     return outer if own in outer.split(";") else f"{outer};{own}"
 
 
 def _strip_address(text: str) -> str:
-    """Return an address without the punctuation after it, and without parentheses that it does not open."""
+    """Return an address without the punctuation after it, and without closing parentheses that it did not open."""
     excess, end = text.count(")") - text.count("("), len(text)
     while end and (text[end - 1] in _ADDRESS_END or (text[end - 1] == ")" and excess > 0)):
         excess -= text[end - 1] == ")"

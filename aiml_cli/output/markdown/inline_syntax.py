@@ -9,9 +9,9 @@ from string import punctuation
 from typing import NamedTuple
 
 MAX_LABEL_LENGTH = 999
-MAX_ADDRESS_LENGTH = 2000  # longer only for data: addresses, which have no parentheses
+MAX_ADDRESS_LENGTH = 2000  # only data: addresses may be longer; they have no parentheses
 MAX_TITLE_LENGTH = 1000
-MAX_PARENTHESES = 8  # inside of each other, in an address
+MAX_PARENTHESES = 8  # nested in an address
 SHOWN_DATA_LENGTH = 30
 _SURROGATES = range(0xD800, 0xE000)
 ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
@@ -117,14 +117,14 @@ def decode_entity(entity: str) -> str:
 
 
 def format_address(address: str) -> str:
-    """Return an address as it is shown: host names in ASCII, and of data only the beginning and the size."""
+    """Return an address as it is shown: host names in ASCII, and a data URL as its beginning and its size."""
     if address[:5].lower() == "data:" and len(address) > 2 * SHOWN_DATA_LENGTH:
         return f"{address[:SHOWN_DATA_LENGTH]}… ({len(address):,} characters)"
     return address if address.isascii() else _encode_host(address)
 
 
 def _skip_space(text: str, position: int) -> int:
-    """Return where white space with at most one line break ends."""
+    """Return where whitespace with at most one line break ends."""
     match = _SPACE.match(text, position)
     return match.end() if match else position
 
@@ -203,7 +203,7 @@ class Delimiter:
 def match_delimiters(delimiters: Iterable[Delimiter]) -> None:
     """Turn matching delimiters into emphasis; the others remain text."""
     openers: list[Delimiter] = []
-    searched: dict[tuple[str, bool, int], int] = {}  # how many openers cannot match this kind
+    searched: dict[tuple[str, bool, int], int] = {}  # how many openers cannot match a closer of this kind
     for closer in delimiters:
         key = closer.char, closer.can_open, closer.length if closer.char == "~" else closer.length % 3
         while closer.can_close and closer.node.text:

@@ -19,7 +19,7 @@ _TOKEN = re.compile(
 _STRING_PIECE = re.compile(r'(?:[^"\\\n]++|\\.)++|[\n"]')
 _HALF_WORD = re.compile(rf"[-+.\w]{{1,{MAX_NUMBER_LENGTH}}}+\Z")
 _CLOSERS = {"{": "}", "[": "]"}
-# The kinds of token, and the marks, that may come next.
+# What may come next: kinds of tokens, and marks.
 _NEXT = {
     "value": {"string", "quote", "word", "{", "["},
     "item": {"string", "quote", "word", "{", "[", "]"},
@@ -30,9 +30,9 @@ _NEXT = {
 
 
 class JsonSection:
-    """A JSON value, indented and colored; only the white space between its parts is changed.
+    """A JSON value, indented and colored; only the whitespace between its parts is changed.
 
-    It `is_over` at the end of the value or, if it `has_failed`, at the first character that JSON does not allow.
+    `is_over` is set at the end of the value or, with `has_failed`, at the first character that JSON does not allow.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class JsonSection:
         self._text = text[position:]
 
     def open_lines(self, width: int, rows: int) -> list[str]:
-        """Return the unfinished line, cut into rows; only the end of a line that is longer than the screen."""
+        """Return the unfinished line, cut into rows; only its end if it is longer than the screen."""
         hidden = max(0, sum(len(span.text) for span in self._line) - 2 * rows * width) // 1000 * 1000
         return list(map(join_spans, cut_rows(drop_start(self._line, hidden), width)))
 
@@ -164,7 +164,7 @@ class JsonSection:
 
 
 def is_json_start(text: str, *, is_expected: bool, is_last: bool) -> bool | None:
-    """True if a text starts as JSON, None if that depends on what follows; `[1]` may also be a note of Markdown.
+    """True if a text starts as JSON, None if that depends on what follows; `[1]` may also be a note in Markdown.
 
     `is_expected`: JSON was requested.
     """

@@ -9,9 +9,9 @@ from aiml_cli.output.markdown.ansi import OFF, STYLE, measure_max_width, strip_s
 from aiml_cli.system.text_width import count_fitting, max_text_width, text_width
 
 BEGIN_UPDATE, END_UPDATE = "\x1b[?2026h", "\x1b[?2026l"
-# tmux scrolls a screen that is erased from its first character to its end; so the first line is erased by itself.
+# tmux scrolls if a screen is erased from its first character to its end, so the first line is erased separately.
 ERASE_LINE = "\r\x1b[K"
-# Terminals that wrap lines again when they become narrower, by what they set; other terminals may not.
+# Variables of the terminals that wrap lines again when they become narrower; other terminals may not.
 REFLOWING_TERMINALS = (
     "TMUX", "VTE_VERSION", "KITTY_WINDOW_ID", "WEZTERM_PANE", "ITERM_SESSION_ID", "WT_SESSION", "ALACRITTY_WINDOW_ID",
     "GHOSTTY_RESOURCES_DIR", "KONSOLE_VERSION",
@@ -47,8 +47,8 @@ class TerminalRegion:
     ) -> bool:  # fmt: skip
         """Draw finished lines and the open ones below them; return False if this needs a redraw that is not allowed.
 
-        `size` is in columns and rows. `grows_at_end`: of the open lines only the last ones may still change, so the
-        first ones may leave the screen; otherwise lines that do not fit on the screen are not drawn.
+        `size` is in columns and rows. With `grows_at_end`, only the last of the open lines may still change, so
+        the first ones may leave the screen; otherwise lines that do not fit on the screen are not drawn.
         """
         columns, rows = size
         is_resized = size != self._size and bool(self._lines)
@@ -108,7 +108,7 @@ class TerminalRegion:
     def _drop_written(
         self, finished: Sequence[str], open_lines: Sequence[str]
     ) -> tuple[Sequence[str], Sequence[str], str]:
-        """Return the lines without the text already written, if they start with it, and the part of it in them."""
+        """Return the lines without the written text if they start with it, and the part of it in the open lines."""
         if not self._written or not _join_letters([*finished, *open_lines]).startswith(self._written):
             return finished, open_lines, ""
         count, size = len(self._written), len(_join_letters(finished))

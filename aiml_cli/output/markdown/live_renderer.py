@@ -77,7 +77,7 @@ class LiveMarkdownRenderer:
 
     @contextmanager
     def suspend(self, *, ends_line: bool) -> Iterator[None]:
-        """Erase the open lines while other output is written; they are drawn again once that has ended its line."""
+        """Erase the open lines while other output is written; they are drawn again once that output ends its line."""
         has_lock = self._acquire_terminal()
         try:
             if has_lock:
@@ -138,7 +138,7 @@ class LiveMarkdownRenderer:
             self._pending.append(text)
             self._changed.notify()
         if self._thread is None:
-            with defer_signals():  # an interrupted start leaves a thread that nobody can join
+            with defer_signals():  # an interrupted start would leave a thread that cannot be joined
                 register_region(self)
                 self._thread = Thread(target=self._run, daemon=True)
                 self._thread.start()
@@ -154,7 +154,7 @@ class LiveMarkdownRenderer:
         except AimlError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001 - the thread that shows the next batch raises it
-            self._error = OutputFailed(f"the answer could not be drawn: {type(error).__name__}")
+            self._error = OutputFailed(f"the answer could not be rendered: {type(error).__name__}")
 
     def _wait_for_text(self, due: float | None) -> tuple[str, bool]:
         """Wait for a change or until `due`; return the new text, and whether it is the last."""
@@ -242,7 +242,7 @@ class MarkdownStream:
             self._write_plain("\n")
 
     def draw(self, size: Size, *, may_redraw: bool = True) -> bool:
-        """Draw the finished and the open lines; return False if this needs a redraw that may not be."""
+        """Draw the finished and the open lines; return False if this needs a redraw that is not allowed."""
         self._parse_pending(size)
         if self._is_plain:
             return True
@@ -283,7 +283,7 @@ class MarkdownStream:
 
     def _fall_back(self, error: Exception, size: Size) -> None:
         """Write the text that is not drawn yet, and all later text, unchanged: an error must not lose the answer."""
-        if isinstance(error, AimlError):  # the terminal cannot be written
+        if isinstance(error, AimlError):  # writing to the terminal failed
             raise error
         self._is_plain = True
         self._region.clear(size)

@@ -1,6 +1,6 @@
 """Open the history: a private SQLite file that many processes write at the same time.
 
-A damaged file is moved aside. A file that a newer aiml wrote is left alone.
+A damaged file is moved aside. A file that a newer aiml wrote is not changed.
 """
 
 import os
@@ -297,7 +297,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _may_be_replaced(error: sqlite3.Error) -> bool:
-    """True if the error is what a file that is renamed or created meanwhile causes."""
+    """True if the error may be caused by another process that renamed or created the file in the meantime."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code == sqlite3.SQLITE_READONLY_DBMOVED or code & 0xFF == sqlite3.SQLITE_IOERR
 
@@ -307,7 +307,7 @@ def _connect_once(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     connection.text_factory = _decode_text
     try:
-        # A crash of the program loses nothing, and a power failure only the last moments.
+        # A crash of the program loses nothing, and a power failure only the last writes.
         connection.executescript("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -256")
         # Deleted data is overwritten: pieces of answers and conversations.
         connection.execute("PRAGMA secure_delete = ON")

@@ -73,7 +73,7 @@ def copy_conversation(
 ) -> tuple[StoredConversation, dict[int, int]]:
     """Copy a conversation, up to a message, and lock the copy for this process.
 
-    Return the copy, and a mapping from the original message ids to those of the copy.
+    Returns the copy, and a mapping from the original message ids to those of the copy.
     """
     if name:
         check_name(name)
@@ -117,7 +117,7 @@ def _update_summaries(db: sqlite3.Connection, copy: int, new_ids: dict[int, int]
 
 
 def copy_summary(facts: Mapping[str, Any], new_ids: Mapping[int, int]) -> Mapping[str, Any]:
-    """Return the facts of a copy: a summary replaces the copies of the messages that the original replaces."""
+    """Return the facts for the copy of a message; a summary replaces the copies of what its original replaced."""
     if (until := reader.get_summary_until(facts)) is None:
         return facts
     new = max((new for old, new in new_ids.items() if old <= until), default=0)
@@ -129,7 +129,7 @@ def _name_conflict(name: str) -> UsageError:
 
 
 class DeleteResult(NamedTuple):
-    """How many conversations were deleted, which are in use and were not, and whether the disk has no traces left."""
+    """How many conversations were deleted, which were not because they are in use, and whether no traces are left."""
 
     deleted: int
     in_use: list[str]
@@ -137,7 +137,7 @@ class DeleteResult(NamedTuple):
 
 
 def delete_conversations(history: History, ids: Sequence[int], report: Report = ignore_progress) -> DeleteResult:
-    """Delete the conversations that no process is writing, in short transactions; raise OutputFailed.
+    """Delete the conversations that no process is writing, in short transactions; raise OutputFailed on failure.
 
     If the process is killed, one conversation may have lost only its first messages.
     """
@@ -153,7 +153,7 @@ def delete_conversations(history: History, ids: Sequence[int], report: Report = 
 
 
 def delete_damaged_copies(history: History) -> None:
-    """Delete the damaged files that were moved aside; raise OutputFailed."""
+    """Delete the damaged files that were moved aside; raise OutputFailed if that fails."""
     with translate_errors(history.path):
         for copy in list_damaged_copies(history.path):
             copy.unlink(missing_ok=True)

@@ -26,11 +26,11 @@ _SUMMARIES = """
         (SELECT id FROM messages WHERE conversation = c.id AND role = 'assistant' ORDER BY id DESC LIMIT 1)
 """
 # A few candidates are looked up by id; for many, all conversations are read until enough of them match.
-_FEW = f"""
+_MATCHES_BY_ID = f"""
     SELECT c.id, m.id FROM json_each(?) AS wanted CROSS JOIN messages m ON m.id = wanted.value
     CROSS JOIN conversations c ON c.id = m.conversation {_NEWEST_FIRST}, m.id DESC
 """
-_MANY = f"""
+_ALL_MATCHES = f"""
     SELECT c.id, m.id FROM conversations c CROSS JOIN messages m ON m.conversation = c.id {_NEWEST_FIRST}, m.id DESC
 """
 
@@ -110,8 +110,8 @@ def _find_matches(history: History, query: Query, report: Report) -> Iterator[tu
 
 def _select_candidates(history: History, candidates: set[int]) -> Any:
     if len(candidates) <= FEW_CANDIDATES:
-        return history.connection.execute(_FEW, (json.dumps(list(candidates)),))
-    return history.connection.execute(_MANY)
+        return history.connection.execute(_MATCHES_BY_ID, (json.dumps(list(candidates)),))
+    return history.connection.execute(_ALL_MATCHES)
 
 
 def _read_text(history: History, message: int) -> str:
@@ -240,7 +240,7 @@ def _find_named(history: History, word: str) -> list[StoredConversation]:
 
 
 def _find_by_beginning(history: History, word: str) -> list[StoredConversation]:
-    """Return conversations whose ids begin with a word, one more than are shown."""
+    """Return conversations whose ids begin with a word, at most one more than a message lists."""
     word = _make_storable(word)
     if not word:
         return []

@@ -15,7 +15,7 @@ from aiml_cli.store.history.writer import PLAIN_ITEMS, STREAMING, read_pieces
 MAX_DEPTH, MAX_DIGITS = 100, 400
 # The fact that marks the request for a summary of older turns, and its answer.
 SUMMARY = "summary"
-PART = "part"  # in that fact: the answer is only a part of the next summary
+PART_OF_SUMMARY = "part"  # a key of that fact if the answer is only a part of the next summary
 HOUR_S = 3600
 ANSWERS_PER_STEP = 200
 GATEWAY, ESTIMATE, UNKNOWN = "gateway", "estimate", ""
@@ -146,7 +146,7 @@ def add_spending(  # noqa: PLR0917 - the columns of a row
 ) -> Path | None:
     """Add requests to the sums of this hour; raise the errors of `open_history`.
 
-    Return the new path of a damaged history that was moved aside, or None.
+    Returns the new path of a damaged history that was moved aside, or None.
     """
     source = UNKNOWN if cost_usd is None else cost_source or UNKNOWN
     key = (int(time.time() // HOUR_S), model, endpoint, source)

@@ -21,7 +21,7 @@ BLOCK_BITS = 8  # a block has 256 message ids
 BATCH_MESSAGES, BATCH_CHARS = 256, 1 << 19
 ROWS_PER_STEP = 500
 MAX_WORD_LENGTH = 12  # only the beginning of a longer word is in the index
-MIN_PREFIX_LENGTH = 3  # a shorter word is not the beginning of other words
+MIN_PREFIX_LENGTH = 3  # a shorter word only matches whole words
 MAX_TOKENS = 32  # of a query that are looked up; candidates are matched against the complete query
 _OLD_INDEX_STEPS = (
     "DELETE FROM words_data WHERE id IN (SELECT id FROM words_data WHERE id > 10 LIMIT 50)",
@@ -85,7 +85,7 @@ def fold_text(text: str) -> str:
 
 
 def list_tokens(text: str) -> set[str]:
-    """Return the index entries of a text: the beginnings of words; pairs of other characters, and the last one."""
+    """Return the index entries of a text: the beginnings of words, and the pairs and the last of other characters."""
     text = fold_text(text)
     words, others = _ASCII_PATTERNS if text.isascii() else _TEXT_PATTERNS
     tokens = {word[:MAX_WORD_LENGTH] for word in set(words.findall(text))}
@@ -200,7 +200,7 @@ def _clean_block(db: sqlite3.Connection) -> bool:
     )
     db.execute(
         "UPDATE positions SET value = value + 1 WHERE name = 'cleanings'"
-    )  # a batch of words that is being added is then discarded
+    )  # so that a batch of words that is being added is discarded
     if deletion.rowcount < ROWS_PER_STEP:
         db.execute(
             "INSERT OR IGNORE INTO not_indexed SELECT id FROM messages WHERE id BETWEEN ? AND ?"

@@ -49,7 +49,7 @@ class NewExchange(NamedTuple):
 
 
 class AnswerDelta(NamedTuple):
-    """A piece of a choice's text, thought or refusal."""
+    """A piece of a choice's text, reasoning (`thought`) or refusal."""
 
     kind: str
     choice: int
@@ -99,7 +99,7 @@ def append_deltas(history: History, answer: AnswerId, deltas: Iterable[AnswerDel
 
 
 def read_pieces(db: sqlite3.Connection, message: int) -> tuple[str, str, list[list[Any]]]:
-    """Return the text and the thought of a streaming answer, and [choice, text] for each piece of other choices."""
+    """Return the text and the reasoning of a streaming answer, and [choice, text] for each piece of other choices."""
     rows = db.execute("SELECT kind, choice, text FROM pieces WHERE message = ? ORDER BY id", (message,)).fetchall()
     text, thought = (
         "".join(piece for kind, choice, piece in rows if kind == wanted and not choice)

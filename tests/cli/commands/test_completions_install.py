@@ -1,4 +1,4 @@
-"""`aiml config completions`: what it prints, what it installs, and that a new shell completes by it."""
+"""`aiml config completions`: what it prints, what it installs, and that a new shell uses it."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
 
 @pytest.fixture(autouse=True)
 def home(clean: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a home directory whose folders are where they are by default."""
+    """Return a home directory with its folders in the default places."""
     for variable in (
         "XDG_CONFIG_HOME",
         "XDG_CACHE_HOME",
@@ -41,13 +41,13 @@ def home(clean: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_script_is_printed_as_it_is(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_generated_script_is_printed_unchanged(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "completions", shell]) == 0
     assert capfd.readouterr() == ((SCRIPTS / NAMES[shell]).read_text("utf-8"), "")
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_it_is_installed_where_that_shell_looks(
+def test_the_script_is_installed_where_the_shell_looks_for_it(
     shell: str, home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHELL", "/bin/nothing")
@@ -71,7 +71,7 @@ def test_it_is_installed_where_that_shell_looks(
         ("zsh", """fpath=('{}/it'"'"'s mine/.local/share/zsh/site-functions' $fpath)\n"""),
     ],
 )
-def test_a_line_for_a_start_up_file_is_quoted(
+def test_a_path_in_the_suggested_startup_line_is_quoted(
     shell: str, line: str, home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOME", f"{home}/it's mine")
@@ -79,7 +79,7 @@ def test_a_line_for_a_start_up_file_is_quoted(
     assert capfd.readouterr().out.startswith(line.format(home))
 
 
-def test_variables_say_where_it_goes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_set_the_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASH_COMPLETION_USER_DIR", f"{home}/own:{home}/other")
     monkeypatch.setenv("XDG_CONFIG_HOME", f"{home}/settings")
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
@@ -91,7 +91,7 @@ def test_variables_say_where_it_goes(home: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize("value", ["", "rel/ative"])
-def test_a_home_that_is_no_full_path_is_none(
+def test_a_home_directory_that_is_not_an_absolute_path_is_refused(
     value: str, shell: str, clean: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Path, "home", lambda: clean / "elsewhere")  # of an empty one Python makes the root
@@ -100,7 +100,9 @@ def test_a_home_that_is_no_full_path_is_none(
     assert "there is no home directory to write to" in capfd.readouterr().err
 
 
-def test_what_is_somebody_elses_is_kept_until_yes(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_aiml_did_not_write_is_replaced_only_with_yes(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = home / PLACES["fish"]
     path.parent.mkdir(parents=True)
     path.write_text("# mine\n")
@@ -111,7 +113,7 @@ def test_what_is_somebody_elses_is_kept_until_yes(home: Path, capfd: pytest.Capt
     assert path.read_bytes() == (SCRIPTS / "aiml.fish").read_bytes()
 
 
-def test_an_older_one_of_ours_is_replaced(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_older_script_of_aiml_is_replaced(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = home / PLACES["zsh"]
     path.parent.mkdir(parents=True)
     path.write_text("#compdef aiml\n# Generated\n# Completion of aiml for zsh: an older one\n")
@@ -121,9 +123,7 @@ def test_an_older_one_of_ours_is_replaced(home: Path, capfd: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_link_of_pipx_means_that_they_are_installed(
-    shell: str, home: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_scripts_installed_by_pipx_are_recognized(shell: str, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     target = home / ".local/share/pipx/venvs/aiml-cli/share" / NAMES[shell]
     target.parent.mkdir(parents=True)
     shutil.copy(SCRIPTS / NAMES[shell], target)
@@ -145,7 +145,7 @@ def test_nothing_is_written_through_a_link(home: Path, capfd: pytest.CaptureFixt
     assert (home / "precious").read_text() == "# Completion of aiml for bash\n"
 
 
-def test_a_folder_that_cannot_be_made_is_told(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (home / ".local").write_text("a file")
     assert main([*INSTALL, "bash"]) == 1
     assert str(home / PLACES["bash"]) in capfd.readouterr().err
@@ -169,18 +169,18 @@ def test_an_unknown_shell_is_a_usage_error(
     assert (shown.out, told in shown.err) == ("", True)
 
 
-def test_without_a_name_it_is_the_users_shell(
+def test_without_an_argument_the_shell_of_the_user_is_used(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHELL", "/usr/local/bin/fish")
     assert main(["config", "completions"]) == 0
     shown = capfd.readouterr()
     assert shown.out == (SCRIPTS / "aiml.fish").read_text("utf-8")
-    assert shown.err == "aiml: for fish, from $SHELL\n"
+    assert shown.err == "aiml: completions for fish (from $SHELL)\n"
 
 
 def interactive(shell: str, home: Path, told: str) -> Any:
-    """Start a shell as a user would, with the lines that were told in its start-up file, and an aiml that tells of use."""
+    """Start a shell as a user would, with the suggested lines in its startup file, and an aiml that records its use."""
     path = shutil.which(shell)
     if not path or (shell == "bash" and not BASH_COMPLETION.exists()):
         pytest.skip(f"{shell}, or what it completes with, is not installed")
@@ -194,7 +194,7 @@ def interactive(shell: str, home: Path, told: str) -> Any:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_new_shell_completes_and_starts_nothing(shell: str, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_new_shell_completes_without_starting_aiml(shell: str, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model_cache.save_models(model_cache.CachedModels("https://api.example/v1", "", 0, b"[]", [Model("acme/only-one")]))
     assert main([*INSTALL, shell]) == 0
     child = interactive(shell, home, capfd.readouterr().out)

@@ -1,4 +1,4 @@
-"""`aiml config …` does what it says, and shows the key to nobody."""
+"""`aiml config …` does what it says, and never shows the key."""
 
 import json
 import os
@@ -33,7 +33,7 @@ REFUSED = json_response({"status": 401, "message": f"Bad key {SECRET}"}, "401 Un
 
 @pytest.fixture(autouse=True)
 def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the developer's own keyring out of it, in processes of the tests too."""
+    """Hide the developer's own keyring, also from processes that the tests start."""
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
 
 
@@ -57,7 +57,7 @@ def lines(capfd: pytest.CaptureFixture[str]) -> dict[str, str]:
     return {line.split(" ")[0]: line for line in out(capfd).splitlines()}
 
 
-def test_show_says_each_value_and_who_said_it(
+def test_show_prints_each_value_with_its_source(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config.set_setting("temperature", "0.2")
@@ -99,7 +99,7 @@ def test_a_profile_is_shown(words: list[str], file: Path, capfd: pytest.CaptureF
 @pytest.mark.parametrize(
     ("words", "told"), [(["lokal"], "did you mean local? available: local, other"), (["local", "other"], "one profile")]
 )
-def test_a_profile_that_does_not_exist_is_wrong_usage(
+def test_a_missing_profile_is_a_usage_error(
     words: list[str], told: str, file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def test_show_as_json_has_every_setting(capfd: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.promise("key-secret")
-def test_show_says_of_the_key_only_where_it_is(
+def test_show_says_only_where_the_key_is_stored(
     file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     none = "api_key = not set: there is no key for api.aimlapi.com: AIMLAPI_API_KEY is not set, and none is stored"
@@ -155,7 +155,7 @@ PAIR_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters
 
 
 def texts_of(name: str) -> st.SearchStrategy[str]:  # noqa: C901, PLR0912 - a case for each kind of value
-    """Give texts that a setting takes, by what the table says of it."""
+    """Return a strategy for texts that a setting accepts, from its row in the table."""
     kind = ROWS[name].value_type
     low, high = kind.limits
     match name:
@@ -201,7 +201,9 @@ LASTING = [row.name for row in persistent_options() if row.name not in ("profile
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_what_is_set_is_what_is_got(capfd: pytest.CaptureFixture[str], file: Path, data: st.DataObject) -> None:
+def test_get_prints_a_value_that_sets_the_same_again(
+    capfd: pytest.CaptureFixture[str], file: Path, data: st.DataObject
+) -> None:
     name = data.draw(st.sampled_from(LASTING))
     text = data.draw(texts_of(name))
     profile = data.draw(st.sampled_from([None, "work"]))
@@ -230,7 +232,7 @@ def resolved(name: str, text: str) -> Any:
     return value_of(resolve(read_sources({name: RawValue((text,), "--flag")}, {})).options, ROWS[name])
 
 
-def test_get_prints_what_set_takes_and_nothing_for_what_is_not_set(capfd: pytest.CaptureFixture[str]) -> None:
+def test_get_prints_values_in_the_form_that_set_accepts(capfd: pytest.CaptureFixture[str]) -> None:
     for text in ("top_k=5", "user=me", 'b.c={"d": 1}'):
         config.set_setting("option", text)
     config.set_setting("--max-tokens", "9")
@@ -250,13 +252,13 @@ def test_get_prints_what_set_takes_and_nothing_for_what_is_not_set(capfd: pytest
         lambda: config.unset_setting("temprature"),
     ],
 )
-def test_an_unknown_setting_is_told_with_the_likely_one(attempt: Any) -> None:
+def test_an_unknown_setting_is_an_error_with_a_suggestion(attempt: Any) -> None:
     with pytest.raises(UsageError, match="unknown setting 'temprature'") as told:
         attempt()
     assert told.value.hint == "did you mean temperature?"
 
 
-def test_a_fault_in_one_setting_does_not_hide_another(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_setting_does_not_affect_others(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file.parent.mkdir()
     file.write_text("temperature = 9\nseed = 4\n")
     config.get_setting("seed")
@@ -265,7 +267,7 @@ def test_a_fault_in_one_setting_does_not_hide_another(file: Path, capfd: pytest.
     assert config.show_all() == 0
 
 
-def test_setting_what_something_stronger_hides_is_told(
+def test_a_notice_says_if_another_source_overrides_a_new_value(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AIML_SEED", "7")
@@ -276,21 +278,23 @@ def test_setting_what_something_stronger_hides_is_told(
     assert capfd.readouterr().err.startswith("aiml: effort was not set in ")
 
 
-def test_path_names_the_file_whether_it_is_there_or_not(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_path_prints_the_path_of_the_file_even_if_it_does_not_exist(
+    file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     config.print_path()
     assert out(capfd) == f"{file}\n"
     assert not file.parent.exists()
 
 
 def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Make an editor of a shell script, in which $1 is the file."""
+    """Make an editor from a shell script, in which $1 is the file."""
     program = tmp_path / "my editor"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("EDITOR", shlex.quote(str(program)))
 
 
-def test_edit_takes_what_is_in_order(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_saves_a_valid_file(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     editor(tmp_path, monkeypatch, 'echo "seed = 4 # mine" >> "$1"')
     before = os.umask(0)
     try:
@@ -302,7 +306,7 @@ def test_edit_takes_what_is_in_order(file: Path, tmp_path: Path, monkeypatch: py
     assert sorted(path.name for path in file.parent.iterdir()) == [".config.toml.lock", "config.toml"]
 
 
-def test_visual_is_asked_before_editor(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visual_takes_precedence_over_editor(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     editor(tmp_path, monkeypatch, "exit 1")
     monkeypatch.setenv("VISUAL", "sh -c 'echo seed = 4 > \"$0\"'")
     config.edit_config()
@@ -318,7 +322,7 @@ def test_visual_is_asked_before_editor(file: Path, tmp_path: Path, monkeypatch: 
         ("profile = 'b'\\n[profiles.a]\\n", ": profile: there is no profile 'b'"),
     ],
 )
-def test_edit_keeps_what_is_not_in_order_and_leaves_the_file(
+def test_edit_keeps_an_invalid_text_in_a_copy_and_does_not_change_the_file(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, sentence: str
 ) -> None:
     config.set_setting("seed", "1")
@@ -349,7 +353,7 @@ def test_an_editor_that_fails_changes_nothing(
     assert sorted(path.name for path in file.parent.iterdir()) == [".config.toml.lock", "config.toml"]
 
 
-def test_edit_does_not_undo_what_somebody_else_changed(
+def test_edit_does_not_overwrite_a_change_by_another_program(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.set_setting("seed", "1")
@@ -361,7 +365,7 @@ def test_edit_does_not_undo_what_somebody_else_changed(
     assert str(copy) in told.value.hint
 
 
-def test_edit_opens_no_editor_for_a_file_that_it_would_not_write(
+def test_edit_does_not_open_an_editor_if_the_file_cannot_be_saved(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.parent.mkdir()
@@ -381,7 +385,7 @@ def test_edit_without_a_change_makes_no_file(
     assert not list(file.parent.iterdir())
 
 
-def test_edit_mends_a_damaged_file(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_can_repair_a_damaged_file(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.parent.mkdir()
     file.write_bytes(b"seed = \xff")
     editor(tmp_path, monkeypatch, "echo 'seed = 3' > \"$1\"")
@@ -394,7 +398,7 @@ def on_terminal(*words: str) -> "pexpect.spawn[bytes]":
     return TerminalProcess(program, arguments, timeout=30)
 
 
-def test_edit_offers_to_go_on_at_a_terminal(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_offers_to_open_an_invalid_file_again(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     editor(tmp_path, monkeypatch, 'if grep -q bad "$1"; then echo "seed = 5" > "$1"; else echo bad > "$1"; fi')
     with on_terminal("edit") as terminal:
         terminal.expect(r"line 1, column 4: .*edit it again\? \[Y/n\] ")
@@ -404,7 +408,7 @@ def test_edit_offers_to_go_on_at_a_terminal(file: Path, tmp_path: Path, monkeypa
     assert file.read_text() == "seed = 5\n"
 
 
-def test_the_key_is_asked_for_at_a_terminal_and_not_shown(file: Path) -> None:
+def test_the_key_is_read_from_a_terminal_and_not_shown(file: Path) -> None:
     with on_terminal("key") as terminal:
         terminal.expect(r"API key for api\.aimlapi\.com \(not shown\): ")
         terminal.sendline(SECRET)
@@ -419,7 +423,7 @@ def run(code: str, stdin: bytes) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run([sys.executable, "-c", script], input=stdin, capture_output=True, check=False)
 
 
-def test_the_key_comes_on_standard_input_for_the_host_of_the_base_url(
+def test_a_key_from_standard_input_is_stored_for_the_host_of_the_base_url(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIML_BASE_URL", "https://other.example:8443/v1")
@@ -428,7 +432,8 @@ def test_the_key_comes_on_standard_input_for_the_host_of_the_base_url(
     stored = file.parent / "keys.json"
     assert done.stdout == b""
     assert done.stderr.decode() == (
-        f"aiml: stored the key for other.example:8443 in file {stored}\naiml: AIMLAPI_API_KEY is set and overrides it\n"
+        f"aiml: stored the key for other.example:8443 in file {stored}\n"
+        "aiml: AIMLAPI_API_KEY is set and overrides the stored key\n"
     )
     assert json.loads(stored.read_text()) == {"other.example:8443": SECRET}
     for words in ("removed the key", "no key is stored"):
@@ -441,7 +446,7 @@ def test_the_key_comes_on_standard_input_for_the_host_of_the_base_url(
     ("stdin", "sentence"),
     [(b"", "empty or a placeholder"), (b"<KEY>\n", "empty or a placeholder"), (b"k-0123\nk-0123\n", "a line break")],
 )
-def test_what_is_no_key_is_not_stored(file: Path, aiml: Aiml, stdin: bytes, sentence: str) -> None:
+def test_an_invalid_key_is_not_stored(file: Path, aiml: Aiml, stdin: bytes, sentence: str) -> None:
     done = aiml("config", "key", "--stdin", stdin=stdin)
     assert (done.returncode, done.stdout) == (2, b"")
     assert sentence in done.stderr.decode()
@@ -449,14 +454,14 @@ def test_what_is_no_key_is_not_stored(file: Path, aiml: Aiml, stdin: bytes, sent
     assert not file.parent.exists()
 
 
-def test_without_a_terminal_nobody_is_asked_for_the_key(aiml: Aiml) -> None:
+def test_key_without_a_terminal_is_a_usage_error(aiml: Aiml) -> None:
     done = aiml("config", "key")
     assert done.returncode == 2
     assert b"config key --stdin" in done.stderr
 
 
 def checked(capfd: pytest.CaptureFixture[str]) -> tuple[int, list[str], list[str]]:
-    """Run the check; give its code, and what is and what is not in order."""
+    """Run the check; return its exit code, what is valid, and what is not."""
     code = config_check.check()
     found = out(capfd).splitlines()
     assert all(line.startswith(("ok      ", "not ok  ")) for line in found)
@@ -464,7 +469,7 @@ def checked(capfd: pytest.CaptureFixture[str]) -> tuple[int, list[str], list[str
     return code, fine, [line[8:] for line in found if line.startswith("not")]
 
 
-def test_all_in_order(
+def test_check_passes_if_everything_is_valid(
     at_server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     at_server.answer_with(BALANCE)
@@ -496,7 +501,7 @@ def test_all_in_order(
         (b"SSH-2.0-x\r\n\r\n", (6, "the response is not HTTP")),
     ],
 )
-def test_what_the_server_refuses_is_told(
+def test_check_reports_what_the_server_refuses(
     at_server: Loopback,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -515,7 +520,7 @@ def test_what_the_server_refuses_is_told(
 @pytest.mark.parametrize(
     "reply", [http_response(b"", "404 Not Found"), http_response(b"<p>", content_type="text/html"), json_response([1])]
 )
-def test_a_server_that_knows_no_balance_is_no_fault(
+def test_check_passes_if_the_server_has_no_balance_endpoint(
     at_server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], reply: bytes
 ) -> None:
     at_server.answer_with(reply)
@@ -526,7 +531,7 @@ def test_a_server_that_knows_no_balance_is_no_fault(
 
 
 @pytest.mark.usefixtures("at_server")
-def test_a_server_on_this_machine_needs_no_key(at_server: Loopback, capfd: pytest.CaptureFixture[str]) -> None:
+def test_check_passes_without_a_key_for_a_local_server(at_server: Loopback, capfd: pytest.CaptureFixture[str]) -> None:
     at_server.answer_with(REFUSED)
     code, fine, wrong = checked(capfd)
     assert (code, wrong) == (0, [])
@@ -534,7 +539,7 @@ def test_a_server_on_this_machine_needs_no_key(at_server: Loopback, capfd: pytes
     assert at_server.requests[0].get_header("authorization") is None
 
 
-def test_no_connection_is_the_worst(
+def test_check_exits_with_the_worst_problem(
     file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -556,7 +561,7 @@ def test_no_connection_is_the_worst(
 @pytest.mark.parametrize(
     ("config", "sentence"), [("seed = ", "line 1, column 8"), ("base_url = 'x'", "is not the URL")]
 )
-def test_check_tells_a_damaged_file_and_asks_nobody(
+def test_check_reports_a_damaged_file_and_contacts_no_server(
     file: Path, capfd: pytest.CaptureFixture[str], config: str, sentence: str
 ) -> None:
     file.parent.mkdir(0o700)
@@ -582,7 +587,7 @@ def test_plain_http_to_another_machine_sends_no_key(
 
 
 @pytest.mark.promise("key-secret")
-def test_no_error_of_the_key_names_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_about_the_key_does_not_contain_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET + " ")
     with pytest.raises(AimlError) as told:
         api_keys.find_key(resolve(read_sources({}, os.environ)), "https://api.aimlapi.com")
@@ -596,7 +601,7 @@ def settings_file() -> Path:
 
 @pytest.mark.parametrize("profile", [None, "work"])
 @pytest.mark.parametrize("name", ["headers", "option"])
-def test_the_last_entry_of_a_table_takes_the_table_with_it(name: str, profile: str | None) -> None:
+def test_removing_the_last_entry_removes_the_table(name: str, profile: str | None) -> None:
     flags = ["--profile", profile] if profile else []
     for entry in ("A", "B"):
         assert main(["config", "set", f"{name}.{entry}", "1", *flags]) == 0
@@ -606,7 +611,7 @@ def test_the_last_entry_of_a_table_takes_the_table_with_it(name: str, profile: s
     assert name not in settings_file().read_text()
 
 
-def test_a_section_keeps_its_comments_without_its_last_entry() -> None:
+def test_a_section_without_entries_keeps_its_comments() -> None:
     path = settings_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("[headers]\n# for the proxy\nA = '1'\n")
@@ -632,7 +637,7 @@ def test_get_has_the_settings_of_a_profile(order: str, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("profile", ["wrok", "", "a/b", "../x"])
-def test_get_refuses_a_profile_that_does_not_exist(profile: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_get_refuses_a_missing_profile(profile: str, capfd: pytest.CaptureFixture[str]) -> None:
     config.set_setting("n", "2", "work")
     assert main(["config", "get", "n", "--profile", profile]) == 2
     shown = capfd.readouterr()

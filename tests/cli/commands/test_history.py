@@ -1,4 +1,4 @@
-"""`aiml history`: what was asked and answered, through the front door."""
+"""`aiml history`: stored questions and answers, tested through the command line."""
 
 import json
 import os
@@ -40,7 +40,7 @@ sys.stdin.read()
 
 
 def write(words: str, answer: str = "The answer.", state: str = writer.COMPLETE, **more: Any) -> str:
-    """Keep an exchange; give the name of its conversation."""
+    """Store an exchange; return the name of its conversation."""
     items, system = more.pop("asked", []), more.pop("system", None)
     model = more.pop("model", "some/model")
     asked = NewExchange(
@@ -63,7 +63,7 @@ def file() -> Path:
 
 
 def out(capfd: Capture, *arguments: str, code: int = 0) -> str:
-    """Run `aiml history`; give what stands on standard output."""
+    """Run `aiml history`; return its standard output."""
     assert main(["history", *arguments]) == code
     return capfd.readouterr().out
 
@@ -94,7 +94,7 @@ def bytes_on_disk() -> bytes:
 
 @pytest.fixture
 def live() -> Iterator["subprocess.Popen[bytes]"]:
-    """Keep a process that is writing a conversation."""
+    """Yield a process that is writing a conversation."""
     with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"\n"
@@ -103,7 +103,7 @@ def live() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["show"], ["search", "x"], ["export"], ["rm", "--all"]])
-def test_without_a_history_one_line_says_so_and_no_file_is_made(arguments: list[str], capfd: Capture) -> None:
+def test_without_a_history_one_notice_is_printed_and_no_file_is_created(arguments: list[str], capfd: Capture) -> None:
     assert main(["history", *arguments]) == 0
     told = capfd.readouterr()
     assert told.out == ""
@@ -117,7 +117,7 @@ def test_without_a_history_json_is_an_empty_list(arguments: list[str], capfd: Ca
     assert loaded(capfd, *arguments) == []
 
 
-def test_list_gives_the_newest_first_aligned_without_tabs(capfd: Capture) -> None:
+def test_list_shows_the_newest_first_in_aligned_columns(capfd: Capture) -> None:
     names = [write(words) for words in ("first", "second", "third")]
     aged(names[1], 7300)
     aged(names[0], 3 * 86400)
@@ -132,14 +132,14 @@ def test_list_gives_the_newest_first_aligned_without_tabs(capfd: Capture) -> Non
     assert "\t" not in "".join(lines)
 
 
-def test_list_says_the_state_of_an_answer_that_is_not_whole(capfd: Capture) -> None:
+def test_list_shows_the_state_of_an_incomplete_answer(capfd: Capture) -> None:
     write("whole")
     assert "complete" not in out(capfd, "list")
     write("cut", state=writer.INTERRUPTED)
     assert "interrupted" in out(capfd, "list").splitlines()[1]
 
 
-def test_list_shows_so_many_and_those_in_which_words_stand(capfd: Capture) -> None:
+def test_list_can_be_limited_and_filtered_by_words(capfd: Capture) -> None:
     for number in range(22):
         write(f"number{number}")
     assert len(titles(capfd)) == 20
@@ -163,7 +163,7 @@ def test_a_listed_object_has_every_key(capfd: Capture) -> None:
 @pytest.mark.parametrize(
     "arguments", [["list"], ["show"], ["search", "evil"], ["export"], ["show", "--json"], ["list", "--json"]]
 )
-def test_nothing_that_is_stored_drives_the_terminal(arguments: list[str]) -> None:
+def test_no_stored_text_controls_the_terminal(arguments: list[str]) -> None:
     write(f"evil {EVIL}", EVIL, system=EVIL, model=EVIL, thought=EVIL)
     shown, code = on_terminal(*arguments)
     assert code == 0
@@ -171,7 +171,7 @@ def test_nothing_that_is_stored_drives_the_terminal(arguments: list[str]) -> Non
 
 
 @pytest.mark.promise("pipe-bytes")
-def test_in_a_pipe_an_answer_is_what_it_was(capfd: Capture) -> None:
+def test_a_pipe_gets_an_answer_unchanged(capfd: Capture) -> None:
     write("evil", f"{EVIL}\tend")
     assert f"\n{EVIL}\tend\n" in out(capfd, "show")
 
@@ -183,7 +183,7 @@ def test_a_table_fits_the_terminal() -> None:
     assert "…" in shown
 
 
-def test_show_tells_who_said_what(capfd: Capture) -> None:
+def test_show_names_the_speaker_of_each_message(capfd: Capture) -> None:
     write("old")
     name = write("why?", "Because.", system="Be brief.", thought="Hm.", request_id="r1", usage={"input_tokens": 3})
     text = out(capfd, "show")
@@ -198,7 +198,7 @@ def test_show_tells_who_said_what(capfd: Capture) -> None:
     assert "[reasoning]\nHm.\n[end of the reasoning]\nBecause.\n[3 input tokens · request r1]\n" in loud
 
 
-def test_show_takes_an_id_its_beginning_or_words(capfd: Capture) -> None:
+def test_show_accepts_an_id_the_beginning_of_one_or_words(capfd: Capture) -> None:
     name = write("about giraffes")
     write("about zebras")
     for words in ([name], [name[:4]], ["about", "giraffes"], ["giraf"]):
@@ -217,13 +217,13 @@ def test_show_takes_an_id_its_beginning_or_words(capfd: Capture) -> None:
         ("failed", {"error": {"message": "no such model"}}, "[failed: no such model]"),
     ],
 )
-def test_show_marks_an_answer_that_is_not_whole(state: str, facts: Any, words: str, capfd: Capture) -> None:
+def test_show_marks_an_incomplete_answer(state: str, facts: Any, words: str, capfd: Capture) -> None:
     write("why?", "Beca", state=state, facts=facts)
     assert out(capfd, "show").endswith(f"Beca\n{words}\n")
     assert f"Beca\n\n> {words[1:-1]}\n" in out(capfd, "export")
 
 
-def test_show_names_attachments_and_calls_and_dumps_none(capfd: Capture) -> None:
+def test_show_names_attachments_and_calls_without_their_data(capfd: Capture) -> None:
     write(
         "look",
         "",
@@ -238,7 +238,7 @@ def test_show_names_attachments_and_calls_and_dumps_none(capfd: Capture) -> None
     assert "AAAA" in out(capfd, "show", "--json")
 
 
-def test_show_knows_the_items_of_responses_too(capfd: Capture) -> None:
+def test_show_describes_items_of_responses_too(capfd: Capture) -> None:
     call = {"type": "function_call", "name": "weather", "arguments": "{}", "call_id": "c"}
     refused = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
     write("q", "", items=[{"type": "reasoning"}, {"type": ["odd"]}, {"type": "web_search_call"}, call, refused])
@@ -259,7 +259,7 @@ def test_a_shown_object_has_every_key(capfd: Capture) -> None:
 
 
 @pytest.mark.promise("kept")
-def test_what_a_killed_process_left_is_shown_as_interrupted(live: "subprocess.Popen[bytes]", capfd: Capture) -> None:
+def test_an_answer_of_a_killed_process_is_shown_as_interrupted(live: "subprocess.Popen[bytes]", capfd: Capture) -> None:
     assert out(capfd, "show").endswith("xylophonquartz\n[another process is writing this answer]\n")
     live.kill()
     live.wait()
@@ -282,7 +282,7 @@ def test_search_finds_words_in_questions_and_answers(capfd: Capture) -> None:
 @pytest.mark.parametrize(
     "words", ['"', "*", "AND", "a AND", "-x", "NEAR(", "🎉", "a*b", "text:a", "^", "'", "\udce9", "%"]
 )
-def test_no_word_is_an_operator(words: str, capfd: Capture) -> None:
+def test_no_search_word_is_an_operator(words: str, capfd: Capture) -> None:
     write("something else")
     assert main(["history", "search", "--", words]) == 0
     told = capfd.readouterr()
@@ -293,7 +293,7 @@ def test_no_word_is_an_operator(words: str, capfd: Capture) -> None:
 
 
 @pytest.mark.parametrize("words", ["🎉", "本語"])
-def test_search_finds_what_the_index_knows_no_word_for(words: str, capfd: Capture) -> None:
+def test_search_finds_text_that_the_index_cannot_split_into_words(words: str, capfd: Capture) -> None:
     name = write("これは日本語です 🎉 fin")
     write("これは fin")
     assert [each["id"] for each in loaded(capfd, "search", words, "--json")] == [name]
@@ -304,7 +304,7 @@ def test_search_needs_words() -> None:
     assert main(["history", "search", " "]) == 2
 
 
-def test_export_writes_all_or_those_that_are_named(capfd: Capture) -> None:
+def test_export_writes_all_conversations_or_the_named_ones(capfd: Capture) -> None:
     names = [write(words) for words in ("one fish", "two fish", "red fish")]
     assert [each["id"] for each in loaded(capfd, "export", "--format", "json")] == names
     chosen = loaded(capfd, "export", names[2], names[0], "--format", "json")
@@ -313,7 +313,7 @@ def test_export_writes_all_or_those_that_are_named(capfd: Capture) -> None:
     assert main(["history", "export", "nothing"]) == 2
 
 
-def test_export_as_json_lines_is_a_message_a_line(capfd: Capture) -> None:
+def test_export_as_json_lines_has_one_message_per_line(capfd: Capture) -> None:
     name = write("q", "a")
     lines = [json.loads(line) for line in out(capfd, "export", "--format", "jsonl").splitlines()]
     assert [(each["id"], each["role"], each["text"]) for each in lines] == [
@@ -322,7 +322,7 @@ def test_export_as_json_lines_is_a_message_a_line(capfd: Capture) -> None:
     ]
 
 
-def test_markdown_has_a_heading_for_each_speaker_and_no_block_left_open(capfd: Capture) -> None:
+def test_markdown_has_a_heading_for_each_speaker_and_closes_every_block(capfd: Capture) -> None:
     name = write("~~~\nwhat is this", "```py\nprint(1)")
     lines = out(capfd, "export").splitlines()
     assert lines[0] == "# ~~~ what is this"
@@ -347,16 +347,16 @@ def test_markdown_has_a_heading_for_each_speaker_and_no_block_left_open(capfd: C
     ("text", "end"),
     [("a", ""), ("```\na\n```", ""), ("````\n```", "\n````"), ("```\n~~~", "\n```"), ("```a`b", ""), ("    ```", "")],
 )
-def test_only_a_block_that_is_open_is_closed(text: str, end: str) -> None:
+def test_only_an_open_code_block_is_closed(text: str, end: str) -> None:
     assert close_code_block(text) == text + end
 
 
-def test_a_fence_is_longer_than_those_inside() -> None:
+def test_a_fence_is_longer_than_any_in_the_text() -> None:
     assert fence_text("a ```` b") == "`````\na ```` b\n`````"
 
 
 @pytest.mark.promise("private-files")
-def test_an_export_is_private_and_replaces_the_file_whole(tmp_path: Path, capfd: Capture) -> None:
+def test_an_export_is_private_and_replaces_the_file_only_as_a_whole(tmp_path: Path, capfd: Capture) -> None:
     write("hello")
     before = os.umask(0)
     try:
@@ -372,7 +372,7 @@ def test_an_export_is_private_and_replaces_the_file_whole(tmp_path: Path, capfd:
     assert not [each.name for each in tmp_path.iterdir() if "part" in each.name]
 
 
-def test_rm_deletes_what_is_named_and_nothing_where_one_name_is_wrong(capfd: Capture) -> None:
+def test_rm_deletes_nothing_if_one_of_the_names_is_wrong(capfd: Capture) -> None:
     names = [write(words) for words in ("one", "two", "three")]
     assert main(["history", "rm", names[0], "wrong"]) == 2
     assert len(titles(capfd)) == 3
@@ -381,7 +381,7 @@ def test_rm_deletes_what_is_named_and_nothing_where_one_name_is_wrong(capfd: Cap
     assert titles(capfd) == ["three"]
 
 
-def test_rm_by_age_takes_the_older_ones_only(capfd: Capture) -> None:
+def test_rm_by_age_deletes_only_older_conversations(capfd: Capture) -> None:
     names = [write(words) for words in ("old", "new")]
     aged(names[0], 31 * 86400)
     assert main(["history", "rm", "--older-than", "5w", "-y"]) == 0
@@ -391,18 +391,18 @@ def test_rm_by_age_takes_the_older_ones_only(capfd: Capture) -> None:
 
 
 @pytest.mark.parametrize("words", ["", "d", "30", "-3d", "3y", "1.5d"])
-def test_an_age_that_is_none_is_told(words: str, capfd: Capture) -> None:
+def test_an_invalid_age_is_refused(words: str, capfd: Capture) -> None:
     write("kept")
     assert main(["history", "rm", f"--older-than={words}", "-y"]) == 2
     assert titles(capfd) == ["kept"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all", "x"], ["--all", "--older-than", "1d"]])
-def test_rm_wants_one_way_of_choosing(arguments: list[str]) -> None:
+def test_rm_requires_exactly_one_kind_of_selection(arguments: list[str]) -> None:
     assert main(["history", "rm", "-y", *arguments]) == 2
 
 
-def test_rm_of_many_asks_on_a_terminal_and_wants_a_yes_in_scripts(capfd: Capture) -> None:
+def test_rm_of_several_asks_on_a_terminal_and_requires_yes_in_scripts(capfd: Capture) -> None:
     write("one")
     write("two")
     assert main(["history", "rm", "--all"]) == 2
@@ -414,7 +414,7 @@ def test_rm_of_many_asks_on_a_terminal_and_wants_a_yes_in_scripts(capfd: Capture
 
 
 @pytest.mark.parametrize("way", [["{}"], ["--all", "-y"], ["--older-than", "0h", "-y"]])
-def test_what_is_deleted_is_gone_from_every_file(way: list[str]) -> None:
+def test_deleted_text_is_gone_from_every_file(way: list[str]) -> None:
     others = [write(f"other {number}", "text " * 200) for number in range(20)]
     name = write(f"say {CANARY}", f"{CANARY} " * 500, items=[CANARY], thought=CANARY)
     with closing(database.open_history()):  # so that the journal is there
@@ -425,14 +425,14 @@ def test_what_is_deleted_is_gone_from_every_file(way: list[str]) -> None:
     assert (main(["history", "show", others[0]]) == 0) == (way == ["{}"])
 
 
-def test_the_file_shrinks_with_what_it_holds() -> None:
+def test_the_file_shrinks_after_a_deletion() -> None:
     name = write("long", "text " * 100_000)
     before = file().stat().st_size
     assert main(["history", "rm", name]) == 0
     assert file().stat().st_size < before / 4
 
 
-def test_rm_of_all_takes_damaged_copies_too(capfd: Capture) -> None:
+def test_rm_of_all_deletes_damaged_copies_too(capfd: Capture) -> None:
     file().parent.mkdir(parents=True)
     file().write_bytes(f"no database {CANARY}".encode())
     assert titles(capfd) == []
@@ -452,7 +452,7 @@ def test_a_conversation_that_is_being_written_is_not_deleted(capfd: Capture) -> 
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["show"], ["search", "x"], ["export"]])
-def test_a_damaged_history_is_moved_aside_and_told(arguments: list[str], capfd: Capture) -> None:
+def test_a_damaged_history_is_moved_aside_with_a_notice(arguments: list[str], capfd: Capture) -> None:
     file().parent.mkdir(parents=True)
     file().write_bytes(b"no database" * 100)
     assert main(["history", *arguments]) == 0
@@ -464,7 +464,7 @@ def test_a_damaged_history_is_moved_aside_and_told(arguments: list[str], capfd: 
 
 
 @pytest.mark.parametrize("arguments", [["export"], ["list", "-n", "0"]])
-def test_damage_in_the_middle_is_told_and_the_file_moved_aside(arguments: list[str], capfd: Capture) -> None:
+def test_a_history_damaged_in_the_middle_is_moved_aside_with_a_notice(arguments: list[str], capfd: Capture) -> None:
     for number in range(100):
         write(f"question {number}", "words " * 300)
     data = bytearray(file().read_bytes())
@@ -478,7 +478,7 @@ def test_damage_in_the_middle_is_told_and_the_file_moved_aside(arguments: list[s
     assert database.list_damaged_copies(file())[0].read_bytes() == data
 
 
-def test_a_text_that_the_disk_spoilt_does_not_stop_the_rest(capfd: Capture) -> None:
+def test_a_damaged_field_does_not_hide_the_rest(capfd: Capture) -> None:
     write("hello", "The answer.")
     with closing(sqlite3.connect(file())) as connection:
         connection.execute("UPDATE messages SET items = '[', facts = '7', usage = 'x'")
@@ -487,7 +487,7 @@ def test_a_text_that_the_disk_spoilt_does_not_stop_the_rest(capfd: Capture) -> N
     assert "The answer." in out(capfd, "show", "-v")
 
 
-def test_the_history_of_a_newer_program_is_told(capfd: Capture) -> None:
+def test_a_history_of_a_newer_version_is_an_error(capfd: Capture) -> None:
     write("hello")
     with closing(sqlite3.connect(file())) as connection:
         connection.execute("PRAGMA user_version = 99")

@@ -54,7 +54,7 @@ ODD += [("conversations", column, value) for column, values in CONVERSATIONS.ite
 
 
 @pytest.mark.parametrize(("table", "column", "value"), ODD, ids=lambda value: repr(value)[:30])
-def test_every_command_reads_as_much_as_it_can(table: str, column: str, value: Any, capfd: Capture) -> None:
+def test_every_command_shows_as_much_as_can_be_read(table: str, column: str, value: Any, capfd: Capture) -> None:
     names = [write_conversation("a sound question"), write_conversation("an odd question", "An odd answer.")]
     store(table, column, value)
     for arguments in (["list"], ["show", "-v", names[1]], ["search", "question"], ["list", "question"], ["export"]):
@@ -72,7 +72,7 @@ def test_every_command_reads_as_much_as_it_can(table: str, column: str, value: A
 
 
 def store(table: str, column: str, value: Any) -> None:
-    """Put a value into a column of the second conversation, past the program."""
+    """Put a value into a column of the second conversation, bypassing the program."""
     if isinstance(value, str):
         value, place = (
             value.encode("utf-8", "surrogateescape" if NO_UTF8 in value else "surrogatepass"),
@@ -93,7 +93,7 @@ def run(capfd: Capture, *arguments: str) -> str:
     return written.out
 
 
-def test_numbers_and_depth_are_kept_as_far_as_json_has_them(capfd: Capture) -> None:
+def test_numbers_and_nesting_beyond_json_become_null(capfd: Capture) -> None:
     name = write_conversation("q", items=[{"role": "assistant", "content": "a"}])
     for column, value in (("items", f"[{DEEP}, 1]"), ("options", f'{{"seed":{DIGITS},"huge":1e400}}')):
         with closing(sqlite3.connect(history_path())) as db, db:

@@ -70,7 +70,9 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("words", "text", "other"), SEARCHES)
-def test_words_are_found_and_nothing_else(words: str, text: str, other: str, capfd: Capture) -> None:
+def test_a_query_finds_the_text_with_its_words_and_nothing_else(
+    words: str, text: str, other: str, capfd: Capture
+) -> None:
     name = write_conversation("question", f"first line\n{text}\nlast line")
     write_conversation("question", f"first line\n{other}\nlast line")
     (found,) = run_json(capfd, "search", "--json", "--", words)
@@ -80,7 +82,7 @@ def test_words_are_found_and_nothing_else(words: str, text: str, other: str, cap
 
 
 @pytest.mark.parametrize("words", ["\u0301", "\ufe0f", "\x00", "\udce9", " ", "\u00a0"])
-def test_words_of_nothing_visible_find_nothing(words: str, capfd: Capture) -> None:
+def test_words_without_visible_characters_find_nothing(words: str, capfd: Capture) -> None:
     write_conversation("hello", "é")
     assert main(["history", "list", "-n", "0", "--json", "--", f"{words} zzz"]) == 0
     assert json.loads(capfd.readouterr().out) == []
@@ -91,7 +93,7 @@ def test_the_words_of_a_query_must_be_in_one_message(capfd: Capture) -> None:
     assert run_json(capfd, "search", "--json", "zebras", "lions") == []
 
 
-def test_the_latest_message_that_matches_gives_the_line(capfd: Capture) -> None:
+def test_the_snippet_is_from_the_latest_message_that_matches(capfd: Capture) -> None:
     write_conversation("an old zebra", f"{'x ' * 200}zebra{' y' * 200}")
     (found,) = run_json(capfd, "search", "--json", "zebra")
     assert (found["role"], "zebra" in found["snippet"], len(found["snippet"]) < 200) == ("assistant", True, True)
@@ -108,7 +110,9 @@ def names() -> list[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("way", ["{0}", "{0:.4}", "1", "last", "whales", "about whales", "WHALES", "whal"])
-def test_every_command_takes_every_name(command: Sequence[str], way: str, names: list[str], capfd: Capture) -> None:
+def test_every_command_accepts_every_kind_of_name(
+    command: Sequence[str], way: str, names: list[str], capfd: Capture
+) -> None:
     words = (f"{names[0]:.4}" if ":" in way else way.format(names[0])).split()
     assert main(["history", *command, *words]) == 0
     written = capfd.readouterr()
@@ -121,7 +125,7 @@ def test_every_command_takes_every_name(command: Sequence[str], way: str, names:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_ambiguous_word_is_told_with_those_it_may_mean(
+def test_an_ambiguous_word_is_an_error_that_lists_the_matches(
     command: Sequence[str], names: list[str], capfd: Capture
 ) -> None:
     assert main(["history", *command, "about"]) == 2
@@ -134,14 +138,18 @@ def test_an_ambiguous_word_is_told_with_those_it_may_mean(
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("words", [["lions"], ["no", "lions"], ["0"], ["1000"], ["zzzzzz"], ["../up"], ["é"], [" "]])
-def test_a_name_of_nothing_is_told_alike(command: Sequence[str], words: list[str], capfd: Capture) -> None:
+def test_a_name_that_matches_nothing_gives_the_same_error_everywhere(
+    command: Sequence[str], words: list[str], capfd: Capture
+) -> None:
     write_conversation("about zebras")
     assert main(["history", *command, "--", *words]) == 2
     assert f"no conversation matches {' '.join(words)!r}" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", [("export", "--format", "json"), ("rm",)])
-def test_several_ids_and_numbers_name_several(command: Sequence[str], names: list[str], capfd: Capture) -> None:
+def test_several_ids_and_numbers_select_several_conversations(
+    command: Sequence[str], names: list[str], capfd: Capture
+) -> None:
     assert main(["history", *command, names[2], "1", names[0]]) == 0
     written = capfd.readouterr()
     assert names[1] not in written.out
@@ -149,13 +157,13 @@ def test_several_ids_and_numbers_name_several(command: Sequence[str], names: lis
     assert left == ([names[1]] if command == ("rm",) else names)
 
 
-def test_one_unknown_name_of_several_stops_all(names: list[str], capfd: Capture) -> None:
+def test_one_unknown_name_among_several_stops_the_command(names: list[str], capfd: Capture) -> None:
     assert main(["history", "rm", names[0], "wrong"]) == 2
     assert "no conversation matches 'wrong'" in capfd.readouterr().err
     assert len(run_json(capfd, "list", "--json")) == 3
 
 
-def test_show_takes_one_conversation(names: list[str], capfd: Capture) -> None:
+def test_show_accepts_only_one_conversation(names: list[str], capfd: Capture) -> None:
     assert main(["history", "show", *names]) == 2
     assert "only one conversation can be shown at a time" in capfd.readouterr().err
 

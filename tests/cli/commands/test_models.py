@@ -1,4 +1,4 @@
-"""`aiml models`, from the bytes of a server to those of the screen."""
+"""`aiml models`, from the response of a server to the output on the screen."""
 
 import fcntl
 import json
@@ -38,7 +38,7 @@ from aiml_cli.store.model_cache import CachedModels, cache_path, load_models, sa
 from aiml_cli.system.text_width import text_width
 
 # A name that nobody has: the tests reach it through a proxy, which is a server of theirs.
-HOST = "http://catalogue.test/v1"
+HOST = "http://catalog.test/v1"
 KEY = "sk-made-up-for-the-list"
 BODY = """{"object":"list","data":[
  {"id":"vendor/talker-2","aliases":["talker-2"],"type":"openai/chat-completions","tags":["tier:tier_2"],
@@ -62,14 +62,14 @@ TALKER = "vendor/talker-2\tTalker 2\tVendor\t400000\t128000\tchat,responses\t1.3
 
 @pytest.fixture
 def proxy(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Loopback:
-    """Let the server stand for every host but this machine."""
+    """Make the server answer for every host except this machine."""
     monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
     return server
 
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every connection be refused."""
+    """Make every connection fail."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed.getsockname()[1]}")
 
@@ -85,26 +85,24 @@ def stored(age: float = 0, etag: str = 'W/"1-a"', body: bytes = BODY, base_url: 
 Capture = pytest.CaptureFixture[str]
 
 
-def test_a_pipe_gets_a_line_for_each_model_under_a_heading(proxy: Loopback, capfd: Capture) -> None:
+def test_a_pipe_gets_a_heading_and_one_line_per_model(proxy: Loopback, capfd: Capture) -> None:
     proxy.answer_with(http_response(BODY))
     assert model_table.show_models([], asking(), as_json=False) == 0
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
 
 
-def test_words_choose(proxy: Loopback, capfd: Capture) -> None:
+def test_words_filter_the_list(proxy: Loopback, capfd: Capture) -> None:
     proxy.answer_with(http_response(BODY))
     model_table.show_models(["talker-2", "VENDOR"], asking(), as_json=False)
     assert capfd.readouterr().out == HEADINGS + TALKER
 
 
-def test_the_request_carries_no_key(proxy: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIMLAPI_API_KEY", "sk-not-for-the-catalogue")
+def test_the_first_request_carries_no_key(proxy: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIMLAPI_API_KEY", "sk-not-for-the-catalog")
     proxy.answer_with(http_response(BODY))
-    model_table.show_models([], asking(HOST + "/", api_key="sk-not-for-the-catalogue"), as_json=False)
+    model_table.show_models([], asking(HOST + "/", api_key="sk-not-for-the-catalog"), as_json=False)
     (request,) = proxy.requests
-    assert (
-        request.request_line == "GET http://catalogue.test/v1/models?include=pricing,modalities,capabilities HTTP/1.1"
-    )
+    assert request.request_line == "GET http://catalog.test/v1/models?include=pricing,modalities,capabilities HTTP/1.1"
     assert (request.get_header("User-Agent") or "").startswith("aiml/")
     assert request.get_header("Authorization") is None
     assert b"sk-not" not in request.head
@@ -123,7 +121,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 @pytest.mark.parametrize("place", ["environment", "file", "command"])
-def test_a_server_that_wants_a_key_is_asked_once_more_with_the_key_for_it(
+def test_a_server_that_requires_a_key_is_asked_again_with_its_key(
     refusal: bytes, place: str, server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     monkeypatch.setenv("AIML_BASE_URL", server.url)
@@ -168,7 +166,7 @@ def test_no_key_goes_over_plain_http_to_another_machine(proxy: Loopback, monkeyp
     assert [request.get_header("Authorization") for request in proxy.requests] == [None]
 
 
-def test_a_recorded_list_that_needed_a_key_is_played_without_one(
+def test_a_recorded_list_that_required_a_key_is_replayed_without_one(
     server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     monkeypatch.setenv("AIML_API_KEY", KEY)
@@ -182,7 +180,7 @@ def test_a_recorded_list_that_needed_a_key_is_played_without_one(
     assert KEY not in Path("models.jsonl").read_text()
 
 
-def test_one_id_shows_all_that_is_known(proxy: Loopback, capfd: Capture) -> None:
+def test_a_single_match_is_shown_in_detail(proxy: Loopback, capfd: Capture) -> None:
     proxy.answer_with(http_response(BODY))
     model_table.show_models(["Talker-2"], asking(), as_json=False)
     assert capfd.readouterr().out.splitlines() == [
@@ -206,7 +204,7 @@ def test_one_id_shows_all_that_is_known(proxy: Loopback, capfd: Capture) -> None
     ]
 
 
-def test_a_price_names_what_it_depends_on(proxy: Loopback, capfd: Capture) -> None:
+def test_a_price_names_its_conditions(proxy: Loopback, capfd: Capture) -> None:
     proxy.answer_with(http_response(BODY))
     model_table.show_models(["other/film"], asking(), as_json=False)
     assert "price\t$0.39 per second (resolution 720p)\n" in capfd.readouterr().out
@@ -246,7 +244,7 @@ def test_json_has_every_key_of_every_model(proxy: Loopback, capfd: Capture) -> N
 
 
 @pytest.mark.parametrize(("as_json", "out"), [(False, ""), (True, "[]\n")])
-def test_no_match_is_an_error_that_names_what_is_near(as_json: bool, out: str, capfd: Capture) -> None:
+def test_no_match_is_an_error_with_a_suggestion(as_json: bool, out: str, capfd: Capture) -> None:
     stored()
     with pytest.raises(AnswerMismatch) as raised:
         model_table.show_models(["talkr.2"], asking(), as_json=as_json)
@@ -254,7 +252,7 @@ def test_no_match_is_an_error_that_names_what_is_near(as_json: bool, out: str, c
     assert (raised.value.exit_code, raised.value.hint) == (9, "did you mean vendor/talker-2?")
 
 
-def test_an_unchanged_catalogue_is_not_sent_again(proxy: Loopback, capfd: Capture) -> None:
+def test_an_unchanged_catalog_is_not_downloaded_again(proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
     proxy.answer_with(http_response(b"", status="304 Not Modified"))
     model_table.show_models([], asking(), as_json=False)
@@ -265,7 +263,7 @@ def test_an_unchanged_catalogue_is_not_sent_again(proxy: Loopback, capfd: Captur
     assert time.time() - again.fetched < 60
 
 
-def test_a_changed_catalogue_takes_the_place_of_the_stored_one(proxy: Loopback, capfd: Capture) -> None:
+def test_a_changed_catalog_replaces_the_stored_one(proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
     proxy.answer_with(http_response(b'{"data":[{"id":"new"}]}', "200 OK", "application/json", 'ETag: "2"'))
     model_table.show_models([], asking(), as_json=False)
@@ -275,7 +273,7 @@ def test_a_changed_catalogue_takes_the_place_of_the_stored_one(proxy: Loopback, 
     assert (again.etag, [model.id for model in again.models]) == ('"2"', ["new"])
 
 
-def test_nobody_is_asked_twice_in_a_minute(proxy: Loopback, capfd: Capture) -> None:
+def test_the_server_is_asked_at_most_once_a_minute(proxy: Loopback, capfd: Capture) -> None:
     proxy.answer_with(http_response(BODY))
     model_table.show_models([], asking(), as_json=False)
     first = capfd.readouterr()
@@ -285,7 +283,7 @@ def test_nobody_is_asked_twice_in_a_minute(proxy: Loopback, capfd: Capture) -> N
 
 
 @pytest.mark.parametrize("age", [61, -61])
-def test_an_older_copy_or_one_from_the_future_is_asked_for_again(age: float, proxy: Loopback) -> None:
+def test_a_copy_that_is_old_or_from_the_future_is_fetched_again(age: float, proxy: Loopback) -> None:
     stored(age)
     proxy.answer_with(http_response(BODY))
     model_table.show_models([], asking(), as_json=False)
@@ -296,7 +294,9 @@ def test_an_older_copy_or_one_from_the_future_is_asked_for_again(age: float, pro
 @pytest.mark.parametrize(
     ("age", "words"), [(61, "1 minute"), (7300, "2 hours"), (90000, "1 day"), (-99, "0 s"), (3e6, "34 days")]
 )
-def test_a_stored_copy_stands_in_and_says_how_old_it_is(age: float, words: str, capfd: Capture) -> None:
+def test_a_stored_copy_is_shown_with_its_age_if_the_server_is_unreachable(
+    age: float, words: str, capfd: Capture
+) -> None:
     stored(age)
     assert model_table.show_models([], asking(), as_json=False) == 0
     out, err = capfd.readouterr()
@@ -307,14 +307,14 @@ def test_a_stored_copy_stands_in_and_says_how_old_it_is(age: float, words: str, 
 
 
 @pytest.mark.usefixtures("nobody")
-def test_quiet_leaves_the_age_unsaid(capfd: Capture) -> None:
+def test_quiet_hides_the_age(capfd: Capture) -> None:
     stored(age=3600)
     model_table.show_models([], asking(quiet=True), as_json=False)
     assert capfd.readouterr() == (HEADINGS + FILM + TALKER, "")
 
 
 @pytest.mark.usefixtures("nobody")
-def test_without_a_copy_the_failure_is_told() -> None:
+def test_without_a_copy_an_unreachable_server_is_an_error() -> None:
     with pytest.raises(ConnectionFailed):
         model_table.show_models([], asking(), as_json=False)
 
@@ -328,7 +328,7 @@ FAILURES: dict[bytes, type[Exception]] = {
 
 
 @pytest.mark.parametrize("answer", FAILURES)
-def test_a_failing_server_spoils_neither_the_copy_nor_the_list(answer: bytes, proxy: Loopback, capfd: Capture) -> None:
+def test_a_failing_server_damages_neither_the_copy_nor_the_list(answer: bytes, proxy: Loopback, capfd: Capture) -> None:
     stored(age=3600)
     proxy.answer_with(answer)
     assert model_table.show_models([], asking(), as_json=False) == 0
@@ -341,20 +341,20 @@ NOTHING_NEW = http_response(b"", status="304 Not Modified")
 
 
 @pytest.mark.parametrize(("answer", "failure"), [*FAILURES.items(), (NOTHING_NEW, RequestRejected)])
-def test_a_failure_is_told_where_there_is_no_copy(answer: bytes, failure: type[Exception], proxy: Loopback) -> None:
+def test_without_a_copy_a_failing_server_is_an_error(answer: bytes, failure: type[Exception], proxy: Loopback) -> None:
     proxy.answer_with(answer)
     with pytest.raises(failure):
         model_table.show_models([], asking(), as_json=False)
     assert load_models(HOST) is None
 
 
-def test_wrong_settings_are_told_although_there_is_a_copy() -> None:
-    stored(age=3600, base_url="carrier-pigeon://catalogue.test")
+def test_invalid_settings_are_an_error_even_with_a_copy() -> None:
+    stored(age=3600, base_url="carrier-pigeon://catalog.test")
     with pytest.raises(UsageError):
-        model_table.show_models([], asking("carrier-pigeon://catalogue.test"), as_json=False)
+        model_table.show_models([], asking("carrier-pigeon://catalog.test"), as_json=False)
 
 
-def test_nothing_is_kept_of_a_server_on_this_machine(server: Loopback, clean: Path, capfd: Capture) -> None:
+def test_the_catalog_of_a_local_server_is_not_stored(server: Loopback, clean: Path, capfd: Capture) -> None:
     server.answer_with(http_response(BODY))
     for _ in range(2):
         model_table.show_models([], asking(server.url), as_json=False)
@@ -370,7 +370,7 @@ def test_the_copy_is_private(proxy: Loopback) -> None:
     assert cache_path(HOST).parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_each_server_has_its_own_copy_which_is_known_however_old() -> None:
+def test_each_server_has_its_own_copy_of_any_age() -> None:
     stored(age=1e7)
     stored(base_url="https://else.test/v1", body=b'{"data":[{"id":"elsewhere"}]}')
     assert [model.id for model in find_models.load_stored_models(asking()) or []] == ["other/film", "vendor/talker-2"]
@@ -380,7 +380,7 @@ def test_each_server_has_its_own_copy_which_is_known_however_old() -> None:
     assert find_models.load_stored_models(asking("https://nowhere.test/v1")) is None
 
 
-HEAD = b'{"base_url":"http://catalogue.test/v1","etag":"x","fetched":'
+HEAD = b'{"base_url":"http://catalog.test/v1","etag":"x","fetched":'
 
 
 @pytest.mark.parametrize(
@@ -397,10 +397,10 @@ HEAD = b'{"base_url":"http://catalogue.test/v1","etag":"x","fetched":'
         HEAD + b"null}\n" + BODY,
         HEAD + b"NaN}\n" + BODY,
         HEAD + b"1" * 400 + b"}\n" + BODY,
-        HEAD.replace(b"catalogue", b"else") + b"1}\n" + BODY,
+        HEAD.replace(b"catalog", b"else") + b"1}\n" + BODY,
     ],
 )
-def test_a_damaged_copy_is_as_good_as_none(damaged: bytes, proxy: Loopback, capfd: Capture) -> None:
+def test_a_damaged_copy_is_ignored(damaged: bytes, proxy: Loopback, capfd: Capture) -> None:
     stored()
     cache_path(HOST).write_bytes(damaged)
     assert find_models.load_stored_models(asking()) is None
@@ -418,14 +418,14 @@ def test_a_damaged_etag_is_not_sent(etag: str, proxy: Loopback) -> None:
     assert proxy.requests[0].get_header("If-None-Match") is None
 
 
-def test_a_cache_that_cannot_be_written_costs_only_the_copy(clean: Path, proxy: Loopback, capfd: Capture) -> None:
+def test_a_cache_that_cannot_be_written_does_not_prevent_the_list(clean: Path, proxy: Loopback, capfd: Capture) -> None:
     (clean / "xdg_cache_home" / "aiml").write_text("a file where a folder belongs")
     proxy.answer_with(http_response(BODY))
     assert model_table.show_models([], asking(), as_json=False) == 0
     assert capfd.readouterr().out == HEADINGS + FILM + TALKER
 
 
-def test_a_fresh_copy_needs_no_network_code() -> None:
+def test_a_fresh_copy_is_shown_without_loading_httpx() -> None:
     stored()
     program = PROGRAM + "print('httpx' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program, "text"], capture_output=True, check=True, text=True)
@@ -442,7 +442,7 @@ browse.show_models(sys.argv[2:], Settings(Options(base_url={HOST!r})), as_json=s
 
 
 def on_terminal(*words: str, columns: int, form: str = "text", **environ: str) -> list[str]:
-    """Run the command on a terminal of some width; give the lines that it wrote."""
+    """Run the command on a terminal of some width; return the lines that it wrote."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     child = subprocess.Popen(
@@ -475,7 +475,7 @@ def test_a_wide_terminal_shows_every_column() -> None:
     assert heading.index("DEVELOPER") == talker.index("Vendor") == film.index("Other") + len("映画")
 
 
-def test_a_narrow_terminal_shows_what_fits() -> None:
+def test_a_narrow_terminal_shows_the_columns_that_fit() -> None:
     stored()
     assert on_terminal(columns=57) == [
         "ID               CONTEXT  ENDPOINTS       IN $/M  OUT $/M",
@@ -488,24 +488,24 @@ def test_a_narrow_terminal_shows_what_fits() -> None:
     ("columns", "environ"),
     [(15, {}), (1, {}), (80, {"COLUMNS": "1"}), (80, {"COLUMNS": "5"})],
 )
-def test_an_id_is_never_cut(columns: int, environ: dict[str, str]) -> None:
+def test_an_id_is_never_shortened(columns: int, environ: dict[str, str]) -> None:
     stored()
     assert on_terminal(columns=columns, **environ) == ["ID", "other/film", "vendor/talker-2"]
 
 
 @pytest.mark.parametrize("value", ["0", "x", "", "-3"])
-def test_a_senseless_width_counts_as_none(value: str) -> None:
+def test_an_invalid_width_is_ignored(value: str) -> None:
     stored()
     assert on_terminal(columns=57, COLUMNS=value) == on_terminal(columns=57)
 
 
-def test_a_terminal_that_does_not_know_its_width_has_80_columns() -> None:
+def test_a_terminal_of_unknown_width_has_80_columns() -> None:
     stored()
     assert max(map(text_width, on_terminal(columns=0))) in range(57, 81)
 
 
 @pytest.mark.parametrize("columns", [1, 40, 80, 200])
-def test_all_that_is_known_is_shown_at_any_width(columns: int) -> None:
+def test_details_are_complete_at_any_width(columns: int) -> None:
     stored()
     lines = on_terminal("talker-2", columns=columns)
     assert lines[0] == "id                vendor/talker-2"
@@ -518,7 +518,7 @@ def test_all_that_is_known_is_shown_at_any_width(columns: int) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_nothing_that_drives_a_terminal_reaches_it(form: str) -> None:
+def test_no_text_of_the_catalog_controls_the_terminal(form: str) -> None:
     evil = "".join(map(chr, (27, 7, 155, 127, 0x202E, 0xE0041))) + "]0;title"
     entry = {"id": "a" + evil, "aliases": [evil], "type": evil, "info": {"name": evil, "description": evil}}
     stored(body=json.dumps({"data": [entry]}).encode())
@@ -533,7 +533,7 @@ COLUMNS = (Column("ID", 0), Column("N", 2, right=True), Column("NAME", 1, min_wi
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=5), st.integers(-2, 60))
-def test_no_line_of_a_table_is_wider_than_the_room_or_the_first_column(
+def test_no_line_of_a_table_exceeds_the_width_unless_the_first_column_does(
     rows: list[tuple[str, str, str]], room: int
 ) -> None:
     lines = format_table(COLUMNS, [("id" + first, *rest) for first, *rest in rows], room).split("\n")
@@ -544,7 +544,7 @@ def test_no_line_of_a_table_is_wider_than_the_room_or_the_first_column(
     assert max(map(text_width, lines)) <= max(room, widest)
 
 
-def test_a_column_that_holds_nothing_is_left_out() -> None:
+def test_an_empty_column_is_left_out() -> None:
     assert format_table(COLUMNS, [("a", "", "long name"), ("b", "", "x")], 40) == "ID  NAME\na   long name\nb   x\n"
 
 
@@ -555,7 +555,7 @@ def test_details_lose_no_word(pairs: list[tuple[str, str]], room: int) -> None:
 
 
 @given(st.lists(st.lists(st.text(), min_size=3, max_size=3)))
-def test_a_cell_never_breaks_its_line(rows: list[list[str]]) -> None:
+def test_a_cell_never_contains_a_line_break_or_tab(rows: list[list[str]]) -> None:
     assert [line.count("\t") for line in format_tsv(rows).split("\n")] == [2] * len(rows) + [0]
 
 

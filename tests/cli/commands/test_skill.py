@@ -27,7 +27,7 @@ def read_front_matter(text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("folder", ["skills", "aiml", "deep/er/skills/", "skills/aiml/", "with space", "~/skills", "."])
-def test_the_folder_of_the_skill_has_its_name(folder: str, tmp_path: Path, capfd: Capture) -> None:
+def test_the_skill_is_written_into_a_folder_with_its_name(folder: str, tmp_path: Path, capfd: Capture) -> None:
     assert main(["config", "skill", folder]) == 0
     (path,) = [path for path in tmp_path.rglob("SKILL.md") if not path.is_symlink()]
     assert (path.parent.name, path.read_text()) == ("aiml", format_skill())
@@ -37,7 +37,7 @@ def test_the_folder_of_the_skill_has_its_name(folder: str, tmp_path: Path, capfd
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_front_matter_is_what_the_format_allows() -> None:
+def test_the_front_matter_follows_the_format() -> None:
     found = read_front_matter(format_skill())
     assert sorted(found) == ["description", "name"]
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", found["name"])
@@ -47,13 +47,13 @@ def test_the_front_matter_is_what_the_format_allows() -> None:
     assert len(format_skill().splitlines()) < 500
 
 
-def test_the_table_has_every_exit_code_of_the_program() -> None:
+def test_the_table_lists_every_exit_code() -> None:
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", format_skill(), re.MULTILINE)}
     classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.AimlError)]
     assert codes == {0, *(each.exit_code for each in classes)}
 
 
-def test_a_file_that_is_the_same_stays(capfd: Capture) -> None:
+def test_an_unchanged_file_is_reported_as_up_to_date(capfd: Capture) -> None:
     for expected in ("wrote", "is up to date"):
         assert main(["config", "skill", "skills"]) == 0
         assert expected in capfd.readouterr().err
@@ -62,7 +62,7 @@ def test_a_file_that_is_the_same_stays(capfd: Capture) -> None:
 @pytest.mark.parametrize(
     ("flags", "code", "content"), [([], 2, "mine"), (["-y"], 0, ""), (["--yes"], 0, "")]
 )  # fmt: skip
-def test_another_file_is_replaced_only_with_a_yes(
+def test_another_file_is_replaced_only_with_yes(
     flags: list[str], code: int, content: str, aiml: Aiml, tmp_path: Path
 ) -> None:
     path = tmp_path / "skills" / "aiml" / "SKILL.md"
@@ -74,7 +74,9 @@ def test_another_file_is_replaced_only_with_a_yes(
 
 
 @pytest.mark.parametrize(("answer", "is_replaced"), [("y", True), ("n", False), ("", False)])
-def test_a_terminal_is_asked(answer: str, is_replaced: bool, tmp_path: Path) -> None:
+def test_on_a_terminal_the_user_is_asked_before_a_file_is_replaced(
+    answer: str, is_replaced: bool, tmp_path: Path
+) -> None:
     path = tmp_path / "aiml" / "SKILL.md"
     path.parent.mkdir()
     path.write_text("mine")
@@ -97,7 +99,7 @@ def test_nothing_is_written_through_a_link(link: str, tmp_path: Path, capfd: Cap
 
 
 @pytest.mark.parametrize(("folder", "code"), [("", 2), (" ", 2), ("file", 2), ("file/below", 1), ("/dev/null/x", 1)])
-def test_a_folder_that_cannot_be_is_an_error(folder: str, code: int, tmp_path: Path, capfd: Capture) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(folder: str, code: int, tmp_path: Path, capfd: Capture) -> None:
     (tmp_path / "file").write_text("mine")
     assert main(["config", "skill", folder]) == code
     assert (capfd.readouterr().out, (tmp_path / "file").read_text()) == ("", "mine")
@@ -110,8 +112,8 @@ def list_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", list_commands())
-def test_every_command_works(command: str, tmp_path: Path) -> None:
-    """The embedded server answers; a pipe that nobody writes to is open, as in the shells of agents."""
+def test_every_command_in_the_skill_works(command: str, tmp_path: Path) -> None:
+    """The demo server answers; standard input is an open pipe that nobody writes to, as in the shells of agents."""
     (tmp_path / "notes.txt").write_text("We met on Monday.\n")
     (tmp_path / "rows.jsonl").write_text('{"text": "fine"}\n{"text": "bad"}\n')
     with serve() as url:
@@ -133,7 +135,7 @@ def test_every_command_works(command: str, tmp_path: Path) -> None:
     assert (done.returncode, output != b"") == (0, True), done.stderr.decode()
 
 
-def test_the_flags_in_the_text_exist(capfd: Capture, server: Loopback) -> None:
+def test_the_flags_in_the_text_are_in_the_help(capfd: Capture, server: Loopback) -> None:
     assert server.requests == []
     assert main(["chat", "--help"]) == 0
     help_text = capfd.readouterr().out

@@ -1,4 +1,4 @@
-"""What answers cost, where that is written, and `aiml usage`: through the front door."""
+"""The cost of answers, where it is written, and `aiml usage`, tested through the command line."""
 
 import json
 import os
@@ -36,7 +36,9 @@ def told(aiml: Aiml, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def test_without_a_price_from_the_gateway_the_stored_catalogue_estimates_one(server: Loopback, aiml: Aiml) -> None:
+def test_without_a_price_from_the_gateway_the_cost_is_estimated_from_the_stored_catalog(
+    server: Loopback, aiml: Aiml
+) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(HELLO)
     found = told(aiml)
@@ -51,7 +53,7 @@ def test_usage_marks_an_estimate(server: Loopback, aiml: Aiml) -> None:
 
 
 @pytest.mark.parametrize("entry", [{}, {"id": "another", "pricing": PRICES}, {"pricing": {"units": []}}])
-def test_a_catalogue_that_does_not_know_gives_no_price(entry: dict[str, Any], server: Loopback, aiml: Aiml) -> None:
+def test_a_catalog_without_the_price_gives_no_estimate(entry: dict[str, Any], server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, **entry)
     server.answer_with(HELLO)
     found = told(aiml)
@@ -59,7 +61,7 @@ def test_a_catalogue_that_does_not_know_gives_no_price(entry: dict[str, Any], se
 
 
 @pytest.mark.parametrize(("header", "cost"), [("5e-7", 5e-7), ("0", 0.0), (" .25 ", 0.25), ("1E-3", 0.001)])
-def test_the_header_may_have_any_form_of_a_number(header: str, cost: float, server: Loopback, aiml: Aiml) -> None:
+def test_the_price_header_may_have_any_number_format(header: str, cost: float, server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(json_response(message(usage=USAGE), "200 OK", f"x-aimlapi-usd-spent: {header}"))
     found = told(aiml, "-S")
@@ -67,7 +69,7 @@ def test_the_header_may_have_any_form_of_a_number(header: str, cost: float, serv
 
 
 @pytest.mark.parametrize("header", ["nan", "inf", "-1", "1_0", "1e999", "", "free", "0x1", "1,5", "٣"])
-def test_garbage_in_the_header_is_no_price(header: str, server: Loopback, aiml: Aiml) -> None:
+def test_an_invalid_price_header_is_ignored(header: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(
         http_response(json.dumps(message(usage=USAGE)).encode(), "200 OK", "application/json").replace(
             b"\r\n\r\n", f"\r\nx-aimlapi-usd-spent: {header}\r\n\r\n".encode(), 1
@@ -77,13 +79,13 @@ def test_garbage_in_the_header_is_no_price(header: str, server: Loopback, aiml: 
     assert (found["text"], found["cost_usd"], found["cost_source"]) == ("Hi", None, None)
 
 
-def test_a_negative_price_in_the_body_gives_way_to_the_header(server: Loopback, aiml: Aiml) -> None:
+def test_a_negative_price_in_the_body_is_ignored_in_favor_of_the_header(server: Loopback, aiml: Aiml) -> None:
     body = message(usage=USAGE, meta={"usage": {"usd_spent": -1}})
     server.answer_with(json_response(body, "200 OK", "x-aimlapi-usd-spent: 0.5"))
     assert told(aiml, "-S")["cost_usd"] == 0.5
 
 
-def test_the_bodys_price_counts_more_than_the_estimate(server: Loopback, aiml: Aiml) -> None:
+def test_the_price_in_the_body_takes_precedence_over_an_estimate(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, pricing=PRICES)
     last = event({"id": "c", "choices": [], "usage": USAGE, "meta": {"usage": {"usd_spent": 0.75}}})
     server.answer_with(stream(delta("Hi"), delta(finish="stop"), last, event("[DONE]")))
@@ -91,7 +93,7 @@ def test_the_bodys_price_counts_more_than_the_estimate(server: Loopback, aiml: A
     assert (found["cost_usd"], found["cost_source"]) == (0.75, "gateway")
 
 
-def test_meta_holds_all_but_what_was_said(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_the_meta_file_holds_everything_except_the_text(server: Loopback, aiml: Aiml, clean: Path) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(HELLO)
     done = aiml("chat", "hi", "-m", "m", "--meta", "meta.json")
@@ -102,7 +104,7 @@ def test_meta_holds_all_but_what_was_said(server: Loopback, aiml: Aiml, clean: P
     assert [path.name for path in clean.iterdir() if path.is_file()] == ["meta.json"]
 
 
-def test_meta_has_the_modes_of_any_file(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_the_meta_file_has_the_usual_permissions(server: Loopback, aiml: Aiml, clean: Path) -> None:
     server.answer_with(HELLO)
     old = os.umask(0o027)
     try:
@@ -120,7 +122,7 @@ def test_meta_has_the_modes_of_any_file(server: Loopback, aiml: Aiml, clean: Pat
         (b"", 7, None),
     ],
 )
-def test_meta_tells_of_a_failure(
+def test_the_meta_file_reports_a_failure(
     reply: bytes, code: int, status: int | None, server: Loopback, aiml: Aiml, clean: Path
 ) -> None:
     (clean / "meta.json").write_text("old")
@@ -131,7 +133,7 @@ def test_meta_tells_of_a_failure(
 
 
 @pytest.mark.parametrize("flags", [["--meta", "none/meta.json"], ["-o", "one", "--meta", "./one"]])
-def test_a_meta_file_that_cannot_be_is_refused_before_the_request(
+def test_a_meta_file_that_cannot_be_written_is_refused_before_the_request(
     flags: list[str], server: Loopback, aiml: Aiml, clean: Path
 ) -> None:
     done = aiml("chat", "hi", *flags)
@@ -140,7 +142,9 @@ def test_a_meta_file_that_cannot_be_is_refused_before_the_request(
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_meta_tells_that_the_answer_found_no_room(form: str, server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_the_meta_file_reports_that_the_answer_could_not_be_written(
+    form: str, server: Loopback, aiml: Aiml, clean: Path
+) -> None:
     server.answer_with(HELLO)
     assert aiml("chat", "hi", "--format", form, "-o", "/dev/full", "--meta", "meta.json").returncode == 1
     found = json.loads((clean / "meta.json").read_bytes())
@@ -177,7 +181,7 @@ def test_usage_asks_for_balance_and_spend_with_the_key(server: Loopback, aiml: A
     ]
 
 
-def test_json_of_usage_is_what_the_gateway_said(server: Loopback, aiml: Aiml) -> None:
+def test_json_of_usage_is_the_answer_of_the_gateway(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(BILLING)
     server.answer_with(SPENT)
     found = json.loads(aiml("usage", "--json").stdout)
@@ -195,7 +199,7 @@ def test_json_of_usage_is_what_the_gateway_said(server: Loopback, aiml: Aiml) ->
         (http_response(b"[" * 100_000), 6, "not a JSON object"),
     ],
 )
-def test_usage_says_why_there_is_none(reply: bytes, code: int, words: str, server: Loopback, aiml: Aiml) -> None:
+def test_usage_explains_a_failure(reply: bytes, code: int, words: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(reply)
     done = aiml("usage", AIMLAPI_API_KEY="sk-test-only")
     assert (done.returncode, done.stdout, len(server.requests)) == (code, b"", 1)
@@ -216,12 +220,12 @@ def test_usage_needs_a_key(capfd: Capture) -> None:
     assert "there is no key" in capfd.readouterr().err
 
 
-def test_usage_of_the_embedded_server_needs_none(capfd: Capture) -> None:
+def test_usage_of_the_demo_server_requires_no_key(capfd: Capture) -> None:
     assert main(["usage", "--demo", "-q"]) == 0
     assert capfd.readouterr().out.splitlines()[1] == "balance\t\t12.5\tUSD\t"
 
 
-def test_a_period_is_one_of_four(capfd: Capture) -> None:
+def test_an_unknown_period_is_refused(capfd: Capture) -> None:
     assert main(["usage", "--demo", "--period", "1y"]) == 2
     assert "--period: '1y' is not one of 24h, 7d, 30d, all" in capfd.readouterr().err
 
@@ -248,7 +252,7 @@ DROPS = "the gateway silently ignores unknown names"
         ({"parameters": ["min_p"]}, "top_k=1", f"-O top_k: the catalog does not list it for m, and {DROPS}"),
     ],
 )
-def test_a_name_that_the_gateway_may_drop_is_warned_of(
+def test_a_property_that_the_gateway_may_drop_gives_a_warning(
     entry: dict[str, Any], sent: str, warning: str, server: Loopback, aiml: Aiml
 ) -> None:
     store_catalog(server, **entry)
@@ -271,24 +275,26 @@ def test_a_name_that_the_gateway_may_drop_is_warned_of(
         (LISTED, "stream=true"),
     ],
 )
-def test_a_name_that_may_be_right_is_not(entry: dict[str, Any], sent: str, server: Loopback, aiml: Aiml) -> None:
+def test_a_property_that_may_be_valid_gives_no_warning(
+    entry: dict[str, Any], sent: str, server: Loopback, aiml: Aiml
+) -> None:
     store_catalog(server, **entry)
     server.answer_with(HELLO)
     assert aiml("chat", "hi", "-m", "m", "-O", sent).stderr == b""
 
 
-def test_quiet_keeps_the_warning_back(server: Loopback, aiml: Aiml) -> None:
+def test_quiet_hides_the_warning(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     assert aiml("chat", "hi", "-q", "-O", "temperatur=1").stderr == b""
 
 
-def test_a_server_without_a_list_is_asked_for_by_its_address(server: Loopback, aiml: Aiml) -> None:
+def test_a_server_without_a_model_list_suggests_checking_the_base_url(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(http_response(b"no such path", "404 Not Found"))
     done = aiml("models")
     assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (4, "hint: check --base-url")
 
 
-def test_meta_of_an_interrupted_answer_is_written(server: Loopback, clean: Path) -> None:
+def test_the_meta_file_of_an_interrupted_answer_is_written(server: Loopback, clean: Path) -> None:
     never = threading.Event()
     server.answer_with(STREAM, chunk(delta("Hel")), never)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
@@ -303,7 +309,7 @@ def test_meta_of_an_interrupted_answer_is_written(server: Loopback, clean: Path)
     assert (found["complete"], found["error"]["exit_code"], found["status"]) == (False, 130, 200)
 
 
-def test_a_refusal_where_no_key_was_sent_says_so(aiml: Aiml, server: Loopback) -> None:
+def test_a_refusal_says_if_no_key_was_sent(aiml: Aiml, server: Loopback) -> None:
     for _ in range(2):
         server.answer_with(json_response({"message": "Invalid API Key"}, "401 Unauthorized"))
     done = aiml("usage")

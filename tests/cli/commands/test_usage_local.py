@@ -1,4 +1,4 @@
-"""`aiml usage --by`: what this machine spent, from its own history; through the front door."""
+"""`aiml usage --by`: what this machine spent, from its own history; tested through the command line."""
 
 import json
 import os
@@ -27,14 +27,14 @@ ADD = "from aiml_cli.store.history import reader as ledger\nfor _ in range(25): 
 
 
 def told(capfd: Capture, *arguments: str) -> str:
-    """Give what is shown, by model unless a day is asked for."""
+    """Return the output, by model unless other arguments are given."""
     capfd.readouterr()
     assert main(["usage", *(arguments or ("--by", "model"))]) == 0
     return capfd.readouterr().out
 
 
 def change(statement: str) -> None:
-    """Change the history's file past the program."""
+    """Change the file of the history, bypassing the program."""
     with closing(sqlite3.connect(history_path())) as database, database:
         database.execute(statement)
 
@@ -43,7 +43,7 @@ def today() -> str:
     return time.strftime("%Y-%m-%d")
 
 
-def test_the_history_says_what_was_spent_without_key_and_network(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+def test_local_usage_needs_neither_key_nor_network(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     assert [aiml("chat", "hi", "-m", "m").returncode for _ in range(2)] == [0, 0]
     assert told(capfd) == f"model\tendpoint\t{HEAD}m\tchat\t2\t6\t10\t0.5\tgateway\t0\n"
@@ -51,7 +51,7 @@ def test_the_history_says_what_was_spent_without_key_and_network(server: Loopbac
     assert len(server.requests) == 2
 
 
-def test_what_was_told_no_price_is_estimated_and_marked(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+def test_a_missing_price_is_estimated_and_marked(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     store_catalog(server, pricing=PRICES)
     server.answer_with(HELLO)
     server.answer_with(answer_with_cost("Hi", "stop", 0.25))
@@ -63,26 +63,26 @@ def test_what_was_told_no_price_is_estimated_and_marked(server: Loopback, aiml: 
     assert row == "m\tchat\t2\t6\t10\t0.25\tgateway\t1"
 
 
-def test_what_has_no_price_is_counted_as_such(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+def test_requests_without_a_price_are_counted_as_unpriced(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     server.answer_with(HELLO)
     aiml("chat", "hi", "-m", "m")
     assert told(capfd).splitlines()[1] == "m\tchat\t1\t3\t5\t\t\t1"
 
 
-def test_what_was_refused_is_not_counted(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+def test_refused_requests_are_not_counted(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     server.answer_with(json_response({"error": {"message": "no"}}, "400 Bad Request"))
     aiml("chat", "hi", "-m", "m")
     assert told(capfd) == f"model\tendpoint\t{HEAD}"
 
 
 @pytest.mark.promise("history-rows")
-def test_many_processes_lose_nothing(capfd: Capture) -> None:
+def test_concurrent_processes_lose_no_spending(capfd: Capture) -> None:
     several = [subprocess.Popen([sys.executable, "-c", ADD]) for _ in range(4)]
     assert [each.wait(60) for each in several] == [0] * 4
     assert told(capfd).splitlines()[1] == "m\tchat\t100\t300\t500\t50\tgateway\t0"
 
 
-def test_the_ledger_and_the_history_are_one_sum(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+def test_spending_from_rows_and_from_conversations_is_added_up(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     aiml("chat", "hi", "-m", "m")
     reader.add_spending("m", "chat", 2, 30, 50, 0.5, "estimate")
@@ -92,7 +92,7 @@ def test_the_ledger_and_the_history_are_one_sum(server: Loopback, aiml: Aiml, ca
     assert rows == ["dear\tresponses\t1\t1\t1\t9\tgateway\t0", "m\tchat\t4\t34\t56\t0.75\testimate\t1"]
 
 
-def test_a_period_leaves_out_what_is_older(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+def test_a_period_excludes_older_spending(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     aiml("chat", "hi", "-m", "old")
     change("UPDATE messages SET at = at - 24 * 8 * 3600")
@@ -116,14 +116,14 @@ def test_the_json_has_every_key(capfd: Capture) -> None:
     assert found["rows"] == [{"model": None, "endpoint": None, "day": today(), **numbers}]
 
 
-def test_play_money_is_shown_apart(capfd: Capture) -> None:
+def test_spending_on_demo_models_is_shown_separately(capfd: Capture) -> None:
     reader.add_spending("m", "chat", 1, 3, 5, 0.5)
     reader.add_spending("demo/echo", "chat", 1, 3, 5, 9.0)
     assert "demo" not in told(capfd)
     assert told(capfd, "--by", "model", "--demo").splitlines()[1:] == ["demo/echo\tchat\t1\t3\t5\t9\tgateway\t0"]
 
 
-def test_a_terminal_shows_a_table_with_its_total(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+def test_a_terminal_shows_a_table_with_totals_and_bars(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
     reader.add_spending("a", "chat", 1000, 3, 5, 0.5)
     reader.add_spending("b", "chat", 1, 3, 5, 0.125, "estimate")
     monkeypatch.setattr("aiml_cli.cli.commands.usage.is_terminal", lambda _: True)
@@ -139,7 +139,7 @@ def test_a_terminal_shows_a_table_with_its_total(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("width", [60, 61, 79, 80, 100, 132, 200])
 @pytest.mark.parametrize("by", ["day", "model"])
 @pytest.mark.parametrize("has_costs", [True, False])
-def test_a_bar_stands_beside_each_figure_at_every_width(
+def test_each_figure_has_a_bar_at_every_width(
     width: int, by: str, has_costs: bool, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     for number, model in enumerate(("anthropic/claude-sonnet-4.6-of-a-long-name", "openai/gpt-5-1", "small"), 1):
@@ -156,7 +156,7 @@ def test_a_bar_stands_beside_each_figure_at_every_width(
 
 
 @pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("PYTHONIOENCODING", "ascii")])
-def test_a_plain_terminal_gets_plain_bars(name: str, value: str, capfd: Capture) -> None:
+def test_a_terminal_without_unicode_gets_ascii_bars(name: str, value: str, capfd: Capture) -> None:
     reader.add_spending("a", "chat", 1, 3, 5, 0.5)
     reader.add_spending("b", "chat", 1, 3, 5, 0.000001)
     console = Console("usage", "--by", "model", columns=60, **{name: value})
@@ -165,7 +165,7 @@ def test_a_plain_terminal_gets_plain_bars(name: str, value: str, capfd: Capture)
     assert (lines[1].split()[-1].strip("#"), lines[2].endswith("  #"), "█" in console.read_text()) == ("", True, False)
 
 
-def test_without_a_history_there_is_nothing_and_none_is_made(capfd: Capture) -> None:
+def test_without_a_history_nothing_is_shown_and_no_file_is_created(capfd: Capture) -> None:
     assert main(["usage", "--by", "day"]) == 0
     assert capfd.readouterr() == (f"day\t{HEAD}", "aiml: no calls in the last 7 days\n")
     assert not history_path().exists()
@@ -178,7 +178,7 @@ def test_a_damaged_history_is_set_aside(capfd: Capture) -> None:
     assert len(list(history_path().parent.glob("history.db.damaged-*"))) == 1
 
 
-def test_a_newer_history_is_left_alone(capfd: Capture) -> None:
+def test_a_history_of_a_newer_version_is_an_error(capfd: Capture) -> None:
     reader.add_spending("m", "chat", 1, 3, 5, 0.5)
     change("PRAGMA user_version = 99")
     assert main(["usage", "--by", "model"]) == 2
@@ -186,20 +186,20 @@ def test_a_newer_history_is_left_alone(capfd: Capture) -> None:
 
 
 @pytest.mark.parametrize("usage", ["{", "[]", "7", '{"input_tokens": "x", "output_tokens": -5}'])
-def test_damaged_counts_count_as_none(usage: str, server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+def test_invalid_token_counts_count_as_zero(usage: str, server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     aiml("chat", "hi", "-m", "m")
     change(f"UPDATE messages SET usage = '{usage}'")  # noqa: S608 - of this table
     assert told(capfd).splitlines()[1] == "m\tchat\t1\t0\t0\t0.25\tgateway\t0"
 
 
-def test_the_gateway_is_asked_for_its_own_periods_only(capfd: Capture) -> None:
+def test_without_by_only_the_periods_of_the_gateway_are_accepted(capfd: Capture) -> None:
     assert main(["usage", "--demo", "--period", "all"]) == 2
     assert "use one of 24h, 7d, 30d, or add --by" in capfd.readouterr().err
 
 
 @pytest.mark.promise("private-files")
-def test_the_sums_are_as_private_as_the_history(clean: Path) -> None:
+def test_the_file_of_local_usage_is_private(clean: Path) -> None:
     old = os.umask(0)
     try:
         reader.add_spending("m", "chat", 1, 3, 5, 0.5)
@@ -208,7 +208,7 @@ def test_the_sums_are_as_private_as_the_history(clean: Path) -> None:
     assert history_path().stat().st_mode & 0o777 == 0o600
 
 
-def test_what_a_recording_says_was_not_spent_again(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
+def test_a_replay_is_not_counted_as_spending(server: Loopback, aiml: Aiml, capfd: Capture) -> None:
     server.answer_with(answer_with_cost("Hi", "stop", 0.25))
     assert aiml("chat", "hi", "-m", "m", "--record", "tape").returncode == 0
     assert [aiml("chat", "hi", "-m", "m", "--replay", "tape").returncode for _ in range(2)] == [0, 0]
@@ -216,7 +216,7 @@ def test_what_a_recording_says_was_not_spent_again(server: Loopback, aiml: Aiml,
 
 
 @pytest.mark.parametrize("model", ["demo/echo", "demo-echo"])
-def test_play_money_is_not_spent_under_any_name(model: str, aiml: Aiml, capfd: Capture) -> None:
+def test_demo_spending_is_kept_separate_for_any_model_name(model: str, aiml: Aiml, capfd: Capture) -> None:
     assert aiml("chat", "--demo", "-m", model, "hi").returncode == 0
     assert aiml("chat", "--demo", "-m", model, "--each", "line", stdin=b"hi\n").returncode == 0
     assert told(capfd).count("\n") <= 1

@@ -70,7 +70,7 @@ def get_parts(repl: ReplDriver) -> Any:
         ({"image/png": JPEG}, "image/jpeg", "clipboard.jpeg"),
     ],
 )
-def test_a_picture_is_sent_as_its_first_bytes_say(
+def test_a_picture_is_sent_with_the_type_of_its_first_bytes(
     server: Loopback,
     clipboard: Clipboard,
     monkeypatch: pytest.MonkeyPatch,
@@ -106,7 +106,7 @@ def test_a_picture_is_sent_as_its_first_bytes_say(
         ({"STRING": b"old"}, "old"),
     ],
 )
-def test_a_text_is_sent_in_a_tag(
+def test_a_text_is_sent_in_a_file_tag(
     repl: ReplDriver,
     clipboard: Clipboard,
     monkeypatch: pytest.MonkeyPatch,
@@ -153,7 +153,7 @@ def test_the_environment_chooses_the_program(
         ({"pngpaste": "#!/bin/sh\nexit 1\n", "osascript": "#!/bin/sh\nexit 1\n", "pbpaste": "#!/bin/sh\necho hi\n"}, "clipboard.txt"),
     ],
 )  # fmt: skip
-def test_on_a_mac(repl: ReplDriver, clipboard: Clipboard, scripts: dict[str, str], name: str) -> None:
+def test_programs_of_macos_are_used(repl: ReplDriver, clipboard: Clipboard, scripts: dict[str, str], name: str) -> None:
     (clipboard.folder / "picture").write_bytes(PNG)
     for program, script in scripts.items():
         clipboard.add(program, script)
@@ -173,7 +173,7 @@ def test_on_a_mac(repl: ReplDriver, clipboard: Clipboard, scripts: dict[str, str
         ("#!/bin/sh\nwhile :; do echo STRING STRING STRING STRING STRING STRING STRING; done\n", "more than 16 MiB"),
     ],
 )
-def test_what_cannot_be_sent_is_told_and_queues_nothing(
+def test_a_clipboard_that_cannot_be_read_is_an_error_and_queues_nothing(
     repl: ReplDriver, clipboard: Clipboard, monkeypatch: pytest.MonkeyPatch, script: str | None, told: str, capsys: Told
 ) -> None:
     set_environ(monkeypatch, X11)
@@ -187,7 +187,7 @@ def test_what_cannot_be_sent_is_told_and_queues_nothing(
 @pytest.mark.parametrize(
     ("data", "kind"), [(b"%PDF-1.7 x", "application/pdf"), (b"PK\x03\x04\0\0", "zip"), (b"\0\1\2", "binary")]
 )
-def test_other_data_is_refused_by_its_first_bytes(
+def test_other_data_is_recognized_by_its_first_bytes_and_refused(
     repl: ReplDriver, clipboard: Clipboard, monkeypatch: pytest.MonkeyPatch, data: bytes, kind: str, capsys: Told
 ) -> None:
     set_environ(monkeypatch, X11)
@@ -196,7 +196,7 @@ def test_other_data_is_refused_by_its_first_bytes(
     assert (kind in capsys.readouterr().err, repl.session.queued) == (True, [])
 
 
-def test_several_are_queued_beside_files_and_removed(
+def test_several_clipboard_files_are_queued_and_removed_together_with_other_files(
     repl: ReplDriver, clipboard: Clipboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environ(monkeypatch, X11)
@@ -208,7 +208,7 @@ def test_several_are_queued_beside_files_and_removed(
     assert repl.session.queued == []
 
 
-def test_a_secret_in_the_clipboard_is_not_sent_unasked(
+def test_a_secret_in_the_clipboard_is_not_sent_without_confirmation(
     repl: ReplDriver, clipboard: Clipboard, monkeypatch: pytest.MonkeyPatch, capsys: Told
 ) -> None:
     set_environ(monkeypatch, X11)

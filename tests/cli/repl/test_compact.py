@@ -91,7 +91,9 @@ def test_older_turns_become_a_summary_and_undo_brings_them_back(
         ["/system be brief", "1", "2", "3", "/compact", "/fork", "4"],
     ],
 )
-def test_the_history_gives_what_the_memory_gives(lines: list[str], endpoint: str, server: Loopback, aiml: Aiml) -> None:
+def test_a_resumed_conversation_sends_the_same_as_the_one_in_memory(
+    lines: list[str], endpoint: str, server: Loopback, aiml: Aiml
+) -> None:
     repl = start(server, endpoint, *(f"answer {number}" for number in range(12)))
     repl.type_lines(*lines, "/exit")
     other = ReplDriver(server, endpoint)
@@ -119,7 +121,7 @@ def test_the_history_gives_what_the_memory_gives(lines: list[str], endpoint: str
     ],
 )
 @pytest.mark.parametrize("flags", [{}, {"no_log": "on"}])
-def test_without_a_summary_nothing_changes(
+def test_a_failed_summary_changes_nothing(
     failure: bytes, words: str, flags: dict[str, str], server: Loopback, capfd: Told, aiml: Aiml
 ) -> None:
     repl = start(server, "chat", "a", "b", **flags)
@@ -145,7 +147,9 @@ def test_without_a_summary_nothing_changes(
         (["1", "2", "/compact", "/continue"], "nothing to continue"),
     ],
 )
-def test_what_cannot_be_done_is_said(lines: list[str], words: str, server: Loopback, capfd: Told) -> None:
+def test_an_impossible_compact_explains_why_and_sends_nothing(
+    lines: list[str], words: str, server: Loopback, capfd: Told
+) -> None:
     repl = start(server)
     repl.type_lines(*lines[:-1])
     count = len(server.requests)
@@ -154,7 +158,7 @@ def test_what_cannot_be_done_is_said(lines: list[str], words: str, server: Loopb
     assert (words in capfd.readouterr().err, len(server.requests)) == (True, count)
 
 
-def test_what_is_to_be_kept_is_asked_for(server: Loopback) -> None:
+def test_words_after_compact_say_what_the_summary_must_keep(server: Loopback) -> None:
     repl = start(server)
     repl.type_lines("1", "2", "/compact the names  of all rivers")
     assert texts_of(repl)[0].endswith("\nKeep in particular: the names of all rivers")
@@ -162,7 +166,7 @@ def test_what_is_to_be_kept_is_asked_for(server: Loopback) -> None:
     assert texts_of(repl)[0] == f"{SUMMARY} Keep in particular: the names of all rivers"
 
 
-def test_the_answers_form_is_not_the_summarys(server: Loopback) -> None:
+def test_options_for_the_answer_do_not_apply_to_the_summary(server: Loopback) -> None:
     repl = start(server, schema="name", n="2", max_tokens="5", system="be brief", tool_choice="none", option="stop=x")
     repl.type_lines("1", "2", "/compact")
     body = repl.request_bodies[-1]
@@ -172,7 +176,7 @@ def test_the_answers_form_is_not_the_summarys(server: Loopback) -> None:
     assert repl.sent_messages[0][0] == "system"
 
 
-def test_what_precedes_the_first_turn_on_the_server_is_summarized_too(server: Loopback, aiml: Aiml) -> None:
+def test_turns_stored_on_the_server_are_summarized_too(server: Loopback, aiml: Aiml) -> None:
     repl = start(server, "responses", previous_response_id="resp_0")
     repl.type_lines("1", "2", "/compact", "3")
     roots = [body.get("previous_response_id") for body in repl.request_bodies]
@@ -196,7 +200,7 @@ def test_a_truncated_answer_before_a_summary_can_be_continued(server: Loopback, 
     assert texts_of(repl) == sent
 
 
-def test_it_is_shown_and_exported_as_what_it_is(server: Loopback, capfd: Told, clean: Path, aiml: Aiml) -> None:
+def test_a_summary_is_shown_and_exported_as_a_summary(server: Loopback, capfd: Told, clean: Path, aiml: Aiml) -> None:
     for flags in ({}, {"no_log": "on"}):
         server._count = 0  # noqa: SLF001 - the same answers again
         repl = start(server, **flags)
@@ -216,7 +220,7 @@ def test_it_is_shown_and_exported_as_what_it_is(server: Loopback, capfd: Told, c
     assert b"[sent in place of the turns before the last one]" in aiml("history", "show").stdout
 
 
-def test_it_is_counted_as_what_it_cost(server: Loopback) -> None:
+def test_the_cost_of_a_summary_is_counted(server: Loopback) -> None:
     for text in ("a", "b"):
         server.answer_with(stream_text("chat", text))
     server.answer_with(HELLO)
@@ -228,7 +232,9 @@ def test_it_is_counted_as_what_it_cost(server: Loopback) -> None:
 
 @pytest.mark.parametrize("fit", ["oldest", "compact"])
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_set_fit_shortens_by_itself(fit: str, endpoint: str, server: Loopback, capfd: Told, aiml: Aiml) -> None:
+def test_set_fit_shortens_the_conversation_automatically(
+    fit: str, endpoint: str, server: Loopback, capfd: Told, aiml: Aiml
+) -> None:
     store_catalog(server, info={"contextLength": 900})
     words = "word " * 100
     answers = [f"a{words}", f"b{words}", *(["in short"] if fit == "compact" else []), "done"]
@@ -248,7 +254,7 @@ def test_set_fit_shortens_by_itself(fit: str, endpoint: str, server: Loopback, c
     assert (sent[0] == SUMMARY) == (fit == "compact")
 
 
-def test_parts_of_a_summary_are_shown_and_the_last_one_counts(server: Loopback, capfd: Told, aiml: Aiml) -> None:
+def test_all_parts_of_a_summary_are_shown_and_the_last_one_is_used(server: Loopback, capfd: Told, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1000})
     words = "word " * 100
     repl = start(server, "chat", *(f"{letter}{words}" for letter in "abcde"), "part one", "in short", "d", model="m")
@@ -265,7 +271,7 @@ def test_parts_of_a_summary_are_shown_and_the_last_one_counts(server: Loopback, 
     assert [text[0] for text in texts_of(repl)] == [*"1a2b3c4d5e8"]
 
 
-def test_a_question_asked_again_keeps_the_summary(server: Loopback, aiml: Aiml) -> None:
+def test_retry_keeps_the_summary(server: Loopback, aiml: Aiml) -> None:
     store_catalog(server, info={"contextLength": 1000})
     words = "word " * 100
     repl = start(server, "chat", f"a{words}", f"b{words}", "c", "in short", "d", model="m", max_tokens="100")
@@ -276,7 +282,7 @@ def test_a_question_asked_again_keeps_the_summary(server: Loopback, aiml: Aiml) 
     assert [text[:8] for text in texts_of(repl)] == [*texts, "d", "5"]
 
 
-def test_the_fill_is_shown_where_the_context_is_known(server: Loopback) -> None:
+def test_the_toolbar_shows_how_full_the_context_is_if_its_size_is_known(server: Loopback) -> None:
     repl = start(server, "chat", "word " * 300, model="m")
     assert " of " not in toolbar(repl)
     repl.type_lines("1")
@@ -301,14 +307,14 @@ def toolbar(repl: ReplDriver, width: int = 80) -> str:
 @pytest.mark.parametrize(
     ("context", "shown"), [(128_000, "128k"), (1_048_576, "1.05M"), (200_000, "200k"), (900, "900")]
 )
-def test_the_size_of_the_context_is_short(context: int, shown: str, server: Loopback) -> None:
+def test_the_toolbar_shortens_the_context_size(context: int, shown: str, server: Loopback) -> None:
     store_catalog(server, info={"contextLength": context})
     repl = start(server, model="m")
     repl.type_lines("1")
     assert f"% of {shown} · " in toolbar(repl)
 
 
-def test_many_keys_read_the_catalog_once(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_catalog_is_read_once_and_not_for_each_key_press(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     store_catalog(server, info={"contextLength": 4000})
     repl = start(server, model="m")
     repl.type_lines("1")
@@ -318,7 +324,7 @@ def test_many_keys_read_the_catalog_once(server: Loopback, monkeypatch: pytest.M
     assert toolbar(repl) == before
 
 
-def test_compact_undo_and_the_toolbar_on_a_terminal(server: Loopback) -> None:
+def test_compact_and_undo_update_the_toolbar_on_a_terminal(server: Loopback) -> None:
     with Console("chat", "--demo", "-m", "demo/small") as console:
         console.wait_for_prompt()
         assert "% of" not in console.read_toolbar()
@@ -359,7 +365,7 @@ def test_ctrl_c_during_a_summary_changes_nothing(server: Loopback) -> None:
     assert sent == ["1", "a", "2", "b", "3"]
 
 
-def test_a_copy_can_be_continued_in_the_repl(server: Loopback, aiml: Aiml) -> None:
+def test_a_fork_can_be_continued_in_the_repl(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "a"))
     aiml("chat", "-m", "m", "1")
     with Console("chat", "-i", "-c", "--fork", "--base-url", server.url, AIML_SESSION="here") as console:

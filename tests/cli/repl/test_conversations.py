@@ -1,4 +1,4 @@
-"""Slash commands that go on with, copy and name conversations of the history, and who may write them meanwhile."""
+"""Slash commands that resume, copy and name stored conversations, and which process may write them meanwhile."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def own_locks() -> int:
     return sum(locks._counts.values())  # noqa: SLF001 - how often a conversation is held shows nowhere else
 
 
-def test_what_was_undone_is_left_out_by_others_too_and_shown_as_undone(repl: ReplDriver, aiml: Aiml) -> None:
+def test_undone_turns_are_left_out_by_other_commands_and_marked_in_the_history(repl: ReplDriver, aiml: Aiml) -> None:
     repl.type_lines("a", "b", "/undo", "/exit")
     aiml("chat", "-c", "c")
     assert repl.sent_messages == alternate_roles("a", "Hello", "c")
@@ -44,7 +44,7 @@ def test_what_was_undone_is_left_out_by_others_too_and_shown_as_undone(repl: Rep
     assert shown.count("[undone]") == 2
 
 
-def test_a_copy_goes_on_and_the_original_stays(repl: ReplDriver) -> None:
+def test_a_fork_continues_and_the_original_is_unchanged(repl: ReplDriver) -> None:
     repl.type_lines("a", "/fork", "b", "/undo", "/fork second", "c")
     assert repl.sent_messages == alternate_roles("a", "Hello", "c")
     rows = read_messages()
@@ -53,12 +53,12 @@ def test_a_copy_goes_on_and_the_original_stays(repl: ReplDriver) -> None:
     assert names_()[2] == "second"
 
 
-def test_a_copy_is_not_counted_as_spent_again(repl: ReplDriver) -> None:
+def test_a_fork_is_not_counted_as_spending(repl: ReplDriver) -> None:
     repl.type_lines("a", "/fork")
     assert [row["usage"] for row in read_messages() if row["role"] == "assistant"][1] is None
 
 
-def test_a_conversation_gets_a_name_by_which_it_is_found(repl: ReplDriver, aiml: Aiml, capsys: Told) -> None:
+def test_a_conversation_can_be_found_by_its_saved_name(repl: ReplDriver, aiml: Aiml, capsys: Told) -> None:
     repl.type_lines("a", "/save my-plan_2", "/save", "/exit")
     assert capsys.readouterr().err.count("saved as my-plan_2") == 2
     aiml("chat", "-r", "my-plan_2", "b")
@@ -67,26 +67,26 @@ def test_a_conversation_gets_a_name_by_which_it_is_found(repl: ReplDriver, aiml:
 
 @pytest.mark.promise("names")
 @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "-x", "last", "é", "x" * 65, "a\x1b[31m"])
-def test_a_name_is_a_name_and_no_path(repl: ReplDriver, name: str, capsys: Told) -> None:
+def test_a_path_is_not_a_valid_name(repl: ReplDriver, name: str, capsys: Told) -> None:
     repl.type_lines("a", f"/save {name}", f"/fork {name}")
     assert capsys.readouterr().err.count("is not a valid name for a conversation") == 2
     assert len(names_()) == 1
 
 
-def test_a_name_is_one_conversations_only(repl: ReplDriver, capsys: Told) -> None:
+def test_a_name_can_be_used_only_once(repl: ReplDriver, capsys: Told) -> None:
     repl.type_lines("a", "/save one", "/new", "b", "/save one", "/fork one")
     assert capsys.readouterr().err.count("a conversation 'one' already exists") == 2
     assert len(names_()) == 2
 
 
-def test_resume_shows_what_was_said_and_goes_on(repl: ReplDriver, capfd: Told) -> None:
+def test_resume_shows_the_conversation_and_continues_it(repl: ReplDriver, capfd: Told) -> None:
     repl.type_lines("about giraffes", "/new", "b", "/resume giraffes", "c")
     assert "about giraffes" in capfd.readouterr().out
     assert repl.sent_messages == alternate_roles("about giraffes", "Hello", "c")
     assert repl.session.tokens > 8
 
 
-def test_resume_shows_the_last_turns_and_show_the_others(repl: ReplDriver, capfd: Told) -> None:
+def test_resume_shows_the_last_turns_and_show_prints_the_others(repl: ReplDriver, capfd: Told) -> None:
     repl.type_lines("about giraffes", "second", "third", "fourth", "/new")
     capfd.readouterr()
     repl.type_lines("/resume giraffes")
@@ -105,25 +105,27 @@ def test_a_long_question_is_shortened(repl: ReplDriver, capfd: Told) -> None:
     assert ("… and 33 more lines" in out, out.count("line") < 12) == (True, True)
 
 
-def test_resume_alone_takes_the_last_other_one(repl: ReplDriver) -> None:
+def test_resume_without_an_argument_continues_the_last_other_conversation(repl: ReplDriver) -> None:
     repl.type_lines("a", "/new", "b", "/resume", "c", "/resume", "d")
     assert repl.sent_messages == alternate_roles("b", "Hello", "d")
 
 
-def test_the_model_of_a_conversation_comes_back_with_it(repl: ReplDriver) -> None:
+def test_resume_restores_the_model_of_the_conversation(repl: ReplDriver) -> None:
     usual = repl.session.get_model()
     repl.type_lines("/model old/one", "a", "/unset model", "/new", "/resume", "b", "/new", "c")
     assert [body["model"] for body in repl.request_bodies] == ["old/one", "old/one", usual]
 
 
 @pytest.mark.parametrize("line", ["/resume", "/resume nothing", "/save x", "/fork", "/retry", "/copy", "/export a.md"])
-def test_what_needs_a_conversation_says_that_there_is_none(repl: ReplDriver, line: str, capsys: Told) -> None:
+def test_a_command_that_requires_a_conversation_says_that_there_is_none(
+    repl: ReplDriver, line: str, capsys: Told
+) -> None:
     repl.type_lines(line)
     assert capsys.readouterr().err.startswith("aiml: ")
     assert (repl.request_bodies, repl.session.is_over) == ([], False)
 
 
-def test_a_cut_answer_is_joined_with_its_rest_also_after_a_resume(server: Loopback) -> None:
+def test_a_truncated_answer_and_its_continuation_are_one_answer_after_a_resume_too(server: Loopback) -> None:
     for each in (truncated_answer("Hel"), text_answer("lo"), HELLO):
         server.answer_with(each)
     repl = ReplDriver(server)
@@ -133,7 +135,7 @@ def test_a_cut_answer_is_joined_with_its_rest_also_after_a_resume(server: Loopba
     assert repl.sent_messages == alternate_roles("again")
 
 
-def test_nobody_else_writes_a_conversation_meanwhile(repl: ReplDriver, aiml: Aiml) -> None:
+def test_another_process_cannot_write_to_an_open_conversation(repl: ReplDriver, aiml: Aiml) -> None:
     repl.type_lines("a", "b")
     refused = aiml("chat", "-c", "c")
     assert (refused.returncode, b"another process is writing" in refused.stderr) == (2, True)
@@ -141,7 +143,9 @@ def test_nobody_else_writes_a_conversation_meanwhile(repl: ReplDriver, aiml: Aim
     assert aiml("chat", "-c", "c").returncode == 0
 
 
-def test_a_conversation_that_another_writes_is_not_taken(server: Loopback, tmp_path: Path, capsys: Told) -> None:
+def test_a_conversation_in_use_by_another_process_cannot_be_resumed(
+    server: Loopback, tmp_path: Path, capsys: Told
+) -> None:
     server.answer_with(HELLO)
     repl = ReplDriver(server)
     repl.type_lines("a", "/save mine", "/new")
@@ -160,7 +164,7 @@ def test_a_conversation_that_another_writes_is_not_taken(server: Loopback, tmp_p
     assert repl.sent_messages == alternate_roles("b")
 
 
-def test_who_writes_an_answer_lets_go_of_what_was_lent_only(repl: ReplDriver) -> None:
+def test_finishing_an_answer_releases_only_its_own_lock(repl: ReplDriver) -> None:
     before = own_locks()
     repl.type_lines("a")
     edits.acquire_again(repl.session.conversation_id)
@@ -171,7 +175,7 @@ def test_who_writes_an_answer_lets_go_of_what_was_lent_only(repl: ReplDriver) ->
 
 
 @pytest.mark.parametrize("last", ["/new", "/exit", "/fork", "/resume"])
-def test_what_is_held_is_let_go(repl: ReplDriver, last: str) -> None:
+def test_leaving_a_conversation_releases_its_locks(repl: ReplDriver, last: str) -> None:
     before = own_locks()
     repl.type_lines("x", "/new", "a", "b", "/retry", "/undo", last)
     assert own_locks() - before == {"/new": 0, "/exit": 0, "/fork": 1, "/resume": 1}[last]
@@ -180,7 +184,7 @@ def test_what_is_held_is_let_go(repl: ReplDriver, last: str) -> None:
 
 
 @pytest.mark.parametrize("no_log", [{"no_log": "on"}, {}])
-def test_without_a_history_all_works_in_memory_and_is_told_once(
+def test_without_a_history_everything_works_in_memory_and_one_notice_is_printed(
     server: Loopback, no_log: dict[str, str], capsys: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not no_log:
@@ -192,7 +196,7 @@ def test_without_a_history_all_works_in_memory_and_is_told_once(
     assert capsys.readouterr().err.count("this conversation is not stored") == 1
 
 
-def test_words_of_every_kind_are_offered(repl: ReplDriver) -> None:
+def test_completion_offers_words_of_every_kind(repl: ReplDriver) -> None:
     repl.type_lines("a", "/save plan", "/set seed=3")
     offered = {
         kind: list_words(repl.session, kind) for kind in ("commands", "settings", "set", "conversations", "files")
@@ -202,7 +206,7 @@ def test_words_of_every_kind_are_offered(repl: ReplDriver) -> None:
     assert all(word.description for kind in ("commands", "settings") for word in offered[kind])
 
 
-def test_the_history_is_listed_and_searched(repl: ReplDriver, capfd: Told) -> None:
+def test_history_and_search_show_stored_conversations(repl: ReplDriver, capfd: Told) -> None:
     repl.type_lines("about giraffes", "/history", "/search giraffes", "/search zebras")
     told = capfd.readouterr()
     assert told.out.count("about giraffes") == 2

@@ -36,7 +36,7 @@ def test_the_file_is_private_whatever_the_umask(mask: int) -> None:
 
 
 @pytest.mark.promise("atomic-writes")
-def test_lines_of_many_writers_stay_whole() -> None:
+def test_concurrent_writers_do_not_mix_their_lines() -> None:
     workers = [get_context("spawn").Process(target=_add_many, args=(name,)) for name in "ab"]
     for worker in workers:
         worker.start()
@@ -45,7 +45,7 @@ def test_lines_of_many_writers_stay_whole() -> None:
     assert len([json.loads(line) for line in place().read_text().splitlines()]) == 40
 
 
-def test_damaged_lines_are_skipped_and_harm_no_other() -> None:
+def test_damaged_lines_are_skipped_and_do_not_affect_others() -> None:
     InputHistory().store_string("first")
     with place().open("ab") as file:
         file.write(b'\xff\n{"a": 1}\n' + b"[" * 5000 + b'\n"half')
@@ -70,7 +70,7 @@ def test_only_the_end_of_a_long_file_is_read() -> None:
     assert typed() == ["new"]
 
 
-def test_nothing_is_kept_where_that_is_not_wanted() -> None:
+def test_nothing_is_saved_if_saving_is_off() -> None:
     prompts = InputHistory(is_saved=False)
     prompts.append_string("secret")
     assert (prompts.get_strings(), place().exists()) == (["secret"], False)

@@ -1,4 +1,4 @@
-"""Stop, continue and start in the background, in real shells: the terminal is always right, and no key is lost."""
+"""Stop, continue and start in the background, in real shells: the terminal modes stay right, and no key is lost."""
 
 import os
 import re
@@ -105,7 +105,9 @@ def test_a_stop_at_the_prompt_keeps_the_draft(term: str, shell: Console, server:
 
 
 @pytest.mark.parametrize("begun", [[BEGUN], []], ids=["streaming", "waiting"])
-def test_a_stop_in_an_answer_keeps_what_is_typed_ahead(begun: list[bytes], shell: Console, server: Loopback) -> None:
+def test_a_stop_during_an_answer_keeps_what_is_typed_ahead(
+    begun: list[bytes], shell: Console, server: Loopback
+) -> None:
     goes_on = Event()
     server.answer_with(begun or STREAM, goes_on, *END)
     server.answer_with(HELLO)
@@ -181,7 +183,7 @@ def test_a_question_is_asked_again_after_a_stop(shell: Console, server: Loopback
     check_modes(shell)
 
 
-def test_a_command_of_the_conversation_can_be_stopped(shell: Console, server: Loopback) -> None:
+def test_a_shell_command_in_the_repl_can_be_stopped(shell: Console, server: Loopback) -> None:
     server.answer_with(HELLO)
     shell.run("chat")
     shell.wait_for_prompt()
@@ -213,9 +215,7 @@ def test_the_editor_can_be_stopped(shell: Console, server: Loopback, clean: Path
 
 @IN_EACH_SHELL
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_a_conversation_started_in_the_background_waits_for_the_foreground(
-    term: str, shell: Console, server: Loopback
-) -> None:
+def test_a_repl_started_in_the_background_waits_for_the_foreground(term: str, shell: Console, server: Loopback) -> None:
     server.answer_with(HELLO)
     shell.run("chat", "-i", before=f"TERM={term} ", after=" &")
     shell.press_until("\r", lambda: re.search(r"(?i)stopped|suspended", shell.read_text()))  # Enter shows the jobs
@@ -258,7 +258,7 @@ def test_an_answer_brought_to_the_foreground_does_not_echo_keys(shell: Console, 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"], indirect=True)  # dash leaves the modes of a program that is killed
 @pytest.mark.parametrize("is_asked", [False, True], ids=["prompt", "answer"])
-def test_a_stop_that_no_program_can_handle_loses_nothing(is_asked: bool, shell: Console, server: Loopback) -> None:
+def test_sigstop_loses_neither_text_nor_draft(is_asked: bool, shell: Console, server: Loopback) -> None:
     goes_on = Event()
     if is_asked:
         server.answer_with(BEGUN, goes_on, *END)
@@ -336,7 +336,7 @@ def test_quit_at_a_plain_prompt_restores_the_terminal(shell: Console, server: Lo
     check_modes(shell)
 
 
-def test_quit_ends_the_running_command_alone(shell: Console, server: Loopback) -> None:
+def test_quit_ends_only_the_running_command(shell: Console, server: Loopback) -> None:
     server.answer_with(HELLO)
     shell.run("chat")
     shell.wait_for_prompt()
@@ -360,7 +360,7 @@ def test_a_key_is_asked_for_again_after_a_stop_and_never_shown(shell: Console, c
 
 
 @pytest.mark.parametrize("ending", [CTRL_C, CTRL_D])
-def test_a_question_for_a_key_that_is_left_restores_the_terminal(ending: str, shell: Console, clean: Path) -> None:
+def test_leaving_the_question_for_a_key_restores_the_terminal(ending: str, shell: Console, clean: Path) -> None:
     shell.run("config", "key")
     shell.wait_until("(not shown)")
     shell.press(ending)

@@ -58,7 +58,7 @@ def test_a_message_sends_the_files_that_it_mentions(
 
 
 @pytest.mark.promise("mentions")
-def test_a_path_of_no_file_is_an_error_and_nothing_is_sent(repl: ReplDriver, capsys: Told) -> None:
+def test_a_mention_of_a_missing_file_is_an_error_and_nothing_is_sent(repl: ReplDriver, capsys: Told) -> None:
     repl.type_lines("what is in @nowhere.txt?")
     assert (repl.request_bodies, "@nowhere.txt: no such file" in capsys.readouterr().err) == ([], True)
     repl.type_lines("what is @types/node?")
@@ -74,20 +74,20 @@ def test_a_mention_in_the_value_of_a_template_is_text(repl: ReplDriver, template
 
 
 @pytest.mark.promise("mentions")
-def test_a_mention_in_the_words_of_a_template_is_a_file(repl: ReplDriver, template: None) -> None:
+def test_a_mention_in_the_words_after_a_template_is_a_file(repl: ReplDriver, template: None) -> None:
     repl.type_lines("/template rev code=@diff.txt with @a.txt, {stdin}")
     sent = sent_text(repl)
     assert ("inside a" in sent, "the secret" in sent, sent.endswith("with a.txt, {stdin}")) == (True, False, True)
 
 
 @pytest.mark.promise("mentions")
-def test_a_mention_in_a_file_in_the_output_of_a_command_or_in_an_answer_is_text(repl: ReplDriver, capfd: Told) -> None:
+def test_a_mention_in_a_file_command_output_or_answer_is_text(repl: ReplDriver, capfd: Told) -> None:
     repl.type_lines("look at @diff.txt", "/new", "!!cat diff.txt", "hi", "/file diff.txt", "again", "/retry")
     assert [body for body in repl.request_bodies if "the secret" in str(body)] == []
 
 
 @pytest.mark.promise("mentions")
-def test_an_edited_message_attaches_what_was_typed_and_nothing_else(
+def test_an_edited_message_attaches_only_files_that_the_user_typed(
     repl: ReplDriver, template: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VISUAL", "sed -i '$ s/$/ again/'")
@@ -102,13 +102,13 @@ def test_an_edited_message_attaches_what_was_typed_and_nothing_else(
 @pytest.mark.parametrize(
     "line", ["import {stdin} from 'process'", "what is {stdin}?", "{{stdin}}", "a {{{stdin}}} b {x} {{y}}"]
 )
-def test_braces_are_text(repl: ReplDriver, line: str) -> None:
+def test_braces_in_a_message_are_text(repl: ReplDriver, line: str) -> None:
     repl.type_lines(line)
     assert repl.sent_messages == alternate_roles(line)
 
 
 @pytest.mark.parametrize("line", ["/template piped", "/template any"])
-def test_a_template_that_reads_standard_input_is_told(
+def test_a_template_that_needs_standard_input_is_an_error(
     repl: ReplDriver, template: None, line: str, capsys: Told
 ) -> None:
     repl.type_lines(line)
@@ -132,7 +132,7 @@ def test_a_template_that_reads_standard_input_is_told(
         (["-t", "rev", "-P", "code=import {stdin} from"], "", []),
     ],
 )
-def test_one_shots(
+def test_mentions_in_a_single_call_are_attached_only_if_they_were_typed(
     repl: ReplDriver, template: None, aiml: Aiml, arguments: list[str], data: str, contents: list[str]
 ) -> None:
     assert aiml("chat", *arguments, stdin=data.encode() or None).returncode == 0
@@ -140,7 +140,7 @@ def test_one_shots(
     assert [each for each in ("inside a", "inside mine", "the secret") if each in sent] == contents
 
 
-def test_a_one_shot_with_a_path_of_no_file_ends_with_2(repl: ReplDriver, aiml: Aiml) -> None:
+def test_a_mention_of_a_missing_file_in_a_single_call_is_a_usage_error(repl: ReplDriver, aiml: Aiml) -> None:
     done = aiml("chat", "what is in @nowhere.txt?")
     assert (done.returncode, repl.request_bodies, b"@nowhere.txt: no such file" in done.stderr) == (
         2,
@@ -161,7 +161,7 @@ def test_a_one_shot_with_a_path_of_no_file_ends_with_2(repl: ReplDriver, aiml: A
         (PASTE.format("some words") + " and @a.txt", None, True),
     ],
 )
-def test_a_pasted_mention_is_asked_about(
+def test_a_pasted_mention_is_attached_only_after_confirmation(
     repl: ReplDriver, server: Loopback, keys: str, answer: str | None, is_attached: bool
 ) -> None:
     server.answer_with(stream(delta("the answer"), delta(finish="stop")))
@@ -178,14 +178,14 @@ def test_a_pasted_mention_is_asked_about(
 
 
 @pytest.mark.parametrize("text", ["/help\n/exit", "/etc/hosts\n/etc/passwd", "/help"])
-def test_several_pasted_lines_are_no_command(repl: ReplDriver, text: str) -> None:
+def test_several_pasted_lines_are_not_a_command(repl: ReplDriver, text: str) -> None:
     repl.session.pastes.add(text)
     repl.type_lines(text)
     assert len(repl.request_bodies) == ("\n" in text)
 
 
 @pytest.mark.promise("mentions")
-def test_a_pasted_path_of_no_file_is_told_and_sent_as_text(repl: ReplDriver, capsys: Told) -> None:
+def test_a_pasted_mention_of_a_missing_file_is_sent_as_text_with_a_notice(repl: ReplDriver, capsys: Told) -> None:
     text = "@nowhere.txt\n@app.get('/')\n@property.setter\n@@x"
     repl.session.pastes.add(text)
     repl.type_lines(text)
@@ -194,7 +194,7 @@ def test_a_pasted_path_of_no_file_is_told_and_sent_as_text(repl: ReplDriver, cap
 
 
 @pytest.mark.promise("mentions")
-def test_what_was_pasted_is_asked_about_again_when_it_comes_back(repl: ReplDriver, server: Loopback) -> None:
+def test_pasted_text_from_the_input_history_is_asked_about_again(repl: ReplDriver, server: Loopback) -> None:
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         console.press(PASTE.format("see @a.txt") + "\r")
@@ -212,7 +212,7 @@ def test_what_was_pasted_is_asked_about_again_when_it_comes_back(repl: ReplDrive
 @pytest.mark.promise("mentions")
 @pytest.mark.parametrize("answer", ["y", "n"])
 @pytest.mark.parametrize("line", ["/template rev code=@a.txt", "/template @team.toml", "/template rev -t '@team.toml'"])
-def test_a_pasted_file_of_a_template_is_asked_about(
+def test_a_pasted_template_file_is_used_only_after_confirmation(
     repl: ReplDriver, server: Loopback, template: None, line: str, answer: str
 ) -> None:
     Path("team.toml").write_text('prompt = "inside a"\n')
@@ -228,7 +228,7 @@ def test_a_pasted_file_of_a_template_is_asked_about(
 @pytest.mark.promise("mentions")
 @pytest.mark.parametrize("answer", ["y", "n"])
 @pytest.mark.parametrize("command", ["!touch made", "!!touch made", "  !touch made\n!rm a.txt"])
-def test_a_pasted_command_is_a_draft_and_asked_about(
+def test_a_pasted_command_is_a_draft_and_runs_only_after_confirmation(
     repl: ReplDriver, server: Loopback, clean: Path, command: str, answer: str
 ) -> None:
     with Console("chat", AIML_BASE_URL=server.url) as console:

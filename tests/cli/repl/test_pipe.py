@@ -32,13 +32,13 @@ def repl(server: Loopback) -> ReplDriver:
         ("/pipe echo \"$HOME\" 'it''s' > /dev/null; wc -l > out", "9\n"),
     ],
 )
-def test_a_command_reads_the_answer_or_a_block(repl: ReplDriver, line: str, expected: str, capfd: Told) -> None:
+def test_a_command_gets_the_answer_or_a_block_of_it(repl: ReplDriver, line: str, expected: str, capfd: Told) -> None:
     repl.type_lines("hi", line)
     assert Path("out").read_text().strip() == expected.strip()
     assert "the command" not in capfd.readouterr().err
 
 
-def test_an_answer_without_a_newline_gets_one(server: Loopback) -> None:
+def test_an_answer_without_a_final_newline_gets_one(server: Loopback) -> None:
     server.answer_with(text_answer("Hello"))
     ReplDriver(server).type_lines("hi", "/pipe cat > out")
     assert Path("out").read_bytes() == b"Hello\n"
@@ -48,7 +48,7 @@ def test_an_answer_without_a_newline_gets_one(server: Loopback) -> None:
 @pytest.mark.parametrize(
     "command", ["true", "head -1 > out", "cat > out", "wc -c > out", "exec 0<&-; true", "sleep 0 &"]
 )
-def test_a_huge_answer_ends_whether_or_not_it_is_read(
+def test_a_huge_answer_does_not_block_even_if_the_command_does_not_read_it(
     server: Loopback, endpoint: str, command: str, capfd: Told
 ) -> None:
     server.answer_with(text_answer(HUGE))
@@ -73,7 +73,9 @@ def test_a_huge_answer_ends_whether_or_not_it_is_read(
         ("/pipe /etc/passwd", "the command ended with 126"),
     ],
 )
-def test_a_failure_is_told_and_the_conversation_goes_on(repl: ReplDriver, line: str, told: str, capfd: Told) -> None:
+def test_a_failure_is_reported_and_the_conversation_continues(
+    repl: ReplDriver, line: str, told: str, capfd: Told
+) -> None:
     repl.type_lines("hi", line, "more")
     assert told in capfd.readouterr().err
     assert len(repl.request_bodies) == 2
@@ -85,7 +87,7 @@ def test_without_an_answer_no_command_runs(repl: ReplDriver, line: str, capfd: T
     assert ("there is no answer yet" in capfd.readouterr().err, Path("out").exists()) == (True, False)
 
 
-def test_an_answer_without_text_is_told(server: Loopback, capfd: Told) -> None:
+def test_an_answer_without_text_runs_no_command(server: Loopback, capfd: Told) -> None:
     server.answer_with(text_answer(""))
     ReplDriver(server).type_lines("hi", "/pipe cat > out")
     assert Path("out").exists() is False
@@ -97,7 +99,7 @@ def test_a_similar_command_suggests_pipe(repl: ReplDriver, capfd: Told) -> None:
 
 
 @pytest.mark.parametrize("line", ["/pipe touch made", "/pipe  touch made", "/PIPE touch made"])
-def test_a_pasted_command_is_asked_about(server: Loopback, line: str, tmp_path: Path) -> None:
+def test_a_pasted_command_runs_only_after_confirmation(server: Loopback, line: str, tmp_path: Path) -> None:
     queue_answers(server, "Hello")
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
@@ -128,7 +130,7 @@ def test_a_pasted_command_is_asked_about(server: Loopback, line: str, tmp_path: 
         ),
     ],
 )
-def test_ctrl_c_ends_the_command_alone(server: Loopback, term: str, command: str, told: str) -> None:
+def test_ctrl_c_ends_only_the_command(server: Loopback, term: str, command: str, told: str) -> None:
     queue_answers(server, HUGE[:66_000], "again")  # more than a pipe holds, as the command does not read it
     with Console("chat", "-q", AIML_BASE_URL=server.url, TERM=term, rows=12) as console:
         console.wait_for_prompt()
@@ -146,7 +148,7 @@ def test_ctrl_c_ends_the_command_alone(server: Loopback, term: str, command: str
         assert console.leave() == 0
 
 
-def test_a_pager_reads_the_keys_of_the_terminal(server: Loopback) -> None:
+def test_a_pager_gets_keys_from_the_terminal(server: Loopback) -> None:
     queue_answers(server, "\n".join(f"line {number}" for number in range(300)))
     with Console("chat", "-q", AIML_BASE_URL=server.url, LESS="") as console:
         console.wait_for_prompt()

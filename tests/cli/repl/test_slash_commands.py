@@ -27,7 +27,7 @@ def repl(server: Loopback) -> ReplDriver:
     return ReplDriver(server)
 
 
-def test_every_command_has_a_sentence_and_the_name_of_its_file() -> None:
+def test_every_command_is_named_after_its_file_and_has_a_help_sentence() -> None:
     wanted = "compact continue copy cost edit exit export file fork help history model models new pipe resume retry save search set"
     assert list_command_names() == [*wanted.split(), "show", "system", "template", "tools", "undo", "unset", "write"]
     for name in list_command_names():
@@ -35,7 +35,7 @@ def test_every_command_has_a_sentence_and_the_name_of_its_file() -> None:
         assert (command.name, command.help[-1]) == (name, "."), name
 
 
-def test_help_lists_all_and_tells_all_of_one(repl: ReplDriver, capsys: Told) -> None:
+def test_help_lists_all_commands_and_describes_a_named_one(repl: ReplDriver, capsys: Told) -> None:
     repl.type_lines("/help", "/help set")
     told = capsys.readouterr().err
     assert [name for name in list_command_names() if f"/{name}" not in told] == []
@@ -51,7 +51,7 @@ SUGGESTIONS = [
 
 
 @pytest.mark.parametrize(("line", "likely"), SUGGESTIONS)
-def test_a_wrong_command_is_never_sent_and_suggests_the_likely_one(
+def test_an_unknown_command_is_never_sent_and_gives_a_suggestion(
     repl: ReplDriver, line: str, likely: str, capsys: Told
 ) -> None:
     repl.type_lines(line)
@@ -63,24 +63,24 @@ def test_a_wrong_command_is_never_sent_and_suggests_the_likely_one(
 @pytest.mark.parametrize(
     "line", ["/quit", "/q", "/exit", "/QUIT", "exit", "quit", "Exit", " exit ", "EXIT", "quit()", "exit()", ":q", ":wq"]
 )
-def test_many_words_leave(repl: ReplDriver, line: str) -> None:
+def test_several_words_leave_the_repl(repl: ReplDriver, line: str) -> None:
     repl.type_lines(line)
     assert (repl.session.is_over, repl.request_bodies) == (True, [])
 
 
 @pytest.mark.parametrize("line", ["help", "?", "Help", "/h", "/?", "help()"])
-def test_many_words_show_the_help(repl: ReplDriver, line: str, capsys: Told) -> None:
+def test_several_words_show_the_help(repl: ReplDriver, line: str, capsys: Told) -> None:
     repl.type_lines(line)
     assert ("/help NAME" in capsys.readouterr().err, repl.request_bodies) == (True, [])
 
 
 @pytest.mark.parametrize("line", ['"""exit"""', "exit codes of curl?", "help me", "?!", "quit it"])
-def test_a_message_that_only_begins_so_is_sent(repl: ReplDriver, line: str) -> None:
+def test_a_message_that_only_begins_like_a_command_is_sent(repl: ReplDriver, line: str) -> None:
     repl.type_lines(line)
     assert repl.sent_messages == [("user", line.strip('"'))]
 
 
-def test_an_internal_error_in_a_command_ends_nothing(
+def test_an_internal_error_in_a_command_does_not_end_the_repl(
     repl: ReplDriver, capsys: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slash_commands, "_COMMANDS", {**slash_commands._COMMANDS})  # noqa: SLF001
@@ -97,30 +97,30 @@ def test_an_internal_error_in_a_command_ends_nothing(
     assert repl.sent_messages == [("user", "hi")]
 
 
-def test_two_slashes_send_one(repl: ReplDriver) -> None:
+def test_a_message_after_two_slashes_is_sent_with_one(repl: ReplDriver) -> None:
     repl.type_lines("//etc/hosts is what?")
     assert repl.sent_messages == [("user", "/etc/hosts is what?")]
 
 
-def test_what_was_said_is_sent_again(repl: ReplDriver) -> None:
+def test_earlier_turns_are_sent_with_each_message(repl: ReplDriver) -> None:
     repl.type_lines("hi", "more")
     assert repl.sent_messages == alternate_roles("hi", "Hello", "more")
 
 
-def test_a_new_conversation_knows_nothing_of_the_old_one(repl: ReplDriver) -> None:
+def test_a_new_conversation_sends_no_earlier_turns(repl: ReplDriver) -> None:
     repl.type_lines("hi", "/new", "more")
     assert repl.sent_messages == alternate_roles("more")
     assert len(select("SELECT * FROM conversations")) == 2
 
 
-def test_a_setting_is_sent_from_now_on_and_outweighs_the_flag(server: Loopback) -> None:
+def test_a_setting_applies_from_the_next_message_and_overrides_the_flag(server: Loopback) -> None:
     server.answer_with(HELLO)
     repl = ReplDriver(server, temperature="1")
     repl.type_lines("/set temperature=0", "a", "/unset temperature", "b")
     assert [body.get("temperature") for body in repl.request_bodies] == [0, None]
 
 
-def test_settings_of_several_values_add_up(repl: ReplDriver) -> None:
+def test_settings_with_several_values_accumulate(repl: ReplDriver) -> None:
     repl.type_lines("/set option=a.b=1", "/set option=c=x", "hi")
     assert (repl.request_bodies[0]["a"], repl.request_bodies[0]["c"]) == ({"b": 1}, "x")
 
@@ -137,13 +137,15 @@ def test_settings_of_several_values_add_up(repl: ReplDriver) -> None:
         ("/unset", "a setting is required"),
     ],
 )
-def test_a_bad_setting_is_told_and_changes_nothing(repl: ReplDriver, line: str, told: str, capsys: Told) -> None:
+def test_an_invalid_setting_is_an_error_and_changes_nothing(
+    repl: ReplDriver, line: str, told: str, capsys: Told
+) -> None:
     repl.type_lines(line)
     assert told in capsys.readouterr().err
     assert repl.session.overrides == {}
 
 
-def test_set_alone_shows_what_is_set(repl: ReplDriver, capsys: Told) -> None:
+def test_set_without_an_argument_shows_the_settings(repl: ReplDriver, capsys: Told) -> None:
     repl.type_lines("/set", "/set max-tokens=5", "/set")
     assert "max_tokens = 5" in capsys.readouterr().err.splitlines()[-1]
 
@@ -153,11 +155,11 @@ def test_the_model_can_be_changed(repl: ReplDriver) -> None:
     assert repl.request_bodies[0]["model"] == "a/b"
 
 
-def test_a_near_model_is_offered_and_none_is_asked(server: Loopback, capsys: Told) -> None:
+def test_an_unknown_model_gives_a_suggestion_and_is_not_set(server: Loopback, capsys: Told) -> None:
     listed = {"object": "list", "data": [{"id": "vendor/good-one", "type": "chat-completion"}]}
     server.answer_with(json_response(listed))
     repl = ReplDriver(server)
-    repl.session.demo_url = server.url  # as the embedded server's, whose models are asked for
+    repl.session.demo_url = server.url  # as the demo server's, whose models are asked for
     repl.type_lines("/model vendor/god-one")
     assert "did you mean vendor/good-one?" in capsys.readouterr().err
     assert "model" not in repl.session.overrides
@@ -174,7 +176,7 @@ def test_the_system_text_is_set_shown_and_removed(
     assert told.splitlines()[-1] == "aiml: there is no system text"
 
 
-def test_a_file_waits_for_the_next_message_and_goes_once(repl: ReplDriver, tmp_path: Path) -> None:
+def test_a_file_is_sent_only_with_the_next_message(repl: ReplDriver, tmp_path: Path) -> None:
     (tmp_path / "a b.txt").write_text("inside")
     repl.type_lines("/file a b.txt", "what?", "more")
     assert repl.request_bodies[0]["messages"][0]["content"] == '<file name="a b.txt">\ninside\n</file>\n\nwhat?'
@@ -182,14 +184,14 @@ def test_a_file_waits_for_the_next_message_and_goes_once(repl: ReplDriver, tmp_p
 
 
 @pytest.mark.parametrize("name", ["no.txt", "*.nothing", "a.txt no.txt"])
-def test_a_file_that_is_not_there_is_told_at_once(repl: ReplDriver, name: str, tmp_path: Path, capsys: Told) -> None:
+def test_a_missing_file_is_reported_at_once(repl: ReplDriver, name: str, tmp_path: Path, capsys: Told) -> None:
     (tmp_path / "a.txt").write_text("inside")
     repl.type_lines(f"/file {name}")
     assert "nothing was queued" in capsys.readouterr().err
     assert repl.session.queued == []
 
 
-def test_files_can_be_several_and_let_go(repl: ReplDriver, tmp_path: Path) -> None:
+def test_several_files_can_be_queued_and_removed(repl: ReplDriver, tmp_path: Path) -> None:
     for name in ("a.txt", "b c.txt"):
         (tmp_path / name).write_text(name)
     repl.type_lines("/file a.txt 'b c.txt'", "!!echo out")
@@ -198,7 +200,7 @@ def test_files_can_be_several_and_let_go(repl: ReplDriver, tmp_path: Path) -> No
     assert repl.sent_messages == alternate_roles("hi")
 
 
-def test_the_output_of_a_command_is_sent_under_its_name(repl: ReplDriver, capfd: Told) -> None:
+def test_the_output_of_a_command_is_sent_in_a_tag_with_its_name(repl: ReplDriver, capfd: Told) -> None:
     repl.type_lines("!!echo out; exit 3", "why?")
     assert repl.sent_messages == [("user", '<file name="$ echo out; exit 3">\nout\n</file>\n\nwhy?')]
     assert "ended with 3" in capfd.readouterr().err
@@ -206,7 +208,7 @@ def test_the_output_of_a_command_is_sent_under_its_name(repl: ReplDriver, capfd:
 
 
 @pytest.mark.promise("secrets-held")
-def test_a_secret_in_the_output_of_a_command_is_held_back(repl: ReplDriver, capfd: Told) -> None:
+def test_a_secret_in_the_output_of_a_command_is_not_sent(repl: ReplDriver, capfd: Told) -> None:
     repl.type_lines(
         "!!echo password=hunter22Abc9", "!!echo AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIK7MDENGbPxRfiCYzzzz1234abcd", "hi"
     )
@@ -215,13 +217,13 @@ def test_a_secret_in_the_output_of_a_command_is_held_back(repl: ReplDriver, capf
     assert len(repl.session.queued) == 2
 
 
-def test_what_a_command_shows_is_not_sent(repl: ReplDriver, capfd: Told) -> None:
+def test_the_output_of_a_command_with_one_exclamation_mark_is_not_sent(repl: ReplDriver, capfd: Told) -> None:
     repl.type_lines("!echo out", "hi")
     assert repl.sent_messages == alternate_roles("hi")
     assert "out\n" in capfd.readouterr().out
 
 
-def test_a_retry_takes_the_place_of_the_last_answer(server: Loopback, tmp_path: Path) -> None:
+def test_a_retry_replaces_the_last_answer(server: Loopback, tmp_path: Path) -> None:
     queue_answers(server, "one", "two", "three", "four")
     (tmp_path / "a.txt").write_text("inside")
     repl = ReplDriver(server)
@@ -233,7 +235,7 @@ def test_a_retry_takes_the_place_of_the_last_answer(server: Loopback, tmp_path: 
     assert [row["text"] for row in read_messages() if row["facts"].get("undone")] == [asked, "two"]
 
 
-def test_a_retry_that_fails_leaves_the_answer(server: Loopback) -> None:
+def test_a_failed_retry_keeps_the_answer(server: Loopback) -> None:
     server.answer_with(text_answer("one"))
     server.answer_with(json_response({"error": {"message": "no"}}, "400 Bad Request"))
     server.answer_with(text_answer("two"))
@@ -243,7 +245,7 @@ def test_a_retry_that_fails_leaves_the_answer(server: Loopback) -> None:
     assert repl.request_bodies[1]["messages"] == [{"role": "user", "content": "hi"}]
 
 
-def test_a_retry_after_a_failure_asks_what_was_asked_in_vain(server: Loopback, tmp_path: Path) -> None:
+def test_a_retry_after_a_failure_sends_the_same_question_again(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("inside")
     server.answer_with(json_response({"error": {"message": "no"}}, "500 Oh"))
     server.answer_with(HELLO)
@@ -253,7 +255,7 @@ def test_a_retry_after_a_failure_asks_what_was_asked_in_vain(server: Loopback, t
     assert [role for role, _ in repl.sent_messages] == ["user", "assistant", "user"]
 
 
-def test_the_rest_of_a_cut_answer_is_joined(server: Loopback, capsys: Told) -> None:
+def test_a_truncated_answer_is_joined_with_its_continuation(server: Loopback, capsys: Told) -> None:
     server.answer_with(truncated_answer("Hel"))
     server.answer_with(text_answer("lo"))
     repl = ReplDriver(server)
@@ -266,7 +268,7 @@ def test_the_rest_of_a_cut_answer_is_joined(server: Loopback, capsys: Told) -> N
     assert repl.sent_messages == alternate_roles("hi", "Hello", "more")
 
 
-def test_a_cut_answer_that_is_left_is_marked_as_cut(server: Loopback) -> None:
+def test_a_truncated_answer_that_is_not_continued_is_marked_as_truncated(server: Loopback) -> None:
     server.answer_with(truncated_answer("Hel"))
     server.answer_with(HELLO)
     repl = ReplDriver(server)
@@ -274,36 +276,36 @@ def test_a_cut_answer_that_is_left_is_marked_as_cut(server: Loopback) -> None:
     assert repl.sent_messages == alternate_roles("hi", "Hel" + CUT_MARK, "more")
 
 
-def test_there_is_no_rest_of_a_whole_answer(repl: ReplDriver, capsys: Told) -> None:
+def test_a_complete_answer_cannot_be_continued(repl: ReplDriver, capsys: Told) -> None:
     repl.type_lines("hi", "/continue")
     assert (len(repl.request_bodies), "nothing to continue" in capsys.readouterr().err) == (1, True)
 
 
-def test_what_is_undone_is_not_sent_again(repl: ReplDriver) -> None:
+def test_undone_turns_are_not_sent_again(repl: ReplDriver) -> None:
     repl.type_lines("a", "b", "c", "/undo 2", "d")
     assert repl.sent_messages == alternate_roles("a", "Hello", "d")
     assert [row["text"] for row in read_messages() if row["facts"].get("undone")] == ["b", "Hello", "c", "Hello"]
 
 
-def test_all_can_be_undone_and_the_conversation_stays_the_same(repl: ReplDriver) -> None:
+def test_all_turns_can_be_undone_without_starting_a_new_conversation(repl: ReplDriver) -> None:
     repl.type_lines("a", "/undo", "b")
     assert repl.sent_messages == alternate_roles("b")
     assert len(select("SELECT * FROM conversations")) == 1
 
 
 @pytest.mark.parametrize("line", ["/undo 2", "/undo 0", "/undo x", "/undo -1"])
-def test_more_than_there_is_cannot_be_undone(repl: ReplDriver, line: str) -> None:
+def test_undo_of_more_turns_than_there_are_changes_nothing(repl: ReplDriver, line: str) -> None:
     repl.type_lines("a", line, "b")
     assert repl.sent_messages == alternate_roles("a", "Hello", "b")
 
 
-def test_an_editor_writes_the_next_message(repl: ReplDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_editor_can_change_the_last_message(repl: ReplDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISUAL", "sed -i s/hi/ho/")
     repl.type_lines("hi", "/edit")
     assert repl.sent_messages == alternate_roles("hi", "Hello", "ho")
 
 
-def test_line_ends_of_an_editor_are_those_of_a_message(repl: ReplDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crlf_from_an_editor_becomes_a_newline(repl: ReplDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISUAL", r"""sh -c 'printf "one\r\ntwo\r\n" > "$1"' editor""")
     repl.type_lines("/edit")
     assert repl.sent_messages == alternate_roles("one\ntwo")
@@ -338,7 +340,7 @@ def test_arguments_follow_the_quoting_of_a_shell(server: Loopback, tmp_path: Pat
     assert Path(name).expanduser().exists()
 
 
-def test_several_names_for_one_file_are_an_error(repl: ReplDriver, tmp_path: Path, capsys: Told) -> None:
+def test_unquoted_spaces_in_a_file_name_are_an_error(repl: ReplDriver, tmp_path: Path, capsys: Told) -> None:
     repl.type_lines("hi", "/write a b.txt", "/export a b.md")
     assert capsys.readouterr().err.count("put quotes around") == 2
     assert [*tmp_path.glob("*.txt"), *tmp_path.glob("*.md")] == []
@@ -361,7 +363,7 @@ def test_quotes_around_a_value_are_removed(repl: ReplDriver, line: str, setting:
     assert repl.session.overrides[setting].texts == (text,)
 
 
-def test_a_code_block_is_written_and_a_file_is_not_replaced_unasked(
+def test_a_code_block_is_written_and_no_file_is_replaced_without_confirmation(
     server: Loopback, tmp_path: Path, capsys: Told
 ) -> None:
     server.answer_with(text_answer("x\n\n```py\nprint(1)\n```\n\n- a\n\n  ~~~\n  two\n  ~~~\n"))
@@ -373,7 +375,7 @@ def test_a_code_block_is_written_and_a_file_is_not_replaced_unasked(
     assert ("nothing was written" in told, "1: py print(1); 2: two" in told) == (True, True)
 
 
-def test_an_answer_is_copied_by_a_program_that_can(
+def test_an_answer_is_copied_by_a_clipboard_program(
     repl: ReplDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "bin" / "xclip"
@@ -388,7 +390,7 @@ def test_an_answer_is_copied_by_a_program_that_can(
 
 
 @pytest.mark.parametrize("display", ["", ":9"])
-def test_in_tmux_its_buffer_is_filled_too(
+def test_in_tmux_an_answer_is_copied_to_the_tmux_buffer_too(
     repl: ReplDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, display: str, capsys: Told
 ) -> None:
     folder = tmp_path / "bin"
@@ -407,7 +409,7 @@ def test_in_tmux_its_buffer_is_filled_too(
     assert "tmux" in capsys.readouterr().err
 
 
-def test_without_any_clipboard_it_is_said_what_to_do(
+def test_without_a_clipboard_write_is_suggested(
     repl: ReplDriver, monkeypatch: pytest.MonkeyPatch, capsys: Told
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -418,7 +420,9 @@ def test_without_any_clipboard_it_is_said_what_to_do(
     assert ("no clipboard" in told, "/write FILE" in told) == (True, True)
 
 
-def test_a_terminal_is_asked_where_no_program_can(repl: ReplDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_terminal_copies_if_there_is_no_clipboard_program(
+    repl: ReplDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("TMUX", raising=False)
@@ -436,7 +440,7 @@ def test_a_terminal_is_asked_where_no_program_can(repl: ReplDriver, monkeypatch:
 
 
 @pytest.mark.parametrize("no_log", ["off", "on"])
-def test_a_conversation_is_exported_by_the_ending(server: Loopback, no_log: str, tmp_path: Path) -> None:
+def test_the_file_extension_sets_the_export_format(server: Loopback, no_log: str, tmp_path: Path) -> None:
     server.answer_with(HELLO)
     repl = ReplDriver(server, no_log=no_log)
     repl.type_lines("hi", "bye", "/undo", "/export a.json", "/export a.md", "/export a.jsonl", "/export a.txt")
@@ -447,7 +451,7 @@ def test_a_conversation_is_exported_by_the_ending(server: Loopback, no_log: str,
     assert not (tmp_path / "a.txt").exists()
 
 
-def test_cost_is_told_in_all_and_by_model(repl: ReplDriver, capsys: Told) -> None:
+def test_cost_shows_the_total_and_the_cost_of_each_model(repl: ReplDriver, capsys: Told) -> None:
     repl.type_lines("/cost", "hi", "/model other/one", "more", "/cost")
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "aiml: this conversation has no costs yet"
@@ -475,7 +479,7 @@ def reply_with_cost(cost: float | None, *, usage: bool = True) -> bytes:
         ([json_response({"error": {"message": "no"}}, "401 Unauthorized")], "0 tokens · $0.0000"),
     ],
 )
-def test_the_toolbar_shows_no_price_that_nobody_knows(replies: list[bytes], shown: str, server: Loopback) -> None:
+def test_the_toolbar_shows_only_known_prices(replies: list[bytes], shown: str, server: Loopback) -> None:
     for reply in replies:
         server.answer_with(reply)
     repl = ReplDriver(server)
@@ -483,7 +487,7 @@ def test_the_toolbar_shows_no_price_that_nobody_knows(replies: list[bytes], show
     assert render_toolbar(repl.session, 80)[0][1].endswith(f" · {shown}")
 
 
-def test_a_template_is_filled_and_asked(repl: ReplDriver, tmp_path: Path) -> None:
+def test_a_template_is_filled_and_sent(repl: ReplDriver, tmp_path: Path) -> None:
     folder = Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "templates"
     folder.mkdir(parents=True)
     (folder / "say.toml").write_text('prompt = "In {lang}: {words}"\n[settings]\ntemperature = 0.5\n')
@@ -492,7 +496,7 @@ def test_a_template_is_filled_and_asked(repl: ReplDriver, tmp_path: Path) -> Non
     assert [body["temperature"] for body in repl.request_bodies] == [0.5, 0.5]
 
 
-def test_a_template_at_the_start_holds_for_all_that_follows(server: Loopback) -> None:
+def test_a_template_given_at_the_start_applies_to_all_messages(server: Loopback) -> None:
     folder = Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "templates"
     folder.mkdir(parents=True)
     (folder / "cool.toml").write_text("[settings]\ntemperature = 0.5\nseed = 3\n")
@@ -506,12 +510,12 @@ def test_a_template_at_the_start_holds_for_all_that_follows(server: Loopback) ->
 @pytest.mark.parametrize(
     ("flag", "value"), [("dry_run", "on"), ("as", "curl"), ("wait", "resp_1"), ("cancel", "resp_1")]
 )
-def test_what_sends_nothing_is_no_conversation(server: Loopback, flag: str, value: str) -> None:
+def test_flags_that_send_no_request_are_refused_in_the_repl(server: Loopback, flag: str, value: str) -> None:
     with pytest.raises(UsageError, match="cannot be used with a conversation in the REPL"):
         ReplDriver(server, "responses", **{flag: value})
 
 
-def test_a_stored_response_is_gone_on_with_by_its_id(server: Loopback) -> None:
+def test_a_conversation_stored_on_the_server_is_continued_by_its_id(server: Loopback) -> None:
     server.answer_with(HELLO_RESPONSE)
     repl = ReplDriver(server, "responses", store="on")
     repl.type_lines("hi", "more")
@@ -523,27 +527,27 @@ def test_a_stored_response_is_gone_on_with_by_its_id(server: Loopback) -> None:
     )
 
 
-def test_a_response_named_at_the_start_stands_before_all(server: Loopback) -> None:
+def test_a_response_id_given_at_the_start_applies_until_a_new_conversation(server: Loopback) -> None:
     server.answer_with(HELLO_RESPONSE)
     repl = ReplDriver(server, "responses", previous_response_id="resp_0")
     repl.type_lines("hi", "/new", "more")
     assert [body.get("previous_response_id") for body in repl.request_bodies] == ["resp_0", None]
 
 
-def test_a_schema_holds_in_turns_too(server: Loopback, capsys: Told) -> None:
+def test_a_schema_applies_in_the_repl_too(server: Loopback, capsys: Told) -> None:
     server.answer_with(HELLO)
     repl = ReplDriver(server)
     repl.type_lines("/set schema=name", "hi")
     assert repl.request_bodies[0]["response_format"]["type"] == "json_schema"
 
 
-def test_items_that_are_none_are_told_in_turns_too(server: Loopback, capsys: Told) -> None:
+def test_an_answer_without_items_is_an_error_in_the_repl_too(server: Loopback, capsys: Told) -> None:
     server.answer_with(HELLO)
     ReplDriver(server, items="on").type_lines("hi")
     assert "aiml: the answer is not JSON" in capsys.readouterr().err
 
 
 @pytest.mark.promise("signals")
-def test_a_signal_that_ends_the_program_is_passed_on() -> None:
+def test_a_signal_that_ends_the_program_is_not_swallowed() -> None:
     with pytest.raises(Terminated):
         report_error(Terminated("terminated"))

@@ -15,7 +15,7 @@ def console(server: Loopback, *arguments: str) -> Console:
     return Console("chat", *arguments, AIML_BASE_URL=server.url)
 
 
-def test_a_conversation_is_undone_named_and_gone_on_with(server: Loopback) -> None:
+def test_a_conversation_can_be_undone_named_and_resumed(server: Loopback) -> None:
     queue_answers(server, "one", "two", "three")
     seen = console(server)
     seen.wait_for_prompt()
@@ -59,7 +59,7 @@ def test_help_breaks_lines_between_words(server: Loopback, columns: int, most_li
         seen.wait_until(lambda: "lists the templates." in " ".join(seen.read_text().split()))
 
 
-def test_question_reasoning_and_answer_are_apart(server: Loopback) -> None:
+def test_blank_lines_separate_question_reasoning_and_answer(server: Loopback) -> None:
     reasoning = event({"choices": [{"delta": {"reasoning_content": "\nI think.\n\n"}}]})
     server.answer_with(stream(reasoning, delta("So it is."), delta(finish="stop")))
     with Console("chat", AIML_BASE_URL=server.url) as seen:
@@ -75,7 +75,7 @@ def read_above_prompt(console: Console) -> list[str]:
     return console.read_text().rpartition("\n>")[0].splitlines()
 
 
-def test_a_resumed_conversation_is_drawn_and_cannot_drive_the_terminal(server: Loopback) -> None:
+def test_a_resumed_conversation_is_drawn_and_cannot_control_the_terminal(server: Loopback) -> None:
     queue_answers(server, "# Title\n\nsome **bold** text\x1b]0;x\x07", "last")
     with Console("chat", "-q", AIML_BASE_URL=server.url) as seen:
         seen.wait_for_prompt()
@@ -90,7 +90,7 @@ def test_a_resumed_conversation_is_drawn_and_cannot_drive_the_terminal(server: L
         assert (b"\x1b]0;" in again.output, "**" in again.read_text()) == (False, False)
 
 
-def test_the_menu_appears_while_typing_and_describes_what_it_offers(server: Loopback, clean: Path) -> None:
+def test_the_menu_appears_while_typing_and_describes_its_entries(server: Loopback, clean: Path) -> None:
     (clean / "my notes.txt").write_text("x" * 42)
     (clean / "sub dir").mkdir()
     (clean / "sub dir" / "in it").write_text("")
@@ -116,7 +116,7 @@ def test_the_menu_appears_while_typing_and_describes_what_it_offers(server: Loop
     assert ("x" * 42 in sent, '"sub dir/in it"' in sent) == (True, True)
 
 
-def test_enter_sends_what_is_typed_while_the_menu_is_open(server: Loopback, clean: Path) -> None:
+def test_enter_sends_the_typed_text_while_the_menu_is_open(server: Loopback, clean: Path) -> None:
     (clean / "notes.txt").write_text("inside")
     queue_answers(server, "one")
     with Console("chat", AIML_BASE_URL=server.url) as seen:
@@ -128,7 +128,7 @@ def test_enter_sends_what_is_typed_while_the_menu_is_open(server: Loopback, clea
     assert server.requests[0].json["messages"][-1]["content"] == "see @n"
 
 
-def test_an_answer_that_was_stopped_stays_and_can_be_continued(server: Loopback) -> None:
+def test_an_interrupted_answer_stays_and_can_be_continued(server: Loopback) -> None:
     server.answer_with(STREAM + chunk(delta("Half of ")), SILENCE)
     server.answer_with(text_answer("a cake"))
     seen = console(server)
@@ -149,7 +149,7 @@ def test_an_answer_that_was_stopped_stays_and_can_be_continued(server: Loopback)
     assert CUT_MARK.strip() not in seen.read_text()
 
 
-def test_a_file_is_replaced_after_a_yes(server: Loopback, tmp_path: Path) -> None:
+def test_a_file_is_replaced_after_confirmation(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
     queue_answers(server, "new")
     seen = console(server)
@@ -164,7 +164,7 @@ def test_a_file_is_replaced_after_a_yes(server: Loopback, tmp_path: Path) -> Non
     assert (tmp_path / "a.txt").read_text() == "new\n"
 
 
-def test_the_toolbar_shows_what_waits_and_what_was_spent(server: Loopback) -> None:
+def test_the_toolbar_shows_queued_files_and_tokens(server: Loopback) -> None:
     queue_answers(server, "one")
     seen = console(server)
     seen.wait_for_prompt()

@@ -21,7 +21,7 @@ def states(home: Path) -> list[tuple[str, str]]:
 
 
 def is_as_it_was(console: Console) -> bool:
-    """Say whether the terminal echoes, joins lines and shows its cursor."""
+    """True if the terminal echoes, is in line mode and shows its cursor."""
     modes = termios.tcgetattr(console.child.fileno())[3]
     return bool(modes & ECHO and modes & CANONICAL) and not console.screen.cursor.hidden
 
@@ -43,7 +43,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_it(server: Loopback, clean: Path) -> 
         assert console.leave() == 0
 
 
-def test_ctrl_c_stops_the_waiting_too(server: Loopback) -> None:
+def test_ctrl_c_stops_the_wait_for_an_answer_too(server: Loopback) -> None:
     server.answer_with(SILENCE)
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url) as console:
@@ -59,7 +59,7 @@ def test_ctrl_c_stops_the_waiting_too(server: Loopback) -> None:
 @pytest.mark.promise("signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("is_streaming", [False, True])
-def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
+def test_a_signal_ends_the_program_and_restores_the_terminal(
     number: int, code: int, is_streaming: bool, server: Loopback, clean: Path
 ) -> None:
     server.answer_with(BEGUN, SILENCE)
@@ -80,7 +80,9 @@ def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
 @pytest.mark.promise("signals")
 @pytest.mark.parametrize("is_streaming", [False, True])
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_a_terminal_that_goes_away_ends_it(is_streaming: bool, term: str, server: Loopback, clean: Path) -> None:
+def test_the_program_ends_if_the_terminal_goes_away(
+    is_streaming: bool, term: str, server: Loopback, clean: Path
+) -> None:
     server.answer_with(BEGUN, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
         console.wait_until(lambda: console.read_cursor_line() == ">")
@@ -99,7 +101,7 @@ def test_a_terminal_that_goes_away_ends_it(is_streaming: bool, term: str, server
         ([b"", b""], "closed without an answer"),
     ],
 )
-def test_an_error_is_told_and_the_next_message_is_answered(replies: list[bytes], told: str, server: Loopback) -> None:
+def test_an_error_is_shown_and_the_next_message_is_answered(replies: list[bytes], told: str, server: Loopback) -> None:
     server.answer_with(replies[0])
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url) as console:
@@ -113,7 +115,7 @@ def test_an_error_is_told_and_the_next_message_is_answered(replies: list[bytes],
         assert console.leave() == 0
 
 
-def test_what_is_typed_while_an_answer_comes_waits_for_the_prompt(server: Loopback) -> None:
+def test_text_typed_during_an_answer_waits_for_the_prompt(server: Loopback) -> None:
     server.answer_with(BEGUN, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
@@ -125,7 +127,7 @@ def test_what_is_typed_while_an_answer_comes_waits_for_the_prompt(server: Loopba
         assert console.read_text().count("ahead") == 1
 
 
-def test_nothing_is_connected_to_before_the_first_message(server: Loopback) -> None:
+def test_no_connection_is_opened_before_the_first_message(server: Loopback) -> None:
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         console.type_line("/help")
@@ -135,7 +137,7 @@ def test_nothing_is_connected_to_before_the_first_message(server: Loopback) -> N
 
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 10)])
-def test_the_window_can_change_while_an_answer_comes(size: tuple[int, int], server: Loopback) -> None:
+def test_the_window_can_be_resized_during_an_answer(size: tuple[int, int], server: Loopback) -> None:
     server.answer_with(BEGUN, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url, columns=120, rows=40) as console:
         console.wait_for_prompt()

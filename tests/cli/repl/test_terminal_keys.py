@@ -12,7 +12,7 @@ PASTE = "\x1b[200~{}\x1b[201~"
 
 @pytest.fixture
 def repl(server: Loopback) -> "Console":
-    """Give a REPL at its first prompt, on the loopback server."""
+    """Yield a REPL at its first prompt, on the loopback server."""
     server.answer_with(stream(delta("the answer"), delta(finish="stop")))
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
@@ -43,7 +43,7 @@ def answered(console: Console) -> None:
     ],
     ids=["alt-enter", "ctrl-j", "paste", "two-slashes", "wide", "ctrl-c", "color", "colors", "mouse"],
 )
-def test_keys(typed: str, sent: str, repl: Console, server: Loopback) -> None:
+def test_keys_edit_the_line_and_enter_sends_it(typed: str, sent: str, repl: Console, server: Loopback) -> None:
     repl.press(typed)
     answered(repl)
     assert (asked(server), len(server.requests), repl.leave()) == (sent, 1, 0)
@@ -54,7 +54,9 @@ def test_keys(typed: str, sent: str, repl: Console, server: Loopback) -> None:
     [(["one\\", "two"], "one\ntwo"), (['"""one', "two", '"""'], "one\ntwo")],
     ids=["backslash", "block"],
 )
-def test_lines_that_continue(lines: list[str], sent: str, repl: Console, server: Loopback) -> None:
+def test_a_backslash_or_triple_quotes_continue_a_message_on_the_next_line(
+    lines: list[str], sent: str, repl: Console, server: Loopback
+) -> None:
     for row, line in enumerate(lines[:-1], start=repl.screen.cursor.y + 1):
         repl.type_line(line)
         repl.wait_until(lambda row=row: repl.screen.cursor.y == row)  # lines that arrive at once would be a paste
@@ -63,7 +65,7 @@ def test_lines_that_continue(lines: list[str], sent: str, repl: Console, server:
     assert (asked(server), len(server.requests)) == (sent, 1)
 
 
-def test_a_paste_stays_in_the_line(repl: Console, server: Loopback) -> None:
+def test_a_paste_is_not_sent_before_enter(repl: Console, server: Loopback) -> None:
     repl.press(PASTE.format("one\r\ntwo\r\n"))
     repl.wait_until("  two")
     repl.press("\x03")
@@ -71,7 +73,7 @@ def test_a_paste_stays_in_the_line(repl: Console, server: Loopback) -> None:
     assert (repl.leave(), server.requests) == (0, [])
 
 
-def test_bytes_that_are_no_text_are_sent_as_signs(repl: Console, server: Loopback) -> None:
+def test_invalid_utf_8_is_sent_as_replacement_characters(repl: Console, server: Loopback) -> None:
     repl.child.send(b"a\xffb\r")
     answered(repl)
     assert asked(server) == "a\ufffdb"
@@ -92,7 +94,7 @@ def test_an_editor_changes_the_line_and_sends_nothing(server: Loopback, tmp_path
         assert asked(server) == "typed\n and\nedited"
 
 
-def test_what_was_typed_is_found_again_in_the_next_run(server: Loopback, tmp_path: Path) -> None:
+def test_an_earlier_message_can_be_recalled_in_the_next_run(server: Loopback, tmp_path: Path) -> None:
     server.answer_with(stream(delta("the answer"), delta(finish="stop")))
     for keys in ("first question\r", "\x1b[A\r", "\x12irst\r\r"):
         with Console("chat", AIML_BASE_URL=server.url) as console:
@@ -102,7 +104,7 @@ def test_what_was_typed_is_found_again_in_the_next_run(server: Loopback, tmp_pat
             assert (asked(server), console.leave()) == ("first question", 0)
 
 
-def test_ctrl_z_stops_and_fg_goes_on(server: Loopback) -> None:
+def test_ctrl_z_stops_and_fg_continues(server: Loopback) -> None:
     server.answer_with(stream(delta("the answer"), delta(finish="stop")))
     with Console.start_shell(AIML_BASE_URL=server.url) as console:
         console.wait_until("$")
@@ -118,7 +120,7 @@ def test_ctrl_z_stops_and_fg_goes_on(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
-def test_the_window_can_change_while_typing(columns: int, rows: int, repl: Console, server: Loopback) -> None:
+def test_the_window_can_be_resized_while_typing(columns: int, rows: int, repl: Console, server: Loopback) -> None:
     repl.press("word " * 20)
     repl.wait_until("word word")
     repl.resize(columns, rows)

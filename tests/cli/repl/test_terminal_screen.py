@@ -27,7 +27,7 @@ EVIL = "evil\x1b]0;x\x07\u202e\nmodel"
         ('look at "@not\t', 'look at "@notes.txt'),
     ],
 )
-def test_tab_completes(typed: str, completed: str, server: Loopback, clean: Path) -> None:
+def test_tab_completes_commands_and_arguments(typed: str, completed: str, server: Loopback, clean: Path) -> None:
     (clean / "notes.txt").write_text("x")
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
@@ -36,7 +36,7 @@ def test_tab_completes(typed: str, completed: str, server: Loopback, clean: Path
 
 
 @pytest.mark.promise("no-driving")
-def test_no_name_of_a_file_that_could_drive_the_terminal_is_offered(server: Loopback, clean: Path) -> None:
+def test_a_file_name_with_control_characters_is_not_offered(server: Loopback, clean: Path) -> None:
     (clean / "odd\u202ename").write_text("x")
     (clean / "odd-name").write_text("x")
     with Console("chat", AIML_BASE_URL=server.url) as console:
@@ -46,14 +46,14 @@ def test_no_name_of_a_file_that_could_drive_the_terminal_is_offered(server: Loop
 
 
 @pytest.mark.promise("no-driving")
-def test_no_name_of_a_model_drives_the_terminal(server: Loopback) -> None:
+def test_no_model_name_controls_the_terminal(server: Loopback) -> None:
     with Console("chat", "-m", EVIL, AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         console.wait_until("evil\\x1b]0;x\\x07\\u202e\\nmodel · 0 tokens · $0.0000")
         assert not set(console.output.decode()) & set("\x07\u202e")
 
 
-def test_the_toolbar_shows_what_waits_and_what_was_spent(server: Loopback, clean: Path) -> None:
+def test_the_toolbar_shows_queued_files_and_tokens(server: Loopback, clean: Path) -> None:
     (clean / "notes.txt").write_text("x")
     server.answer_with(stream(delta("the answer"), delta(finish="stop"), event({"choices": [], "usage": USAGE})))
     with Console("chat", "-m", "some/model", AIML_BASE_URL=server.url, columns=40, rows=10) as console:
@@ -69,7 +69,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
 
 
 @pytest.mark.parametrize("option", [{"NO_COLOR": "1"}, {"AIML_COLOR": "never"}])
-def test_colours_can_be_switched_off(option: dict[str, str], server: Loopback) -> None:
+def test_colors_can_be_switched_off(option: dict[str, str], server: Loopback) -> None:
     with Console("chat", AIML_BASE_URL=server.url, **option) as console:
         console.wait_for_prompt()
         console.leave()
@@ -77,7 +77,7 @@ def test_colours_can_be_switched_off(option: dict[str, str], server: Loopback) -
 
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
-def test_a_session(columns: int, rows: int) -> None:
+def test_a_session_looks_as_expected_at_each_size(columns: int, rows: int) -> None:
     with Console("chat", "--demo", columns=columns, rows=rows) as console:
         console.wait_for_prompt()
         console.type_line("hello")

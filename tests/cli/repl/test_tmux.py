@@ -74,7 +74,7 @@ def window(server: Loopback, clean: Path) -> Iterator[Window]:
         window.run("kill-server")
 
 
-def test_stop_and_continue(window: Window, server: Loopback) -> None:
+def test_a_stopped_repl_continues_with_what_was_typed_ahead(window: Window, server: Loopback) -> None:
     goes_on = Event()
     server.answer_with(STREAM + chunk(delta("the beginning")), goes_on, chunk(delta(finish="stop")))
     server.answer_with(HELLO)

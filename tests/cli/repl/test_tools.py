@@ -55,7 +55,7 @@ def last_body(repl: ReplDriver) -> Any:
     return body.get("messages") or body["input"]
 
 
-def test_the_next_message_brings_the_calls_and_their_results(repl: ReplDriver) -> None:
+def test_the_next_message_includes_the_calls_and_their_results(repl: ReplDriver) -> None:
     queue(repl, ("Wait.", [PARIS]), ("", [ROME]), ("Mild.", []), ("Yes.", []))
     repl.type_lines("a", "b")
     assert get_results(repl.server) == [("call_1", "Paris: 21 degrees"), ("call_2", "Rome: 21 degrees")]
@@ -92,7 +92,7 @@ def script(repl: ReplDriver, *answers: tuple[str, list[Call]] | bytes | str) -> 
 
 @pytest.mark.parametrize("store", ["on", "off"])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_loaded_conversation_is_the_one_in_memory(repl: ReplDriver, ending: str, store: str) -> None:
+def test_a_loaded_conversation_equals_the_one_in_memory(repl: ReplDriver, ending: str, store: str) -> None:
     if repl.session.endpoint == "responses":
         repl.session.flags["store"] = RawValue((store,), "--store")
     repl.session.flags["max_rounds"] = RawValue(("2",), "--max-rounds")
@@ -159,7 +159,7 @@ def is_result(item: Any) -> bool:
     return item.get("role") == "tool" or item.get("type") == "function_call_output"
 
 
-def test_undo_takes_back_the_whole_turn(repl: ReplDriver) -> None:
+def test_undo_removes_the_whole_turn_with_its_calls(repl: ReplDriver) -> None:
     queue(repl, ("First.", []), ("Wait.", [PARIS]), ("Mild.", []), ("Yes.", []))
     repl.type_lines("a", "b", "/undo", "c")
     assert get_results(repl.server) == []
@@ -168,7 +168,7 @@ def test_undo_takes_back_the_whole_turn(repl: ReplDriver) -> None:
     assert undone == ["b", "Wait.", "Paris: 21 degrees", "Mild."]
 
 
-def test_retry_asks_the_question_again_and_the_tools_run_again(repl: ReplDriver) -> None:
+def test_retry_sends_the_question_again_and_runs_the_tools_again(repl: ReplDriver) -> None:
     queue(repl, ("Wait.", [PARIS]), ("Mild.", []), ("Wait.", [ROME]), ("Warm.", []), ("Yes.", []))
     repl.type_lines("a", "/retry", "b")
     assert get_results(repl.server) == [("call_2", "Rome: 21 degrees")]
@@ -194,7 +194,7 @@ def test_tools_are_listed_switched_and_added(repl: ReplDriver, capfd: Told) -> N
 @pytest.mark.parametrize(
     "line", ["/tools off wether", "/tools on nothing", "/tools nothing", "/tools on", "/tools a b"]
 )
-def test_what_tools_does_not_know_is_told(line: str, repl: ReplDriver, capfd: Told) -> None:
+def test_wrong_arguments_of_tools_are_an_error(line: str, repl: ReplDriver, capfd: Told) -> None:
     repl.type_lines(line)
     assert capfd.readouterr().err.startswith("aiml: ")
     assert repl.session.tools.describe() == "weather"
@@ -207,7 +207,7 @@ def test_the_toolbar_names_the_active_tools(repl: ReplDriver) -> None:
     assert len(render_toolbar(repl.session, 40)[0][1]) <= 40
 
 
-def test_without_tools_nothing_of_them_is_open(server: Loopback, capfd: Told) -> None:
+def test_tools_can_be_added_to_a_repl_that_started_without_any(server: Loopback, capfd: Told) -> None:
     driver = ReplDriver(server)
     driver.session.tools.open(driver.session.resolve_settings())
     driver.type_lines("/tools", "/tools on weather")
@@ -222,7 +222,7 @@ def test_without_tools_nothing_of_them_is_open(server: Loopback, capfd: Told) ->
     [("y\r", ["Paris: 21 degrees"]), ("a\r", ["Paris: 21 degrees"]), ("n\r", ["The user did not allow this call."])],
 )
 @pytest.mark.parametrize("endpoint", ["chat", "respond"])
-def test_a_call_is_asked_for(keys: str, results: list[str], endpoint: str, server: Loopback) -> None:
+def test_the_user_is_asked_before_a_call_runs(keys: str, results: list[str], endpoint: str, server: Loopback) -> None:
     queue_answers(server, answer(endpoint, "Wait.", [PARIS]), answer(endpoint, "Done."))
     with Console(endpoint, "-T", "weather", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
@@ -236,7 +236,7 @@ def test_a_call_is_asked_for(keys: str, results: list[str], endpoint: str, serve
     assert [text for _, text in get_results(server)] == results
 
 
-def test_quit_at_the_question_ends_the_turn_and_the_next_one_can_run(server: Loopback) -> None:
+def test_quit_at_the_question_ends_the_turn_and_later_calls_can_run(server: Loopback) -> None:
     queue_answers(server, answer("chat", "Wait.", [PARIS]), answer("chat", "Well.", []))
     with Console("chat", "-T", "weather", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
@@ -272,7 +272,7 @@ def test_ctrl_c_ends_a_tool_and_the_next_call_runs(server: Loopback, tmp_path: P
         assert console.leave() == 0
 
 
-def test_what_is_typed_while_a_tool_runs_is_a_draft_and_no_answer(server: Loopback, tmp_path: Path) -> None:
+def test_text_typed_while_a_tool_runs_does_not_answer_the_next_question(server: Loopback, tmp_path: Path) -> None:
     for name in ("started", "go"):
         os.mkfifo(tmp_path / name)
     write_tool("slow", "sh", "-c", f"echo x > {tmp_path}/started; cat {tmp_path}/go")
@@ -290,7 +290,7 @@ def test_what_is_typed_while_a_tool_runs_is_a_draft_and_no_answer(server: Loopba
     assert get_results(server)[-1][1] == "The user did not allow this call."
 
 
-def test_a_tool_that_is_not_ready_ends_the_program_before_the_first_prompt(server: Loopback) -> None:
+def test_an_unknown_tool_is_an_error_before_the_first_prompt(server: Loopback) -> None:
     with Console("chat", "-T", "nothing", AIML_BASE_URL=server.url) as console:
         assert console.wait_for_exit() == 2
         assert "there is no tool 'nothing'" in console.read_text()

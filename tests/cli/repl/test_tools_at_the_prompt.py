@@ -28,7 +28,7 @@ def start(server: Loopback, endpoint: str = "chat", **flags: str) -> ReplDriver:
     ("width", "shown"),
     [(80, "m · tools: weather, date"), (40, "m · 2 tools"), (36, "m"), (20, "… · 0 tokens")],
 )
-def test_the_toolbar_says_as_much_of_the_tools_as_there_is_room_for(width: int, shown: str, server: Loopback) -> None:
+def test_the_toolbar_shows_as_much_about_tools_as_fits(width: int, shown: str, server: Loopback) -> None:
     write_tool("date", "date")
     repl = start(server, model="m")
     repl.type_lines("/tools on date")
@@ -37,7 +37,7 @@ def test_the_toolbar_says_as_much_of_the_tools_as_there_is_room_for(width: int, 
     assert len(text) <= width
 
 
-def test_tab_knows_what_tools_has_just_switched(server: Loopback) -> None:
+def test_tab_offers_tools_according_to_their_current_state(server: Loopback) -> None:
     repl = start(server)
     completer = SessionCompleter(repl.session)
 
@@ -50,7 +50,7 @@ def test_tab_knows_what_tools_has_just_switched(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize(("endpoint", "command"), [("chat", "chat"), ("responses", "respond")])
-def test_a_conversation_that_is_not_saved_is_exported_as_one_that_is(
+def test_an_unsaved_conversation_is_exported_like_a_saved_one(
     endpoint: str, command: str, server: Loopback, tmp_path: Path
 ) -> None:
     texts = []
@@ -65,7 +65,7 @@ def test_a_conversation_that_is_not_saved_is_exported_as_one_that_is(
     assert "Rome: 21 degrees" in texts[0]
 
 
-def test_ctrl_c_ends_all_calls_and_begins_no_other(server: Loopback, tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_running_calls_and_starts_no_other(server: Loopback, tmp_path: Path) -> None:
     log = tmp_path / "log"
     write_tool("slow", "sh", "-c", f"echo $$ >> {log}; exec sleep 600")
     calls = [Call("slow", "", f"call_{number}") for number in range(CALLS)]

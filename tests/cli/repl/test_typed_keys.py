@@ -75,7 +75,7 @@ def test_a_paste_with_control_characters_is_one_draft(char: str, term: str, serv
 
 
 @TERMS
-def test_lines_that_are_written_one_by_one_are_one_draft(term: str, server: Loopback) -> None:
+def test_lines_that_arrive_quickly_are_one_draft(term: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
         console.wait_until(lambda: console.read_cursor_line() == ">")
@@ -113,7 +113,7 @@ def test_a_line_of_any_length_is_sent_whole(text: str, term: str, server: Loopba
     ],
     ids=["word", "line", "lines", "9 kB", "long", "long line", "backspace", "wide"],
 )
-def test_what_is_typed_during_an_answer_is_a_draft(keys: str, draft: str, term: str, server: Loopback) -> None:
+def test_text_typed_during_an_answer_becomes_a_draft(keys: str, draft: str, term: str, server: Loopback) -> None:
     goes_on = Event()
     server.answer_with(BEGUN, goes_on, *END)
     server.answer_with(HELLO)
@@ -155,7 +155,7 @@ def test_enter_during_an_answer_leaves_no_trace(mode: list[str], term: str, serv
 
 
 @pytest.mark.parametrize(("ending", "is_run"), [("", True), ("\x03", False)], ids=["complete", "ctrl-c"])
-def test_the_shell_reads_what_is_typed_during_the_only_answer(ending: str, is_run: bool, server: Loopback) -> None:
+def test_text_typed_during_a_single_answer_goes_to_the_shell(ending: str, is_run: bool, server: Loopback) -> None:
     goes_on = Event()
     server.answer_with(BEGUN, goes_on, *END)
     with Console.start_shell(AIML_BASE_URL=server.url) as console:

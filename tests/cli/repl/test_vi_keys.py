@@ -88,7 +88,7 @@ def test_keys_edit_as_in_vi_and_enter_sends_in_both_modes(
         send(console, server, expected)
 
 
-def test_each_mode_is_shown(open_console: Open) -> None:
+def test_the_toolbar_shows_the_mode(open_console: Open) -> None:
     with open_console() as console:
         console.wait_until(lambda: console.read_toolbar().startswith("INSERT · openai/gpt-5-1"))
         console.press("one")
@@ -103,7 +103,7 @@ def test_each_mode_is_shown(open_console: Open) -> None:
         assert console.leave() == 0
 
 
-def test_the_default_shows_no_mode(server: Loopback) -> None:
+def test_no_mode_is_shown_by_default(server: Loopback) -> None:
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         console.wait_until(lambda: console.read_toolbar().startswith("openai/gpt-5-1"))
@@ -127,7 +127,7 @@ def test_ctrl_c_clears_and_ctrl_d_leaves_in_both_modes(server: Loopback, open_co
 
 @pytest.mark.parametrize("keys", ["v", "\x18\x05"])
 @pytest.mark.parametrize("escape", ["", ESCAPE])
-def test_the_editor_opens_in_normal_mode_and_with_the_keys_of_emacs(
+def test_the_editor_opens_with_v_in_normal_mode_and_with_the_emacs_keys(
     server: Loopback, open_console: Open, keys: str, escape: str, tmp_path: Path
 ) -> None:
     editor = tmp_path / "editor"
@@ -143,7 +143,7 @@ def test_the_editor_opens_in_normal_mode_and_with_the_keys_of_emacs(
         send(console, server, "text edited" if escape or len(keys) > 1 else "textv")
 
 
-def test_a_command_is_completed_and_changes_the_keys(open_console: Open) -> None:
+def test_set_editing_changes_the_keys_in_the_running_repl(open_console: Open) -> None:
     with open_console() as console:
         console.press("/conti\t")
         console.wait_until("> /continue")
@@ -159,7 +159,7 @@ def test_a_command_is_completed_and_changes_the_keys(open_console: Open) -> None
         assert console.leave() == 0
 
 
-def test_the_history_is_searched_with_a_slash(server: Loopback, open_console: Open) -> None:
+def test_k_and_j_in_normal_mode_go_through_the_history(server: Loopback, open_console: Open) -> None:
     with open_console() as console:
         for text in ("first", "second"):
             console.type_line(text)
@@ -191,7 +191,7 @@ def test_ctrl_z_stops_and_fg_goes_on_in_normal_mode(server: Loopback) -> None:
         assert last_prompt(server) == "hello"
 
 
-def test_a_simple_terminal_has_no_keys_to_choose(server: Loopback) -> None:
+def test_the_setting_is_ignored_on_a_dumb_terminal(server: Loopback) -> None:
     queue_answers(server, "Hello")
     with Console("chat", AIML_BASE_URL=server.url, AIML_EDITING="vi", TERM="dumb") as console:
         console.wait_for_prompt()

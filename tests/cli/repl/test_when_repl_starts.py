@@ -1,4 +1,4 @@
-"""When a command line is the beginning of a conversation in turns, and when it is one question."""
+"""When a command line starts the REPL, and when it sends a single question."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ HELLO = stream(delta("the answer"), delta(finish="stop"))
 
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
-def test_a_terminal_on_which_nothing_is_asked_gets_a_prompt(command: str, server: Loopback) -> None:
+def test_a_terminal_without_a_question_gets_a_prompt(command: str, server: Loopback) -> None:
     with Console(command, AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         assert (console.leave(), server.connections) == (0, 0)
@@ -28,24 +28,24 @@ def test_the_first_line_names_the_model_and_the_help(server: Loopback, columns: 
         assert console.leave() == 0
 
 
-def test_quiet_begins_with_the_prompt(server: Loopback) -> None:
+def test_quiet_shows_only_the_prompt(server: Loopback) -> None:
     with Console("chat", "-q", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         assert console.read_lines()[0] == ">"
 
 
-def test_print_with_nothing_to_ask_is_wrong(server: Loopback) -> None:
+def test_print_without_a_question_is_a_usage_error(server: Loopback) -> None:
     with Console("chat", "-p", AIML_BASE_URL=server.url) as console:
         assert (console.wait_for_exit(), server.connections) == (2, 0)
 
 
-def test_words_are_one_question(server: Loopback) -> None:
+def test_a_question_on_the_command_line_does_not_start_the_repl(server: Loopback) -> None:
     server.answer_with(HELLO)
     with Console("chat", "hi", AIML_BASE_URL=server.url) as console:
         assert (console.wait_for_exit(), console.read_lines()) == (0, ["the answer"])
 
 
-def test_interactive_asks_the_words_with_their_file_first(server: Loopback, clean: Path) -> None:
+def test_interactive_sends_the_words_and_their_file_first(server: Loopback, clean: Path) -> None:
     (clean / "notes.txt").write_text("the notes")
     server.answer_with(HELLO)
     with Console("chat", "-i", "sum", "up", "-f", "notes.txt", AIML_BASE_URL=server.url) as console:
@@ -59,7 +59,7 @@ def test_interactive_asks_the_words_with_their_file_first(server: Loopback, clea
 
 @pytest.mark.parametrize("words", ["", " sum up"])
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
-def test_after_a_pipe_the_terminal_is_read(words: str, term: str, server: Loopback) -> None:
+def test_interactive_after_a_pipe_reads_the_terminal(words: str, term: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     with Console.start_shell(AIML_BASE_URL=server.url, TERM=term) as console:
         console.wait_until("$")
@@ -71,7 +71,7 @@ def test_after_a_pipe_the_terminal_is_read(words: str, term: str, server: Loopba
     assert ("piped" in first, first.rstrip().endswith(words.strip() or "piped"), second) == (True, True, "more")
 
 
-def test_without_a_terminal_to_read_nothing_is_sent(server: Loopback) -> None:
+def test_interactive_without_a_terminal_sends_nothing(server: Loopback) -> None:
     with Console.start_shell(AIML_BASE_URL=server.url) as console:
         console.wait_until("$")
         console.run("chat", "-i", "hi", before="echo piped | setsid -w ", after="; echo ended $?")
@@ -80,7 +80,7 @@ def test_without_a_terminal_to_read_nothing_is_sent(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize("flag", ["-c", "-r"])
-def test_a_conversation_is_shown_and_gone_on_with(flag: str, server: Loopback) -> None:
+def test_a_continued_conversation_is_shown_first(flag: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     with Console("chat", "first", "question", AIML_BASE_URL=server.url, AIML_SESSION="x") as console:
         console.wait_for_exit()
@@ -95,7 +95,7 @@ def test_a_conversation_is_shown_and_gone_on_with(flag: str, server: Loopback) -
 
 @pytest.mark.promise("odd-environment")
 @pytest.mark.parametrize("term", ["dumb", ""])
-def test_a_dumb_terminal_gets_plain_lines(term: str, server: Loopback) -> None:
+def test_a_dumb_terminal_reads_plain_lines(term: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
         console.wait_for_prompt()

@@ -96,7 +96,7 @@ def test_each_line_ends_its_own_styles(spans: list[Span], width: int) -> None:
         (f"{FLAG}{FLAG}{FLAG}", 4, [FLAG] * 3),
     ],
 )
-def test_lines_are_filled(text: str, width: int, filled: list[str]) -> None:
+def test_lines_are_filled_to_the_width(text: str, width: int, filled: list[str]) -> None:
     assert wrap(text, width) == filled
 
 
@@ -169,7 +169,7 @@ def test_a_style_includes_the_spaces_in_it() -> None:
     assert wrap_lines([Span("a b", "1"), Span(" c")], 9) == ["\x1b[1ma b\x1b[m c"]
 
 
-def test_each_line_of_a_link_is_a_link() -> None:
+def test_each_line_of_a_wrapped_link_is_a_link() -> None:
     begin, end = "\x1b]8;;https://x.example/\x1b\\", "\x1b]8;;\x1b\\"
     spans = [Span("see "), Span("my page", "4", "https://x.example/"), Span(" here")]
     assert wrap_lines(spans, 40) == [f"see \x1b[4m{begin}my page{end}\x1b[m here"]
@@ -251,7 +251,7 @@ def test_only_harmless_addresses_become_links(address: str, encoded: str) -> Non
         ({"STY": "1.tty", "KITTY_WINDOW_ID": "1"}, False),
     ],
 )
-def test_a_terminal_gets_links_if_it_is_known_to_show_them(environ: dict[str, str], has_links: bool) -> None:
+def test_links_are_sent_only_to_terminals_known_to_support_them(environ: dict[str, str], has_links: bool) -> None:
     assert has_hyperlinks({"TERM": "xterm-256color", **environ}) is has_links
 
 

@@ -60,7 +60,7 @@ def test_any_json_is_drawn_completely(value: Any, sizes: list[int]) -> None:
 
 
 @given(st.text(st.sampled_from("{}[]\",:\\ \n1-.eatrufls'/x"), max_size=40), st.integers(1, 5))
-def test_no_character_of_wild_json_is_lost(text: str, size: int) -> None:
+def test_no_character_of_malformed_json_is_lost(text: str, size: int) -> None:
     section, taken = JsonSection(), 0
     for piece in split_text(text, [size]):
         if not section.is_over:

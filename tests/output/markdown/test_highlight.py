@@ -29,23 +29,23 @@ CODE = {
 
 
 def sliced(language: str, code: str, sizes: list[int]) -> list[str]:
-    colours, lines, place = CodeHighlighter(language), code.split("\n"), 0
+    colors, lines, place = CodeHighlighter(language), code.split("\n"), 0
     drawn: list[str] = []
     for size in [*sizes, len(lines)]:
         if piece := lines[place : place + size]:
-            drawn += colours.highlight("\n".join(piece))
+            drawn += colors.highlight("\n".join(piece))
         place += size
     return drawn
 
 
-def colours_of(line: str) -> list[tuple[str, str]]:
-    """Give each character that can be seen with its colour."""
-    colour, found = "", []
+def colors_of(line: str) -> list[tuple[str, str]]:
+    """Return each visible character with its color."""
+    color, found = "", []
     for index, piece in enumerate(re.split(r"\x1b\[([\d;]*)m", line)):
         if index % 2:
-            colour = piece
+            color = piece
         else:
-            found += [(char, colour) for char in piece if char.strip()]
+            found += [(char, color) for char in piece if char.strip()]
     return found
 
 
@@ -58,7 +58,7 @@ OPEN += [(language, size) for language in ("rust", "json", "diff", "nothing-like
 def test_strings_and_comments_that_a_slice_leaves_open_keep_their_color(language: str, size: int) -> None:
     code = CODE[language]
     drawn = sliced(language, code, [size] * 20)
-    assert list(map(colours_of, drawn)) == list(map(colours_of, CodeHighlighter(language).highlight(code)))
+    assert list(map(colors_of, drawn)) == list(map(colors_of, CodeHighlighter(language).highlight(code)))
 
 
 @given(st.sampled_from(sorted(CODE)), st.lists(st.integers(1, 5), max_size=10))
@@ -77,9 +77,9 @@ def test_no_character_of_random_code_is_lost(language: str, code: str, size: int
 
 
 def test_a_copy_of_a_highlighter_is_independent() -> None:
-    colours = CodeHighlighter("python")
-    colours.highlight('"""a')
-    assert copy(colours).highlight("b") == copy(colours).highlight("b") != CodeHighlighter("python").highlight("b")
+    colors = CodeHighlighter("python")
+    colors.highlight('"""a')
+    assert copy(colors).highlight("b") == copy(colors).highlight("b") != CodeHighlighter("python").highlight("b")
 
 
 # The words that models write after a fence, for which no color would be missed.

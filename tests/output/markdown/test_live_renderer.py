@@ -18,12 +18,12 @@ DRIVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def without_ours(wrote: str) -> str:
-    """Leave out what moves the cursor, erases, and colours."""
+    """Remove the sequences that move the cursor, erase and color."""
     return re.sub(r"\x1b\[[\d;]*m|\x1b\[\d+A|\r\x1b\[K|\n\x1b\[J\x1b\[A|\x1b\[\?2026[hl]", "", wrote)
 
 
 def grown(text: str, terminal: Terminal, seed: int) -> list[str]:
-    """Let a text come in random deltas, and be painted, at random, as often as it can be."""
+    """Draw a text that arrives in random deltas, with redraws at random moments."""
     luck = random.Random(seed)  # noqa: S311 - no secret
     page = MarkdownStream(terminal.write, {})
     for piece in split_text(text, [luck.choice([1, 2, 3, 8, 30]) for _ in range(200)]):
@@ -41,7 +41,7 @@ def test_a_text_that_arrives_in_pieces_ends_as_the_text_drawn_at_once(size: tupl
 
 
 def resized(seed: int, terminal: Terminal, sizes: list[tuple[int, int]], environ: dict[str, str]) -> str:
-    """Let 600 words come while the terminal changes its size; give all that was written."""
+    """Draw 600 words while the terminal changes its size; return everything that was written."""
     luck, wrote = random.Random(seed), []  # noqa: S311 - no secret
 
     def write(text: str) -> None:

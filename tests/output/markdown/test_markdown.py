@@ -87,7 +87,7 @@ def test_usage_is_on_a_line_of_its_own(server: Loopback) -> None:
 
 
 def waits(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes, list[str]]:
-    """Let the answer come a second after the question; give what was written, and what is seen then."""
+    """Answer a second after the question; return what was written, and the rows of the screen."""
     late = threading.Event()
     server.answer_with(STREAM, late, chunk(delta("Hi")), *([chunk(delta(finish="stop")), b"0\r\n\r\n"]))
     timer = threading.Timer(1.0, late.set)

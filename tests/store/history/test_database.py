@@ -122,7 +122,7 @@ def test_a_new_file_has_the_latest_schema_and_a_write_ahead_log() -> None:
         assert [each.title for each in find_conversations.list_conversations(again)] == ["hello"]
 
 
-def test_a_file_of_an_older_program_gets_the_migrations_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_an_older_version_gets_the_missing_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(database.open_history()) as found:
         write(found, "kept")
     monkeypatch.setattr(
@@ -144,7 +144,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(monkeypatch: pytest.Mo
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
 
 
-def test_the_file_of_a_newer_program_is_refused_and_left_alone() -> None:
+def test_a_file_of_a_newer_version_is_refused_and_not_changed() -> None:
     filled(1)
     with closing(sqlite3.connect(file())) as connection:
         connection.execute("PRAGMA user_version = 99")
@@ -291,7 +291,7 @@ def test_a_writer_that_is_killed_loses_nothing_that_was_written() -> None:
 
 
 def killed(count: int) -> tuple[int, int]:
-    """Kill a process in the middle of its writing; give its message, and how many pieces it said it had written."""
+    """Kill a process in the middle of its writing; return its message, and how many pieces it reported as written."""
     with subprocess.Popen(python(WRITE_ON), stdout=subprocess.PIPE) as process:
         assert process.stdout
         message = int(process.stdout.readline())

@@ -62,7 +62,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 def use(file: Path) -> None:
-    """Make a copy of a file the history."""
+    """Use a copy of a file as the history."""
     history_path().parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(file, history_path())
 
