@@ -26,7 +26,7 @@ from ptyprocess import PtyProcess
 
 # Read by the interpreter or by libraries of the system when a process starts: other values need a real process.
 START_VARIABLES = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "TZ", "GLIBC_")
-HARMLESS_VARIABLES = ("PYTHON_KEYRING_BACKEND", "PYTHONDONTWRITEBYTECODE")
+HARMLESS_VARIABLES = ("PYTHON_KEYRING_BACKEND", "PYTHONDONTWRITEBYTECODE", "LC_TERMINAL")
 SET_CHILD_SUBREAPER = 36  # prctl(2)
 SERVER = Path(__file__).with_name("fork_server.py")
 LAUNCHER = Path(__file__).with_name("launcher.py")
