@@ -36,7 +36,7 @@ settings.load_profile("aiml")
 
 
 @pytest.fixture(autouse=True)
-def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run in an empty home, without the settings of the developer; return it."""
     for variable in VARIABLES & os.environ.keys():
         monkeypatch.delenv(variable)

@@ -29,16 +29,16 @@ MAX_SECONDS = 0.02  # a long text that takes less is fast enough
 # A short text that takes less takes less than MAX_SECONDS if it is ten times longer, even if growth is quadratic.
 SCREEN_SECONDS = MAX_SECONDS / (LONG / SHORT) ** 2
 LIMIT_SECONDS = 0.2
-UNITS = [
+REPEATED_UNITS = [
     " ", "\t", "\n", "1", "a", "_", "no_", "key", "\\", '"', "'", "`", "[", "](", "(", "{", "<", "-", "|", ":", "*", "=", ".",
     "/", "@", "&", "\u4e16", " \n", "a ", "a.", "[a", "<a", "0a1b",
 ]  # fmt: skip
-ENDS = ["\x00", ""]
-COMPILING = {"compile", "search", "match", "fullmatch", "split", "sub", "subn", "findall", "finditer"}
-USES_EXPRESSIONS = re.compile(rf"\.(?:{'|'.join(COMPILING - {'split'})})\b|\bre\.split\b")
+TEXT_ENDS = ["\x00", ""]
+COMPILING_FUNCTIONS = {"compile", "search", "match", "fullmatch", "split", "sub", "subn", "findall", "finditer"}
+USES_EXPRESSIONS = re.compile(rf"\.(?:{'|'.join(COMPILING_FUNCTIONS - {'split'})})\b|\bre\.split\b")
 REPEATS = {sre.MAX_REPEAT, sre.MIN_REPEAT, getattr(sre, "POSSESSIVE_REPEAT", None)}
 # Arguments that only exist while the program runs, and why they need no test here.
-DYNAMIC = {
+DYNAMIC_EXPRESSIONS = {
     "api.error_kinds": "the tables of the module, whose texts are tried",
     "api.finish_reasons": "words of a table",
     "batch.template_cases": "an expression of the user's template, with a limit of CPU time",
@@ -57,7 +57,7 @@ DYNAMIC = {
     "transport.key_masking": "the characters of the key",
 }
 # Expressions that grow and see only short texts, or texts of the user's own: the module, the beginning, and why.
-KNOWN = [
+KNOWN_GROWTHS = [
     ("output.markdown.ansi", "|(?P<fixed>", "one of several ways to take a word; the others take all of it too"),
     ("output.markdown.block_syntax", r"\s++[A-Za-z_:]", "a part of the expression of a tag: it follows its name"),
     ("output.markdown.highlight", r"(?:.|(?<=", "a part of rules of Pygments, which are left out for it"),
@@ -123,7 +123,11 @@ def find_written(module: ModuleType) -> Iterator[tuple[str, Any, int, str]]:
 
 def is_compiling(node: ast.Call) -> bool:
     function = node.func
-    return isinstance(function, ast.Attribute) and ast.unparse(function.value) == "re" and function.attr in COMPILING
+    return (
+        isinstance(function, ast.Attribute)
+        and ast.unparse(function.value) == "re"
+        and function.attr in COMPILING_FUNCTIONS
+    )
 
 
 def find_compiler(node: ast.AST) -> str:
@@ -145,7 +149,7 @@ def evaluate(node: ast.expr, module: ModuleType) -> Any:
 def find_used_methods(module: ModuleType) -> Iterator[tuple[tuple[Any, int], str]]:
     """Yield each pattern that has a name, with a method that is called with a text."""
     for node in read_nodes(module):
-        if isinstance(node, ast.Attribute) and node.attr in COMPILING and isinstance(node.ctx, ast.Load):
+        if isinstance(node, ast.Attribute) and node.attr in COMPILING_FUNCTIONS and isinstance(node.ctx, ast.Load):
             owner = node.value.value if isinstance(node.value, ast.Subscript) else node.value
             found = evaluate(owner, module) if isinstance(owner, ast.Name | ast.Attribute) else None
             for pattern in find_compiled(found, set(), 2):
@@ -204,28 +208,28 @@ def choose_methods(used: set[str]) -> tuple[str, ...]:
     return tuple({name if name in ("match", "fullmatch") else "sub": None for name in sorted(used)})
 
 
-def sample(items: Sequence[Any]) -> str:
+def build_match(items: Sequence[Any]) -> str:
     """Return a short text that these parts of an expression match, or nearly."""
-    return "".join(sample_item(operation, argument) for operation, argument in items)
+    return "".join(build_item_match(operation, argument) for operation, argument in items)
 
 
-def sample_item(operation: Any, argument: Any) -> str:
+def build_item_match(operation: Any, argument: Any) -> str:
     if operation is sre.LITERAL:
         return chr(argument)
     if operation in REPEATS:
-        return sample(argument[2]) * argument[0]
+        return build_match(argument[2]) * argument[0]
     if operation is sre.IN:
-        return sample_class(argument)
+        return build_class_match(argument)
     if operation is sre.BRANCH:
-        return sample(argument[1][0])
+        return build_match(argument[1][0])
     if operation is sre.SUBPATTERN:
-        return sample(argument[3])
+        return build_match(argument[3])
     if operation is getattr(sre, "ATOMIC_GROUP", None):
-        return sample(argument)
+        return build_match(argument)
     return "a" if operation in (sre.ANY, sre.NOT_LITERAL) else ""
 
 
-def sample_class(members: Sequence[Any]) -> str:
+def build_class_match(members: Sequence[Any]) -> str:
     chars = {sre.CATEGORY_DIGIT: "1", sre.CATEGORY_SPACE: " ", sre.CATEGORY_WORD: "a", sre.CATEGORY_NOT_SPACE: "a"}
     operation, argument = members[0]
     if operation is sre.NEGATE:
@@ -239,10 +243,10 @@ def sample_class(members: Sequence[Any]) -> str:
 def find_repeats(items: Sequence[Any], before: str = "") -> Iterator[tuple[str, str]]:
     """Yield a text that leads to each repetition, and what it repeats."""
     for position, (operation, argument) in enumerate(items):
-        start = before + sample(items[:position])
+        start = before + build_match(items[:position])
         inner: list[Sequence[Any]] = []
         if operation in REPEATS:
-            yield start, sample(argument[2]) or "a"
+            yield start, build_match(argument[2]) or "a"
             inner = [argument[2]]
         elif operation is sre.BRANCH:
             inner = argument[1]
@@ -261,11 +265,11 @@ def build_texts(pattern: Pattern) -> Iterator[tuple[str, str, str]]:
     repeats = list(find_repeats(sre_parser.parse(pattern.pattern, pattern.flags)))
     starts = dict.fromkeys(["", *(start for start, _ in repeats)])
     units = dict.fromkeys(unit for pair in repeats for unit in pair if unit)
-    texts = [*product(starts, units, ENDS), *product(starts, UNITS, ENDS)]
-    yield from dict.fromkeys([*((start, unit, end) for start, unit in repeats for end in ENDS), *texts])
+    texts = [*product(starts, units, TEXT_ENDS), *product(starts, REPEATED_UNITS, TEXT_ENDS)]
+    yield from dict.fromkeys([*((start, unit, end) for start, unit in repeats for end in TEXT_ENDS), *texts])
 
 
-def measure(pattern: Pattern, text: tuple[str, str, str], length: int, method: str) -> float:
+def measure_seconds(pattern: Pattern, text: tuple[str, str, str], length: int, method: str) -> float:
     """Return the CPU time of a search; raise TooSlowError if it takes more than LIMIT_SECONDS."""
     start, unit, end = text
     whole: Any = start + unit * (length // len(unit)) + end
@@ -287,10 +291,10 @@ def find_growth(pattern: Pattern, methods: Sequence[str], budget: float) -> str:
         if process_time() - began > budget:
             break
         try:
-            short = measure(pattern, text, SHORT, method)
+            short = measure_seconds(pattern, text, SHORT, method)
             if short < SCREEN_SECONDS:
                 continue
-            long = min(measure(pattern, text, LONG, method) for _ in range(2))
+            long = min(measure_seconds(pattern, text, LONG, method) for _ in range(2))
             if long <= max(MAX_SECONDS, MAX_RATIO * short):
                 continue
             growth = f"{long / short:.0f} times the time for ten times the text"
@@ -301,7 +305,7 @@ def find_growth(pattern: Pattern, methods: Sequence[str], budget: float) -> str:
 
 
 @pytest.fixture
-def limit() -> Iterator[None]:
+def time_limit() -> Iterator[None]:
     """Raise TooSlowError in a search that exceeds its CPU time; the module re looks for signals while it searches."""
 
     def fail(_number: int, _frame: FrameType | None) -> None:
@@ -315,11 +319,11 @@ def limit() -> Iterator[None]:
 def test_each_expression_in_the_source_is_tested_or_has_a_reason_not_to_be() -> None:
     expressions, dynamic = collect_expressions()
     assert len(expressions) > 50
-    assert [source for source in dynamic if source.partition(":")[0] not in DYNAMIC] == []
+    assert [source for source in dynamic if source.partition(":")[0] not in DYNAMIC_EXPRESSIONS] == []
 
 
 @pytest.mark.promise("linear")
-@pytest.mark.usefixtures("limit")
+@pytest.mark.usefixtures("time_limit")
 @pytest.mark.parametrize("budget", [0.01, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_no_expression_grows_more_than_linearly(budget: float) -> None:
     """The budget is the CPU time for each expression, in seconds; the likely texts come first."""
@@ -333,10 +337,10 @@ def test_no_expression_grows_more_than_linearly(budget: float) -> None:
 
 def is_known(expression: Expression) -> bool:
     text = expression.pattern.pattern
-    return any(expression.module == module and str(text).startswith(start) for module, start, _ in KNOWN)
+    return any(expression.module == module and str(text).startswith(start) for module, start, _ in KNOWN_GROWTHS)
 
 
-@pytest.mark.usefixtures("limit")
+@pytest.mark.usefixtures("time_limit")
 @pytest.mark.parametrize(
     "expression",
     [

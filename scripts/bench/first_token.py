@@ -50,7 +50,7 @@ def make_first_token_rows(python: str, aiml: str) -> Iterator[Row]:
         }
         walls = measure(commands, {**make_environment(Path(home)), "SSL_CERT_FILE": bundle})
     base = walls["curl"]
-    measured = f"first token over TLS at 40 ms a round trip, more than the {format_ms(base)} of curl, wall"
+    measured = f"first token over TLS with a round trip of 40 ms, time after the {format_ms(base)} of curl"
     yield Row(measured, format_ms, aiml=walls["aiml"] - base, httpx=walls["httpx"] - base, limit=0.06)
 
 

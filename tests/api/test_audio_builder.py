@@ -10,24 +10,24 @@ from hypothesis import strategies as st
 from aiml_cli.api.audio_builder import Base64Decoder, decode_base64
 
 
-def joined(*pieces: str) -> bytes:
+def decode_pieces(*pieces: str) -> bytes:
     """Return the audio that the pieces join to."""
-    found = Base64Decoder()
+    decoder = Base64Decoder()
     for piece in pieces:
-        found.feed(piece)
-    return found.finish()
+        decoder.feed(piece)
+    return decoder.finish()
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(0, 60), max_size=6))
 def test_audio_may_be_split_anywhere(data: bytes, cuts: list[int]) -> None:
     text = base64.b64encode(data).decode()
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    assert joined(*(text[start:end] for start, end in pairwise(places))) == data
+    assert decode_pieces(*(text[start:end] for start, end in pairwise(places))) == data
 
 
 @given(st.lists(st.binary(max_size=7), max_size=5))
 def test_each_piece_may_be_padded_on_its_own(pieces: list[bytes]) -> None:
-    assert joined(*(base64.b64encode(piece).decode() for piece in pieces)) == b"".join(pieces)
+    assert decode_pieces(*(base64.b64encode(piece).decode() for piece in pieces)) == b"".join(pieces)
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_each_piece_may_be_padded_on_its_own(pieces: list[bytes]) -> None:
     [("QUI", b"AB"), ("QU\nI=", b"AB"), ("-_8=", b"\xfb\xff"), ("", b""), ("!", b""), ("\u00e9\ud83c", b"")],
 )
 def test_invalid_base64_is_ignored(text: str, data: bytes) -> None:
-    assert joined(text) == decode_base64(text) == data
+    assert decode_pieces(text) == decode_base64(text) == data

@@ -12,42 +12,42 @@ from aiml_cli.api.sse import split_events
 from aiml_cli.api.stream_events import Citation, ResponseStarted, TokenLogprob
 from aiml_cli.settings.options import Options
 
-SIZES = (1, 2, 3, 7, 64, 1_000_000)
+CHUNK_SIZES = (1, 2, 3, 7, 64, 1_000_000)
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": True}
 
 
-def heard(raw: bytes) -> Completion:
+def parse_stream(raw: bytes) -> Completion:
     """Parse a stream, cut in several ways, and check that the answer is always the same."""
     answers = []
-    for size in SIZES:
-        fold = CompletionBuilder()
+    for size in CHUNK_SIZES:
+        builder = CompletionBuilder()
         for batch in chat_completions.parse_stream(
             split_events(raw[start : start + size] for start in range(0, len(raw), size))
         ):
-            fold.add(batch)
-        answers.append(fold.build())
+            builder.add(batch)
+        answers.append(builder.build())
     assert all(answer == answers[0] for answer in answers)
     return answers[0]
 
 
-def stream(*chunks: bytes) -> Completion:
+def parse_chunks(*chunks: bytes) -> Completion:
     """Parse chunks, each in an event of its own."""
-    return heard(b"".join(b"data: " + chunk + b"\n\n" for chunk in chunks))
+    return parse_stream(b"".join(b"data: " + chunk + b"\n\n" for chunk in chunks))
 
 
-def deltas(*deltas: bytes) -> Completion:
+def parse_deltas(*deltas: bytes) -> Completion:
     """Parse deltas of the first choice, and a regular end."""
     chunks = [b'{"choices":[{"index":0,"delta":' + delta + b"}]}" for delta in deltas]
-    return stream(*chunks, b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}', b"[DONE]")
+    return parse_chunks(*chunks, b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}', b"[DONE]")
 
 
-def read(body: bytes) -> Completion:
-    fold = CompletionBuilder()
-    fold.add(chat_completions.parse_json(json.loads(body)))
-    return fold.build()
+def parse_json(body: bytes) -> Completion:
+    builder = CompletionBuilder()
+    builder.add(chat_completions.parse_json(json.loads(body)))
+    return builder.build()
 
 
-def sent(**options: Any) -> dict[str, Any]:
+def build_body(**options: Any) -> dict[str, Any]:
     return chat_completions.build_body(Conversation().add_message("user", "Hello"), Options(model="a/b", **options))
 
 
@@ -55,12 +55,12 @@ def sent(**options: Any) -> dict[str, Any]:
 
 
 def test_only_requested_options_are_sent() -> None:
-    assert sent() == {"model": "a/b", "messages": [{"role": "user", "content": "Hello"}]}
+    assert build_body() == {"model": "a/b", "messages": [{"role": "user", "content": "Hello"}]}
 
 
 def test_the_system_text_comes_first() -> None:
-    assert sent(system="Be brief.")["messages"][0] == {"role": "system", "content": "Be brief."}
-    assert sent(system="")["messages"][0] == {"role": "system", "content": ""}
+    assert build_body(system="Be brief.")["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert build_body(system="")["messages"][0] == {"role": "system", "content": ""}
 
 
 @pytest.mark.parametrize(
@@ -86,25 +86,25 @@ def test_the_system_text_comes_first() -> None:
     ],
 )
 def test_each_option_is_sent_in_its_property(options: dict[str, Any], body: dict[str, Any]) -> None:
-    assert {name: value for name, value in sent(**options).items() if name not in ("model", "messages")} == body
+    assert {name: value for name, value in build_body(**options).items() if name not in ("model", "messages")} == body
 
 
 def test_function_tools_are_sent_in_nested_form() -> None:
     function = {"name": "look", "parameters": {"type": "object"}, "strict": True}
-    assert sent(tools=[TOOL])["tools"] == [{"type": "function", "function": function}]
+    assert build_body(tools=[TOOL])["tools"] == [{"type": "function", "function": function}]
 
 
 def test_building_a_body_does_not_change_the_options() -> None:
-    wanted: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "x"}}
-    sent(response_format=wanted, option_={"response_format.json_schema.strict": True})
-    assert wanted == {"type": "json_schema", "json_schema": {"name": "x"}}
+    response_format: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "x"}}
+    build_body(response_format=response_format, option_={"response_format.json_schema.strict": True})
+    assert response_format == {"type": "json_schema", "json_schema": {"name": "x"}}
 
 
 # ---- the stream
 
 
 def test_a_stream_is_parsed() -> None:
-    answer = stream(
+    answer = parse_chunks(
         b'{"id":"c1","object":"chat.completion.chunk","created":1700000000,"model":"gpt","choices":'
         b'[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null,"logprobs":null}],"usage":null}',
         b'{"id":"c1","choices":[{"index":0,"delta":{"content":"Hel"},"finish_reason":null}],"usage":null}',
@@ -149,16 +149,16 @@ def test_a_stream_is_parsed() -> None:
 def test_events_without_content_change_nothing(chunk: bytes) -> None:
     good = b'{"id":"c1","model":"m","choices":[{"index":0,"delta":{"content":"Hi"}}]}'
     end = b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
-    assert stream(good, chunk, end) == stream(good, end) == stream(good, end, chunk)
-    assert stream(chunk, good, end) == stream(good, end)
+    assert parse_chunks(good, chunk, end) == parse_chunks(good, end) == parse_chunks(good, end, chunk)
+    assert parse_chunks(chunk, good, end) == parse_chunks(good, end)
 
 
 def test_an_index_may_be_missing() -> None:
-    assert stream(b'{"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
+    assert parse_chunks(b'{"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
 
 
 def test_a_message_in_place_of_a_delta_is_read() -> None:
-    assert stream(b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
+    assert parse_chunks(b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
 
 
 @pytest.mark.promise("shown-once")
@@ -176,28 +176,28 @@ def test_a_message_in_place_of_a_delta_is_read() -> None:
     ],
 )
 def test_text_is_found_in_every_field_that_servers_use(choices: list[bytes]) -> None:
-    answer = stream(*(b'{"choices":[' + choice + b"]}" for choice in choices), b"[DONE]")
+    answer = parse_chunks(*(b'{"choices":[' + choice + b"]}" for choice in choices), b"[DONE]")
     assert (answer.first.text, len(answer.choices), answer.is_complete) == ("Hello", 1, True)
 
 
 def test_a_complete_json_answer_may_arrive_as_a_chunk() -> None:
-    assert read(b'{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
+    assert parse_json(b'{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}').first.text == "Hi"
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_events_without_blank_lines_between_them_are_separated(end: bytes) -> None:
     chunks = [b'{"choices":[{"index":0,"delta":{"content":"' + text + b'"}}]}' for text in (b"Hel", b"lo")]
-    answer = heard(end.join(b"data: " + chunk for chunk in [*chunks, b"[DONE]"]) + end)
+    answer = parse_stream(end.join(b"data: " + chunk for chunk in [*chunks, b"[DONE]"]) + end)
     assert (answer.first.text, answer.is_complete) == ("Hello", True)
 
 
 def test_an_empty_id_does_not_replace_an_earlier_one() -> None:
     first = b'{"id":"c1","model":"claude","created":1.5,"choices":[{"delta":{"content":"a"}}]}'
-    assert stream(first, b'{"id":"","model":"","choices":[]}').started == ResponseStarted("c1", "claude", 1.5)
+    assert parse_chunks(first, b'{"id":"","model":"","choices":[]}').started == ResponseStarted("c1", "claude", 1.5)
 
 
 def test_the_finish_reason_may_come_before_the_last_text() -> None:
-    answer = stream(
+    answer = parse_chunks(
         b'{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}',
         b'{"choices":[{"index":0,"delta":{"content":"b"}}]}',
         b"[DONE]",
@@ -206,7 +206,7 @@ def test_the_finish_reason_may_come_before_the_last_text() -> None:
 
 
 def test_interleaved_choices_are_separated_by_their_index() -> None:
-    answer = stream(
+    answer = parse_chunks(
         b'{"choices":[{"index":1,"delta":{"content":"un"}}]}',
         b'{"choices":[{"index":0,"delta":{"content":"o"}},{"index":1,"delta":{"content":"o"}}]}',
         b'{"choices":[{"index":1,"delta":{},"finish_reason":"length"}]}',
@@ -243,7 +243,7 @@ def test_interleaved_choices_are_separated_by_their_index() -> None:
     ids=["own chunk", "then null", "growing"],
 )
 def test_the_last_usage_that_is_not_null_counts(chunks: list[bytes]) -> None:
-    usage = stream(*chunks, b"[DONE]").usage
+    usage = parse_chunks(*chunks, b"[DONE]").usage
     assert usage
     assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (3, 2, 5)
 
@@ -262,7 +262,7 @@ def test_the_last_usage_that_is_not_null_counts(chunks: list[bytes]) -> None:
     ids=["together", "as cost", "apart", "apart, usage null"],
 )
 def test_price_and_token_counts_are_both_kept(chunks: list[bytes]) -> None:
-    usage = stream(*chunks, b"[DONE]").usage
+    usage = parse_chunks(*chunks, b"[DONE]").usage
     assert usage
     assert (usage.total_tokens, usage.cost_usd) == (5, 0.01)
 
@@ -275,7 +275,7 @@ def test_price_and_token_counts_are_both_kept(chunks: list[bytes]) -> None:
     ],
 )
 def test_token_counts_are_found_wherever_a_server_puts_them(chunk: bytes) -> None:
-    usage = stream(chunk, b"[DONE]").usage
+    usage = parse_chunks(chunk, b"[DONE]").usage
     assert usage
     assert (usage.input_tokens, usage.output_tokens) == (3, 4)
 
@@ -306,17 +306,17 @@ def test_token_counts_are_found_wherever_a_server_puts_them(chunk: bytes) -> Non
     ],
 )
 def test_reasoning_is_read_under_all_its_names_and_shown_once(delta: bytes) -> None:
-    answer = deltas(delta, b'{"content":"Yes"}')
+    answer = parse_deltas(delta, b'{"content":"Yes"}')
     assert (answer.first.reasoning, answer.first.text) == ("Hm", "Yes")
 
 
 def test_reasoning_may_come_after_the_text_too() -> None:
-    answer = deltas(b'{"content":"Yes"}', b'{"reasoning":"Hm"}', b'{"content":"."}')
+    answer = parse_deltas(b'{"content":"Yes"}', b'{"reasoning":"Hm"}', b'{"content":"."}')
     assert (answer.first.reasoning, answer.first.text) == ("Hm", "Yes.")
 
 
 def test_content_may_be_parts_and_strings_in_one_stream() -> None:
-    answer = deltas(
+    answer = parse_deltas(
         b'{"content":"a"}',
         b'{"content":[{"type":"text","text":"b"},"c",{"type":"thinking","thinking":[{"text":"Hm"},"m"]}]}',
         b'{"content":[{"type":"output_text","text":"d"},{"type":"refusal","refusal":"No"},{"text":null}]}',
@@ -325,12 +325,12 @@ def test_content_may_be_parts_and_strings_in_one_stream() -> None:
 
 
 def test_a_character_split_over_deltas_is_joined() -> None:
-    answer = deltas(rb'{"content":"\ud83c"}', rb'{"content":"\udf89"}', rb'{"reasoning":"\uD83C\uDF89"}')
+    answer = parse_deltas(rb'{"content":"\ud83c"}', rb'{"content":"\udf89"}', rb'{"reasoning":"\uD83C\uDF89"}')
     assert (answer.first.text, answer.first.reasoning) == ("\U0001f389", "\U0001f389")
 
 
 def test_a_character_split_over_argument_deltas_is_joined() -> None:
-    answer = deltas(
+    answer = parse_deltas(
         rb'{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"\"\ud83c"}}]}',
         rb'{"tool_calls":[{"index":0,"function":{"arguments":"\udf89\""}}]}',
     )
@@ -338,12 +338,12 @@ def test_a_character_split_over_argument_deltas_is_joined() -> None:
 
 
 def test_a_refusal_may_arrive_in_pieces() -> None:
-    answer = deltas(b'{"content":null,"refusal":"I "}', b'{"refusal":"will not."}')
+    answer = parse_deltas(b'{"content":null,"refusal":"I "}', b'{"refusal":"will not."}')
     assert (answer.first.refusal, answer.first.text) == ("I will not.", "")
 
 
 def test_log_probabilities_are_kept() -> None:
-    answer = stream(
+    answer = parse_chunks(
         b'{"choices":[{"index":0,"delta":{"content":"Hi"},"logprobs":{"content":[{"token":"Hi","logprob":-0.5,'
         b'"bytes":[72,105],"top_logprobs":[{"token":"Ho","logprob":-9999,"bytes":null}]}],"refusal":null},'
         b'"finish_reason":"stop"}]}'
@@ -352,7 +352,7 @@ def test_log_probabilities_are_kept() -> None:
 
 
 def test_sources_are_cited_once() -> None:
-    answer = stream(
+    answer = parse_chunks(
         b'{"choices":[{"index":0,"delta":{"annotations":[{"type":"url_citation","url_citation":'
         b'{"start_index":0,"end_index":2,"title":"T","url":"https://a.example"}}]}}]}',
         b'{"choices":[],"citations":["https://b.example",{"url":"https://c.example","title":"C"}]}',
@@ -367,7 +367,7 @@ def test_sources_are_cited_once() -> None:
 
 
 def test_audio_is_joined() -> None:
-    answer = deltas(
+    answer = parse_deltas(
         b'{"audio":{"id":"au","transcript":"Hel"}}', b'{"audio":{"data":"QUJD","transcript":"lo"}}', b'{"audio":{}}'
     )
     audio = answer.first.audio
@@ -401,7 +401,7 @@ def test_audio_is_joined() -> None:
     ],
 )
 def test_an_error_after_valid_chunks_has_the_message_of_the_server(event: bytes) -> None:
-    answer = heard(b'data: {"choices":[{"index":0,"delta":{"content":"So far"}}]}\n\n' + event)
+    answer = parse_stream(b'data: {"choices":[{"index":0,"delta":{"content":"So far"}}]}\n\n' + event)
     assert answer.first.text == "So far"
     assert answer.reported_error
     assert answer.reported_error.message == "busy"
@@ -409,7 +409,7 @@ def test_an_error_after_valid_chunks_has_the_message_of_the_server(event: bytes)
 
 
 def test_the_cause_is_read_from_the_raw_error_of_the_upstream() -> None:
-    answer = stream(
+    answer = parse_chunks(
         b'{"error":{"message":"Provider returned error","code":400,"metadata":{"raw":"too many tools"}},"choices":[]}'
     )
     assert answer.reported_error
@@ -432,7 +432,7 @@ def test_the_cause_is_read_from_the_raw_error_of_the_upstream() -> None:
     ],
 )
 def test_an_invalid_chunk_is_an_error(chunk: bytes) -> None:
-    answer = stream(b'{"choices":[{"index":0,"delta":{"content":"So far"}}]}', chunk, b"[DONE]")
+    answer = parse_chunks(b'{"choices":[{"index":0,"delta":{"content":"So far"}}]}', chunk, b"[DONE]")
     assert answer.first.text == "So far"
     assert answer.reported_error
     assert not answer.is_complete
@@ -441,19 +441,19 @@ def test_an_invalid_chunk_is_an_error(chunk: bytes) -> None:
 @pytest.mark.promise("metadata")
 @pytest.mark.parametrize("reason", [b"5", b"true", b"[1]", b'{"type":"stop"}', b'"a_new_word"'])
 def test_a_finish_reason_of_any_type_ends_a_choice(reason: bytes) -> None:
-    answer = stream(b'{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":' + reason + b"}]}")
+    answer = parse_chunks(b'{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":' + reason + b"}]}")
     assert (answer.first.text, answer.is_complete) == ("Hi", True)
 
 
 @pytest.mark.parametrize("indexes", [(0, 0, 0), (1, 1, 1), (None, None, None), (0, None, 0), (-1, True, 0)])
 def test_choices_of_one_chunk_stay_apart_whatever_their_indexes(indexes: tuple[object, ...]) -> None:
     chunk = {"choices": [{"index": index, "delta": {"content": str(place)}} for place, index in enumerate(indexes)]}
-    assert [choice.text for choice in stream(json.dumps(chunk).encode()).choices] == ["0", "1", "2"]
+    assert [choice.text for choice in parse_chunks(json.dumps(chunk).encode()).choices] == ["0", "1", "2"]
 
 
 def test_choices_of_one_chunk_may_come_in_any_order() -> None:
     chunk = {"choices": [{"index": index, "delta": {"content": str(index)}} for index in (2, 0, 1)]}
-    choices = stream(json.dumps(chunk).encode(), json.dumps(chunk).encode()).choices
+    choices = parse_chunks(json.dumps(chunk).encode(), json.dumps(chunk).encode()).choices
     assert [(choice.index, choice.text) for choice in choices] == [(0, "00"), (1, "11"), (2, "22")]
 
 
@@ -461,7 +461,7 @@ def test_choices_of_one_chunk_may_come_in_any_order() -> None:
 
 
 def test_a_json_answer_is_read() -> None:
-    answer = read(
+    answer = parse_json(
         b'{"id":"c1","object":"chat.completion","created":1.5,"model":"gpt-5.1","choices":[{"index":0,'
         b'"finish_reason":"tool_calls","logprobs":null,"message":{"role":"assistant","content":"Hi","refusal":null,'
         b'"reasoning_content":"Hm","annotations":[],"tool_calls":[{"id":"a","type":"function","function":'
@@ -486,23 +486,23 @@ def test_a_json_answer_is_read() -> None:
     ],
 )
 def test_a_json_answer_needs_only_its_text(body: bytes) -> None:
-    answer = read(body)
+    answer = parse_json(body)
     assert (answer.first.text, answer.is_complete) == ("Hi", True)
     assert not answer.first.finish_reason
 
 
 def test_half_a_character_at_the_end_of_a_json_answer_is_replaced() -> None:
-    assert read(rb'{"choices":[{"message":{"content":"a\ud83c"}}]}').first.text == "a\ufffd"
-    assert read(rb'{"choices":[{"message":{"content":"\udf89a"}}]}').first.text == "\ufffda"
+    assert parse_json(rb'{"choices":[{"message":{"content":"a\ud83c"}}]}').first.text == "a\ufffd"
+    assert parse_json(rb'{"choices":[{"message":{"content":"\udf89a"}}]}').first.text == "\ufffda"
 
 
 def test_choices_of_a_json_answer_need_no_index() -> None:
-    answer = read(b'{"choices":[{"message":{"content":"a"}},{"message":{"content":"b"}}]}')
+    answer = parse_json(b'{"choices":[{"message":{"content":"a"}},{"message":{"content":"b"}}]}')
     assert [(choice.index, choice.text) for choice in answer.choices] == [(0, "a"), (1, "b")]
 
 
 def test_a_choice_without_a_message_does_not_crash() -> None:
-    assert read(b'{"choices":[{"index":0,"finish_reason":"stop"}]}').first.text == ""
+    assert parse_json(b'{"choices":[{"index":0,"finish_reason":"stop"}]}').first.text == ""
 
 
 @pytest.mark.parametrize(
@@ -510,7 +510,7 @@ def test_a_choice_without_a_message_does_not_crash() -> None:
     [b"null", b"5", b'"text"', b"[]", b"{}", b'{"choices":null}', b'{"choices":[]}', b'{"choices":{}}', b'{"id":"c1"}'],
 )
 def test_a_json_body_without_an_answer_is_an_error(body: bytes) -> None:
-    assert not read(body).is_complete
+    assert not parse_json(body).is_complete
 
 
 @pytest.mark.parametrize(
@@ -525,7 +525,7 @@ def test_a_json_body_without_an_answer_is_an_error(body: bytes) -> None:
     ],
 )
 def test_a_json_answer_of_wrong_types_is_an_error(body: bytes) -> None:
-    answer = read(body)
+    answer = parse_json(body)
     assert answer.reported_error
     assert not answer.is_complete
 
@@ -545,7 +545,7 @@ def test_a_json_answer_of_wrong_types_is_an_error(body: bytes) -> None:
     ],
 )
 def test_an_error_under_200_has_the_message_of_the_server(body: bytes) -> None:
-    answer = read(body)
+    answer = parse_json(body)
     assert answer.reported_error
     assert answer.reported_error.message == "busy"
     assert not answer.is_complete

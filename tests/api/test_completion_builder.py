@@ -23,23 +23,23 @@ from aiml_cli.api.stream_events import (
     Usage,
 )
 
-PIECE = st.one_of(
+ANY_EVENT = st.one_of(
     st.builds(TextDelta, st.text(max_size=5), st.integers(0, 2)),
-    st.tuples(st.text(max_size=5), st.integers(0, 2)).map(lambda said: ReasoningDelta(*said)),
+    st.tuples(st.text(max_size=5), st.integers(0, 2)).map(lambda fields: ReasoningDelta(*fields)),
     st.builds(RefusalDelta, st.text(max_size=5), st.integers(0, 2)),
     st.tuples(st.integers(0, 2), st.text(max_size=2), st.text(max_size=2), st.text(max_size=3)).map(
-        lambda said: ToolCallDelta(*said)
+        lambda fields: ToolCallDelta(*fields)
     ),
     st.integers(0, 9).map(Usage),
     st.sampled_from(["https://a.example", "https://b.example"]).map(Citation),
-    st.tuples(st.none() | st.text(max_size=4), st.none() | st.integers(0, 2)).map(lambda said: Finished(*said)),
+    st.tuples(st.none() | st.text(max_size=4), st.none() | st.integers(0, 2)).map(lambda fields: Finished(*fields)),
 )
 
 
-def folded(*events: Event) -> Completion:
-    fold = CompletionBuilder()
-    fold.add(list(events))
-    return fold.build()
+def build_completion(*events: Event) -> Completion:
+    builder = CompletionBuilder()
+    builder.add(list(events))
+    return builder.build()
 
 
 @pytest.mark.parametrize("text", ["word ", "日本語", "é🙂", "x"])
@@ -55,40 +55,40 @@ def test_a_long_text_is_handed_to_the_journal_in_parts(text: str) -> None:
 
 
 def test_without_events_the_answer_is_empty_and_incomplete() -> None:
-    answer = folded()
+    answer = build_completion()
     assert answer.first == Choice()
     assert not answer.is_complete
     assert "before the answer was complete" in answer.incomplete_reason
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(PIECE, max_size=12), st.integers(1, 4))
+@given(st.lists(ANY_EVENT, max_size=12), st.integers(1, 4))
 def test_the_borders_of_batches_do_not_matter(events: EventBatch, size: int) -> None:
-    fold = CompletionBuilder()
+    builder = CompletionBuilder()
     for start in range(0, len(events), size):
-        fold.add(events[start : start + size])
-    assert fold.build() == folded(*events)
+        builder.add(events[start : start + size])
+    assert builder.build() == build_completion(*events)
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 3), st.text()), min_size=1))
 def test_each_choice_is_the_sum_of_its_pieces(pieces: list[tuple[int, str]]) -> None:
-    answer = folded(*(TextDelta(text, choice) for choice, text in pieces))
+    answer = build_completion(*(TextDelta(text, choice) for choice, text in pieces))
     assert [choice.index for choice in answer.choices] == sorted({index for index, _ in pieces})
     for choice in answer.choices:
         assert choice.text == "".join(text for index, text in pieces if index == choice.index)
 
 
 def test_the_answer_so_far_can_be_read_before_the_end() -> None:
-    fold = CompletionBuilder()
-    fold.add([TextDelta("Hel")])
-    assert fold.build().first.text == "Hel"
-    fold.add([TextDelta("lo"), Finished("stop", 0)])
-    assert fold.build().first.text == "Hello"
+    builder = CompletionBuilder()
+    builder.add([TextDelta("Hel")])
+    assert builder.build().first.text == "Hel"
+    builder.add([TextDelta("lo"), Finished("stop", 0)])
+    assert builder.build().first.text == "Hello"
 
 
 def test_arguments_of_a_call_are_joined_but_its_name_is_not() -> None:
-    answer = folded(
+    answer = build_completion(
         ToolCallDelta(0, "a", "look", "{"),
         ToolCallDelta(1, "b", "look", "[]"),
         ToolCallDelta(0, "a", "look", "}"),
@@ -98,7 +98,7 @@ def test_arguments_of_a_call_are_joined_but_its_name_is_not() -> None:
 
 
 def test_later_events_without_id_or_model_do_not_erase_earlier_ones() -> None:
-    answer = folded(
+    answer = build_completion(
         ResponseStarted("c1", "gpt", 1.0), ResponseStarted(None, None, None), ResponseStarted(None, "gpt-5", None)
     )
     assert answer.started == ResponseStarted("c1", "gpt-5", 1.0)
@@ -106,7 +106,7 @@ def test_later_events_without_id_or_model_do_not_erase_earlier_ones() -> None:
 
 def test_everything_else_is_kept() -> None:
     token, usage = TokenLogprob("a", -0.1), Usage(1, 2, 3)
-    answer = folded(
+    answer = build_completion(
         ReasoningDelta("Hm"),
         TextDelta("Hi"),
         token,
@@ -145,7 +145,7 @@ def test_everything_else_is_kept() -> None:
     ids=repr,
 )
 def test_a_complete_answer_is_reported_as_complete(events: EventBatch) -> None:
-    answer = folded(*events)
+    answer = build_completion(*events)
     assert answer.is_complete
     assert answer.incomplete_reason == ""
     assert not answer.hit_length_limit
@@ -154,7 +154,7 @@ def test_a_complete_answer_is_reported_as_complete(events: EventBatch) -> None:
 @pytest.mark.parametrize("reason", ["length", "max_output_tokens", "max_tokens", "MAX_TOKENS", "model_length"])
 @pytest.mark.parametrize("end", [[], [Finished()], [Finished(status="incomplete")]], ids=repr)
 def test_an_answer_that_reached_the_limit_is_incomplete(reason: str, end: EventBatch) -> None:
-    answer = folded(TextDelta("a"), Finished(reason, 0), *end)
+    answer = build_completion(TextDelta("a"), Finished(reason, 0), *end)
     assert (answer.is_complete, answer.hit_length_limit) == (False, True)
     assert "token limit" in answer.incomplete_reason
 
@@ -162,14 +162,14 @@ def test_an_answer_that_reached_the_limit_is_incomplete(reason: str, end: EventB
 @pytest.mark.parametrize("reason", ["content_filter", "SAFETY", "safety"])
 @pytest.mark.parametrize("end", [[], [Finished()], [Finished(status="incomplete")]], ids=repr)
 def test_a_filtered_answer_is_incomplete_but_not_truncated_by_a_limit(reason: str, end: EventBatch) -> None:
-    answer = folded(TextDelta("a"), Finished(reason, 0), *end)
+    answer = build_completion(TextDelta("a"), Finished(reason, 0), *end)
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)
     assert "content filter" in answer.incomplete_reason
 
 
 @pytest.mark.parametrize("status", ["incomplete", "failed", "cancelled", "in_progress", "queued"])
 def test_a_status_that_is_not_final_is_reported(status: str) -> None:
-    answer = folded(TextDelta("a"), Finished(status, 0, status), Finished(status=status))
+    answer = build_completion(TextDelta("a"), Finished(status, 0, status), Finished(status=status))
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)
     assert status in answer.incomplete_reason
 
@@ -189,13 +189,13 @@ def test_a_status_that_is_not_final_is_reported(status: str) -> None:
     ids=repr,
 )
 def test_a_broken_answer_is_neither_complete_nor_truncated_by_a_limit(events: EventBatch) -> None:
-    answer = folded(*events)
+    answer = build_completion(*events)
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)
     assert "stream ended" in answer.incomplete_reason
 
 
 def test_a_refusal_is_not_a_complete_answer() -> None:
-    answer = folded(RefusalDelta("I will not."), Finished("stop", 0), Finished())
+    answer = build_completion(RefusalDelta("I will not."), Finished("stop", 0), Finished())
     assert (answer.is_complete, answer.hit_length_limit) == (False, False)
     assert "refused" in answer.incomplete_reason
 
@@ -210,19 +210,19 @@ def test_a_refusal_is_not_a_complete_answer() -> None:
     ids=["filtered", "refused", "cut"],
 )
 def test_an_answer_counts_as_truncated_by_a_limit_only_if_nothing_else_is_wrong(others: EventBatch) -> None:
-    answer = folded(TextDelta("a"), Finished("length", 0), *others)
+    answer = build_completion(TextDelta("a"), Finished("length", 0), *others)
     assert not answer.is_complete
     assert not answer.hit_length_limit
 
 
 def test_one_choice_at_the_limit_is_enough_to_count_as_truncated() -> None:
-    answer = folded(TextDelta("a"), Finished("stop", 0), TextDelta("b", 1), Finished("length", 1))
+    answer = build_completion(TextDelta("a"), Finished("stop", 0), TextDelta("b", 1), Finished("length", 1))
     assert (answer.is_complete, answer.hit_length_limit) == (False, True)
 
 
 @pytest.mark.parametrize("end", [[], [Finished("stop", 0)], [Finished()]], ids=repr)
 def test_an_error_makes_any_answer_incomplete(end: EventBatch) -> None:
-    answer = folded(TextDelta("a"), *end, ErrorEvent("busy"))
+    answer = build_completion(TextDelta("a"), *end, ErrorEvent("busy"))
     assert answer.reported_error == ErrorEvent("busy")
     assert not answer.is_complete
 

@@ -10,19 +10,19 @@ from aiml_cli.api.error_kinds import BILLING_PAGE, KEYS_PAGE, explain_unsent_key
 from aiml_cli.api.error_response import error_from_event, error_from_status, parse_error
 from aiml_cli.errors import AimlError
 
-JSON = {"content-type": "application/json"}
+JSON_HEADERS = {"content-type": "application/json"}
 KEY, CREDIT, FORBIDDEN, RATE, SERVER, REQUEST = (
     (3, KEYS_PAGE), (3, "credit is used up"), (3, "no access to"), (5, "wait"), (6, "in a moment"), (4, ""),
 )  # fmt: skip
 Meaning = tuple[int, str]
 
 
-def status_error(status: int, body: Any, **headers: str) -> AimlError:
+def make_status_error(status: int, body: Any, **headers: str) -> AimlError:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return error_from_status(status, JSON | names, json.dumps(body).encode())
+    return error_from_status(status, JSON_HEADERS | names, json.dumps(body).encode())
 
 
-def event_error(body: Any) -> AimlError:
+def make_event_error(body: Any) -> AimlError:
     event = parse_error(body)
     assert event
     return error_from_event(event)
@@ -33,7 +33,7 @@ def has_meaning(error: AimlError, meaning: Meaning) -> bool:
 
 
 # Codes and types, as servers write them.
-NAMES = [
+ERROR_NAMES = [
     ("invalid_api_key", KEY), ("InvalidApiKey", KEY), ("INVALID_API_KEY", KEY), ("invalid-api-key", KEY),
     ("API_KEY_INVALID", KEY), ("missing_api_key", KEY), ("api_key_expired", KEY), ("authentication_error", KEY),
     ("AuthenticationError", KEY), ("auth_error", KEY), ("UNAUTHENTICATED", KEY), ("unauthorized", KEY),
@@ -63,7 +63,7 @@ NAMES = [
     ("string_above_max_length", REQUEST), ("unsupported_parameter", REQUEST), ("request_too_large", REQUEST),
 ]  # fmt: skip
 # Names that count only where no status is given: servers put them on errors of other kinds too.
-VAGUE_NAMES = [
+VAGUE_ERROR_NAMES = [
     ("invalid_request_error", REQUEST), ("INVALID_ARGUMENT", REQUEST), ("bad_request", REQUEST),
     ("not_found_error", REQUEST), ("NOT_FOUND", REQUEST), ("FAILED_PRECONDITION", REQUEST),
     ("ValidationException", REQUEST), ("value_error.missing", REQUEST),
@@ -74,21 +74,21 @@ VAGUE_NAMES = [
 
 
 @pytest.mark.promise("error-kinds")
-@pytest.mark.parametrize(("name", "meaning"), [*NAMES, *VAGUE_NAMES])
-@pytest.mark.parametrize("place", ["code", "type"])
-def test_the_code_or_type_decides_the_kind_of_an_error_in_a_stream(place: str, name: str, meaning: Meaning) -> None:
-    report = {"message": "Odd words.", place: name}
+@pytest.mark.parametrize(("name", "meaning"), [*ERROR_NAMES, *VAGUE_ERROR_NAMES])
+@pytest.mark.parametrize("field", ["code", "type"])
+def test_the_code_or_type_decides_the_kind_of_an_error_in_a_stream(field: str, name: str, meaning: Meaning) -> None:
+    report = {"message": "Odd words.", field: name}
     bodies: list[Any] = [{"error": report}, {"type": "error", "error": report}, {"object": "error", **report}]
     bodies += [{"type": "response.failed", "response": {"status": "failed", "error": report}}, [{"error": report}]]
     for body in bodies:
-        assert has_meaning(event_error(body), meaning), body
+        assert has_meaning(make_event_error(body), meaning), body
 
 
 @pytest.mark.promise("error-kinds")
-@pytest.mark.parametrize(("name", "meaning"), NAMES)
+@pytest.mark.parametrize(("name", "meaning"), ERROR_NAMES)
 @pytest.mark.parametrize("status", [400, 403, 429, 500])
 def test_a_code_takes_precedence_over_the_status(status: int, name: str, meaning: Meaning) -> None:
-    error = status_error(status, {"error": {"message": "Odd words.", "code": name}})
+    error = make_status_error(status, {"error": {"message": "Odd words.", "code": name}})
     assert has_meaning(error, meaning)
     assert error.details["status"] == status
 
@@ -102,32 +102,34 @@ def test_a_code_takes_precedence_over_the_status(status: int, name: str, meaning
     ],
 )  # fmt: skip
 def test_a_code_that_only_resembles_a_key_or_credit_error_changes_nothing(code: str) -> None:
-    assert status_error(400, {"error": {"message": "Odd words.", "code": code}}).exit_code == 4
+    assert make_status_error(400, {"error": {"message": "Odd words.", "code": code}}).exit_code == 4
 
 
-STATUSES = [(400, 4), (401, 3), (402, 3), (403, 3), (404, 4), (408, 4), (409, 4), (413, 4), (422, 4), (429, 5), (451, 4),
-            (500, 6), (502, 6), (503, 6), (504, 6), (529, 6)]  # fmt: skip
+EXIT_CODES_BY_STATUS = [
+    (400, 4), (401, 3), (402, 3), (403, 3), (404, 4), (408, 4), (409, 4), (413, 4), (422, 4), (429, 5), (451, 4),
+    (500, 6), (502, 6), (503, 6), (504, 6), (529, 6),
+]  # fmt: skip
 
 
 @pytest.mark.promise("error-kinds")
-@pytest.mark.parametrize("name", [name for name, _ in VAGUE_NAMES] + ["", "odd", "new_api_error"])
-@pytest.mark.parametrize(("status", "code"), STATUSES)
+@pytest.mark.parametrize("name", [name for name, _ in VAGUE_ERROR_NAMES] + ["", "odd", "new_api_error"])
+@pytest.mark.parametrize(("status", "code"), EXIT_CODES_BY_STATUS)
 def test_the_status_takes_precedence_over_a_vague_code_or_type(status: int, code: int, name: str) -> None:
     words = {"message": "Odd words.", "type": name}
     errors = [
-        status_error(status, {"error": words}),
-        event_error({"type": "error", "status": status, "error": words}),
-        event_error({"error": {**words, "code": status}}),
-        event_error({"error": {**words, "code": str(status)}}),
-        event_error({"error": {**words, "status": status}}),
-        event_error({"statusCode": status, "error": words}),
-        event_error({"status_code": status, "message": "Odd words.", "error": "Some Title"}),
+        make_status_error(status, {"error": words}),
+        make_event_error({"type": "error", "status": status, "error": words}),
+        make_event_error({"error": {**words, "code": status}}),
+        make_event_error({"error": {**words, "code": str(status)}}),
+        make_event_error({"error": {**words, "status": status}}),
+        make_event_error({"statusCode": status, "error": words}),
+        make_event_error({"status_code": status, "message": "Odd words.", "error": "Some Title"}),
     ]
     assert [(error.exit_code, error.details["status"]) for error in errors] == [(code, status)] * len(errors)
 
 
 # Texts, and what they mean under a status: of each group some look alike and mean different things.
-TEXTS: list[tuple[int, str, Meaning]] = [
+MESSAGES: list[tuple[int, str, Meaning]] = [
     (429, "You exceeded your current quota, please check your plan and billing details: https://x.org/rate-limits", CREDIT),
     (429, "Rate limit reached for m on tokens per min (TPM): Limit 10000, Used 9000. Please try again in 6s.", RATE),
     (429, "Rate limit reached. Add a payment method at https://x.org/billing, or buy credits, to increase it.", RATE),
@@ -192,13 +194,13 @@ TEXTS: list[tuple[int, str, Meaning]] = [
 
 
 @pytest.mark.promise("error-kinds")
-@pytest.mark.parametrize(("status", "text", "meaning"), TEXTS)
+@pytest.mark.parametrize(("status", "text", "meaning"), MESSAGES)
 def test_a_message_decides_the_kind_only_if_it_is_unambiguous(status: int, text: str, meaning: Meaning) -> None:
     errors = [
-        status_error(status, {"error": {"message": text, "type": None}}),
-        status_error(status, {"message": text, "statusCode": status, "error": "Some Title"}),
+        make_status_error(status, {"error": {"message": text, "type": None}}),
+        make_status_error(status, {"message": text, "statusCode": status, "error": "Some Title"}),
         error_from_status(status, {}, text.encode()),
-        event_error({"error": {"message": text, "code": status}}),
+        make_event_error({"error": {"message": text, "code": status}}),
     ]
     assert all(has_meaning(error, meaning) for error in errors)
 
@@ -221,7 +223,7 @@ def test_a_message_decides_the_kind_only_if_it_is_unambiguous(status: int, text:
 )  # fmt: skip
 def test_a_message_alone_decides_the_kind_of_an_error_in_a_stream(text: str, meaning: Meaning) -> None:
     for body in ({"error": text}, {"error": {"message": text}}, {"error": True, "message": text}):
-        assert has_meaning(event_error(body), meaning)
+        assert has_meaning(make_event_error(body), meaning)
 
 
 @pytest.mark.parametrize(
@@ -233,11 +235,11 @@ def test_a_message_alone_decides_the_kind_of_an_error_in_a_stream(text: str, mea
     ],
 )  # fmt: skip
 def test_a_retry_header_takes_precedence_over_the_message(headers: dict[str, str], code: int) -> None:
-    assert status_error(429, {"message": "You have run out of credits"}, **headers).exit_code == code
-    assert status_error(429, {"error": {"message": "no", "code": "insufficient_quota"}}, **headers).exit_code == 3
+    assert make_status_error(429, {"message": "You have run out of credits"}, **headers).exit_code == code
+    assert make_status_error(429, {"error": {"message": "no", "code": "insufficient_quota"}}, **headers).exit_code == 3
 
 
-MISSING = [
+NOT_FOUND_MESSAGES = [
     ("Cannot POST /v1/responses", "path"), ("Not Found", "path"), ("404 page not found", "path"), ("", "path"),
     ("Invalid URL (POST /v1/respond)", "path"), ("The requested resource was not found", "path"),
     ("Unknown request URL: POST /respond", "path"), ("Route POST:/v1/responses not found", "path"),
@@ -251,10 +253,10 @@ MISSING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "missing"), MISSING)
+@pytest.mark.parametrize(("text", "missing"), NOT_FOUND_MESSAGES)
 def test_a_not_found_error_names_what_was_not_found(text: str, missing: str | None) -> None:
     for body in ({"error": {"message": text}}, {"message": text, "statusCode": 404}, {"detail": text}):
-        error = status_error(404, body if text else {})
+        error = make_status_error(404, body if text else {})
         assert text == "" or error.details.get("missing") == missing
     assert error_from_status(404, {}, text.encode()).details.get("missing") == missing
     hints = {"path": "--base-url", "response": "another key or account"}
@@ -268,26 +270,29 @@ def test_an_html_page_with_status_404_means_a_wrong_path() -> None:
 
 def test_a_response_of_another_account_is_not_a_key_error() -> None:
     words = "Forbidden. The response id is not associated with the user, who this key belongs to."
-    error = status_error(403, {"error": {"message": words, "type": "auth", "code": "403"}})
+    error = make_status_error(403, {"error": {"message": words, "type": "auth", "code": "403"}})
     assert (error.exit_code, KEYS_PAGE in error.hint, BILLING_PAGE in error.hint) == (3, False, False)
     assert "another key or account" in error.hint
 
 
 def test_a_refused_request_without_a_key_says_that_none_was_sent() -> None:
-    refused, empty = status_error(401, {"message": "Unauthorized"}), status_error(402, {"message": "no"})
+    refused, empty = make_status_error(401, {"message": "Unauthorized"}), make_status_error(402, {"message": "no"})
     explain_unsent_key(refused)
     explain_unsent_key(empty)
     assert refused.hint.startswith("no key was sent")
     assert BILLING_PAGE in empty.hint
 
 
-PIECES = ["no_", "no ", "your ", "credits ", "budget ", "models ", "response ", "exceeded a ", "'a", '"', "`", "https://",
-          "retry in 1", "_", "aA", "A", "api key ", "404 ", "incorrect or missing ", "used up all of your ", "{", "[", "\\",
-          "requests per ", "insufficient_a_", "no response resp_", "<p ", "data:"]  # fmt: skip
+MESSAGE_PARTS = [
+    "no_", "no ", "your ", "credits ", "budget ", "models ", "response ",
+    "exceeded a ", "'a", '"', "`", "https://",
+    "retry in 1", "_", "aA", "A", "api key ", "404 ", "incorrect or missing ", "used up all of your ", "{", "[", "\\",
+    "requests per ", "insufficient_a_", "no response resp_", "<p ", "data:",
+]  # fmt: skip
 
 
 @pytest.mark.promise("error-kinds")
-@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("piece", MESSAGE_PARTS)
 def test_a_long_error_message_takes_linear_time(piece: str) -> None:
     def measure(size: int) -> float:
         text = piece * (size // len(piece))

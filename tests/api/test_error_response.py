@@ -17,8 +17,8 @@ from aiml_cli.api.error_response import (
 from aiml_cli.api.stream_events import ErrorEvent
 from aiml_cli.errors import AimlError, AuthError, RateLimited, RequestRejected, ServerError
 
-JSON = {"content-type": "application/json"}
-VALUES = st.recursive(
+JSON_HEADERS = {"content-type": "application/json"}
+JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -44,7 +44,7 @@ VALUES = st.recursive(
     ),
     max_leaves=12,
 )
-SHAPES = [
+ERROR_BODIES = [
     b'{"message":"no way","path":"/v1/chat/completions","requestId":"r","statusCode":"429","timestamp":"now"}',
     b'{"message":"no way","path":"/v1/chat/completions","requestId":"r","statusCode":500,"timestamp":"now"}',
     (
@@ -94,7 +94,7 @@ SHAPES = [
 
 
 @pytest.mark.promise("servers-words")
-@pytest.mark.parametrize("body", SHAPES, ids=lambda body: body[:50].decode("utf-8", "replace"))
+@pytest.mark.parametrize("body", ERROR_BODIES, ids=lambda body: body[:50].decode("utf-8", "replace"))
 @pytest.mark.parametrize("status", [400, 418, 500])
 def test_every_error_format_gives_the_message_of_the_server(body: bytes, status: int) -> None:
     error = error_from_status(status, {}, body)
@@ -113,7 +113,7 @@ def test_an_html_page_is_recognized_by_its_content_type_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         (b'{"error":{"message":"it failed","metadata":{"raw":"too many tools"}}}', "it failed: too many tools"),
         (b'{"detail":[{"loc":["body","n"],"msg":"too small"},{"msg":"bad"}]}', "body.n: too small; bad"),
@@ -128,13 +128,13 @@ def test_an_html_page_is_recognized_by_its_content_type_too() -> None:
         ('{"errors":{"n":"zu groß"}}'.encode(), '{"n": "zu groß"}'),
     ],
 )
-def test_all_messages_of_an_error_are_shown(body: bytes, words: str) -> None:
-    assert error_from_status(400, JSON, body).message == f"the server answered 400: {words}"
+def test_all_messages_of_an_error_are_shown(body: bytes, message: str) -> None:
+    assert error_from_status(400, JSON_HEADERS, body).message == f"the server answered 400: {message}"
 
 
 @pytest.mark.promise("servers-words")
 @pytest.mark.parametrize(
-    ("status", "words", "kind", "exit_code"),
+    ("status", "message", "kind", "exit_code"),
     [
         (400, "Invalid enum value", RequestRejected, 4),
         (400, "maximum context length is 128000 tokens", RequestRejected, 4),
@@ -164,17 +164,17 @@ def test_all_messages_of_an_error_are_shown(body: bytes, words: str) -> None:
         (307, "moved", RequestRejected, 4),
     ],
 )
-def test_each_status_has_its_kind_of_error(status: int, words: str, kind: type[AimlError], exit_code: int) -> None:
-    for body in (json.dumps({"error": {"message": words}}).encode(), json.dumps({"message": words}).encode()):
-        error = error_from_status(status, JSON, body)
+def test_each_status_has_its_kind_of_error(status: int, message: str, kind: type[AimlError], exit_code: int) -> None:
+    for body in (json.dumps({"error": {"message": message}}).encode(), json.dumps({"message": message}).encode()):
+        error = error_from_status(status, JSON_HEADERS, body)
         assert type(error) is kind
         assert error.exit_code == exit_code
-        assert words in error.message
+        assert message in error.message
 
 
 @pytest.mark.parametrize("status", [403, 422, 429])
 @pytest.mark.parametrize(
-    "words",
+    "message",
     [
         "You exceeded your current quota, please check your plan and billing details",
         "You have run out of credits",
@@ -190,17 +190,17 @@ def test_each_status_has_its_kind_of_error(status: int, words: str, kind: type[A
         "Please top up your account",
     ],
 )
-def test_an_error_about_credit_links_to_the_billing_page(status: int, words: str) -> None:
-    error = error_from_status(status, JSON, json.dumps({"message": words}).encode())
+def test_an_error_about_credit_links_to_the_billing_page(status: int, message: str) -> None:
+    error = error_from_status(status, JSON_HEADERS, json.dumps({"message": message}).encode())
     assert type(error) is AuthError
     assert BILLING_PAGE in error.hint
 
 
 @pytest.mark.parametrize("status", [402, 403, 422, 429])
-@pytest.mark.parametrize("place", ["code", "type"])
-@pytest.mark.parametrize("word", ["insufficient_quota", "budget_exceeded"])
-def test_a_code_or_type_can_also_mean_missing_credit(status: int, place: str, word: str) -> None:
-    error = error_from_status(status, JSON, json.dumps({"error": {"message": "no", place: word}}).encode())
+@pytest.mark.parametrize("field", ["code", "type"])
+@pytest.mark.parametrize("name", ["insufficient_quota", "budget_exceeded"])
+def test_a_code_or_type_can_also_mean_missing_credit(status: int, field: str, name: str) -> None:
+    error = error_from_status(status, JSON_HEADERS, json.dumps({"error": {"message": "no", field: name}}).encode())
     assert type(error) is AuthError
     assert BILLING_PAGE in error.hint
 
@@ -217,13 +217,13 @@ def test_a_code_or_type_can_also_mean_missing_credit(status: int, place: str, wo
     ],
 )
 def test_a_refused_key_is_recognized_by_its_message_under_any_status(status: int, report: dict[str, str]) -> None:
-    error = error_from_status(status, JSON, json.dumps({"error": report}).encode())
+    error = error_from_status(status, JSON_HEADERS, json.dumps({"error": report}).encode())
     assert type(error) is AuthError
     assert report["message"] in error.message
 
 
 @pytest.mark.parametrize(
-    ("status", "words", "advice"),
+    ("status", "message", "hint"),
     [
         (401, "Unauthorized", KEYS_PAGE),
         (403, "Forbidden", BILLING_PAGE),
@@ -237,92 +237,94 @@ def test_a_refused_key_is_recognized_by_its_message_under_any_status(status: int
         (422, "bad", "--dry-run"),
     ],
 )
-def test_the_hint_says_what_to_do(status: int, words: str, advice: str) -> None:
-    assert advice in error_from_status(status, JSON, json.dumps({"message": words}).encode()).hint
+def test_the_hint_says_what_to_do(status: int, message: str, hint: str) -> None:
+    assert hint in error_from_status(status, JSON_HEADERS, json.dumps({"message": message}).encode()).hint
 
 
 def test_type_and_code_are_kept_as_text() -> None:
-    fault = parse_error({"error": {"message": "m", "type": "t", "code": 42}})
-    assert fault == ErrorEvent("m", "t", "42")
+    event = parse_error({"error": {"message": "m", "type": "t", "code": 42}})
+    assert event == ErrorEvent("m", "t", "42")
     assert parse_error({"error": {"name": "E", "message": "m"}}) == ErrorEvent("m", "E", None)
 
 
 # Shapes of errors, and what is found in them: the words "Say what.", a type, a code and a status.
-WHAT = "Say what."
-INNER = {"message": WHAT, "type": "t", "code": "c"}
-FOUND: list[tuple[object, tuple[str | None, str | None, int | None]]] = [
-    ({"statusCode": 400, "message": [WHAT], "error": "Bad Request"}, ("Bad Request", None, 400)),
-    ({"error": "Bad Request", "message": WHAT, "statusCode": "422"}, ("Bad Request", None, 422)),
-    ({"statusCode": 400, "code": "FST_ERR", "error": "Bad Request", "message": WHAT}, ("Bad Request", "FST_ERR", 400)),
-    ({"timestamp": "now", "status": 500, "error": "Internal Server Error", "message": WHAT, "path": "/v1"},
+MESSAGE = "Say what."
+INNER_ERROR = {"message": MESSAGE, "type": "t", "code": "c"}
+ERROR_FORMATS: list[tuple[object, tuple[str | None, str | None, int | None]]] = [
+    ({"statusCode": 400, "message": [MESSAGE], "error": "Bad Request"}, ("Bad Request", None, 400)),
+    ({"error": "Bad Request", "message": MESSAGE, "statusCode": "422"}, ("Bad Request", None, 422)),
+    ({"statusCode": 400, "code": "FST_ERR", "error": "Bad Request", "message": MESSAGE}, ("Bad Request", "FST_ERR", 400)),
+    ({"timestamp": "now", "status": 500, "error": "Internal Server Error", "message": MESSAGE, "path": "/v1"},
      ("Internal Server Error", None, 500)),
-    ({"timestamp": 1, "status": 400, "error": WHAT, "message": "Bad Request", "path": "/v1"}, (None, None, 400)),
-    ({"error": "invalid_client", "error_description": WHAT}, ("invalid_client", None, None)),
-    ({"error": "access_denied", "error_message": WHAT, "status_code": 403}, ("access_denied", None, 403)),
-    ({"error": True, "message": WHAT}, (None, None, None)),
-    ({"error": 1, "msg": WHAT}, (None, None, None)),
-    ({"error": 429, "message": WHAT}, (None, None, 429)),
-    ({"error": "true", "message": WHAT, "status": 503}, ("true", None, 503)),
-    ({"success": False, "message": WHAT}, (None, None, None)),
-    ({"success": False, "message": WHAT, "code": "E7"}, (None, "E7", None)),
-    ({"ok": False, "msg": WHAT, "status": 404}, (None, None, 404)),
-    ({"status": "error", "message": WHAT, "code": 401}, (None, "401", 401)),
-    ({"status": "fail", "message": WHAT}, (None, None, None)),
-    ({"type": "about:blank", "title": "Bad Request", "status": 400, "detail": WHAT}, ("Bad Request", None, 400)),
-    ({"type": "https://x.org/quota", "title": "Out", "status": 402, "detail": WHAT, "errors": []}, ("Out", None, 402)),
-    ({"Message": WHAT}, (None, None, None)),
-    ({"__type": "ThrottlingException", "message": WHAT}, ("ThrottlingException", None, None)),
-    ({"__type": "a.b#ValidationException", "Message": WHAT}, ("a.b#ValidationException", None, None)),
-    ({"Error": {"Code": "AccessDenied", "Message": WHAT}, "RequestId": "r"}, (None, "AccessDenied", None)),
-    ({"modelStreamErrorException": {"message": WHAT, "originalStatusCode": 424}},
+    ({"timestamp": 1, "status": 400, "error": MESSAGE, "message": "Bad Request", "path": "/v1"}, (None, None, 400)),
+    ({"error": "invalid_client", "error_description": MESSAGE}, ("invalid_client", None, None)),
+    ({"error": "access_denied", "error_message": MESSAGE, "status_code": 403}, ("access_denied", None, 403)),
+    ({"error": True, "message": MESSAGE}, (None, None, None)),
+    ({"error": 1, "msg": MESSAGE}, (None, None, None)),
+    ({"error": 429, "message": MESSAGE}, (None, None, 429)),
+    ({"error": "true", "message": MESSAGE, "status": 503}, ("true", None, 503)),
+    ({"success": False, "message": MESSAGE}, (None, None, None)),
+    ({"success": False, "message": MESSAGE, "code": "E7"}, (None, "E7", None)),
+    ({"ok": False, "msg": MESSAGE, "status": 404}, (None, None, 404)),
+    ({"status": "error", "message": MESSAGE, "code": 401}, (None, "401", 401)),
+    ({"status": "fail", "message": MESSAGE}, (None, None, None)),
+    ({"type": "about:blank", "title": "Bad Request", "status": 400, "detail": MESSAGE}, ("Bad Request", None, 400)),
+    ({"type": "https://x.org/quota", "title": "Out", "status": 402, "detail": MESSAGE, "errors": []}, ("Out", None, 402)),
+    ({"Message": MESSAGE}, (None, None, None)),
+    ({"__type": "ThrottlingException", "message": MESSAGE}, ("ThrottlingException", None, None)),
+    ({"__type": "a.b#ValidationException", "Message": MESSAGE}, ("a.b#ValidationException", None, None)),
+    ({"Error": {"Code": "AccessDenied", "Message": MESSAGE}, "RequestId": "r"}, (None, "AccessDenied", None)),
+    ({"modelStreamErrorException": {"message": MESSAGE, "originalStatusCode": 424}},
      ("modelStreamErrorException", None, None)),
-    ({"fault": {"faultstring": WHAT, "detail": {"errorcode": "policies.Quota"}}}, (None, "policies.Quota", None)),
-    ([{"error": {"code": 400, "message": WHAT, "status": "INVALID_ARGUMENT"}}], ("INVALID_ARGUMENT", "400", 400)),
-    ({"error": {"code": 400, "message": WHAT, "status": "INVALID_ARGUMENT",
+    ({"fault": {"faultstring": MESSAGE, "detail": {"errorcode": "policies.Quota"}}}, (None, "policies.Quota", None)),
+    ([{"error": {"code": 400, "message": MESSAGE, "status": "INVALID_ARGUMENT"}}], ("INVALID_ARGUMENT", "400", 400)),
+    ({"error": {"code": 400, "message": MESSAGE, "status": "INVALID_ARGUMENT",
                 "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]}},
      ("INVALID_ARGUMENT", "API_KEY_INVALID", 400)),
-    ({"success": False, "errors": [{"code": 10000, "message": WHAT}], "messages": []}, (None, "10000", None)),
-    ({"error": {"code": "BadThing", "message": WHAT, "innererror": {"code": "Inner"}}}, (None, "BadThing", None)),
-    ({"error": WHAT}, (None, None, None)),
-    ({"error": WHAT, "error_type": "overloaded"}, ("overloaded", None, None)),
-    ({"error": {"reason": WHAT, "type": "t"}, "status": 400}, ("t", None, 400)),
-    ({"object": "error", "message": WHAT, "type": "t", "param": None, "code": None}, ("t", None, None)),
-    ({"object": "error", "message": WHAT, "type": "t", "code": 3000}, ("t", "3000", None)),
-    ({"object": "error", "message": {"detail": [{"msg": WHAT}]}, "type": "t"}, ("t", None, None)),
-    ({"errors": [{"message": WHAT, "extensions": {"code": "UNAUTHENTICATED"}}], "data": None},
+    ({"success": False, "errors": [{"code": 10000, "message": MESSAGE}], "messages": []}, (None, "10000", None)),
+    ({"error": {"code": "BadThing", "message": MESSAGE, "innererror": {"code": "Inner"}}}, (None, "BadThing", None)),
+    ({"error": MESSAGE}, (None, None, None)),
+    ({"error": MESSAGE, "error_type": "overloaded"}, ("overloaded", None, None)),
+    ({"error": {"reason": MESSAGE, "type": "t"}, "status": 400}, ("t", None, 400)),
+    ({"object": "error", "message": MESSAGE, "type": "t", "param": None, "code": None}, ("t", None, None)),
+    ({"object": "error", "message": MESSAGE, "type": "t", "code": 3000}, ("t", "3000", None)),
+    ({"object": "error", "message": {"detail": [{"msg": MESSAGE}]}, "type": "t"}, ("t", None, None)),
+    ({"errors": [{"message": MESSAGE, "extensions": {"code": "UNAUTHENTICATED"}}], "data": None},
      (None, "UNAUTHENTICATED", None)),
-    ({"code": "InvalidApiKey", "message": WHAT, "request_id": "r"}, (None, "InvalidApiKey", None)),
-    ({"code": 20012, "message": WHAT, "data": None}, (None, "20012", None)),
-    ({"code": -1, "msg": WHAT}, (None, "-1", None)),
-    ({"error_code": 336003, "error_msg": WHAT, "id": "x"}, (None, "336003", None)),
-    ({"base_resp": {"status_code": 1008, "status_msg": WHAT}, "choices": None}, (None, "1008", None)),
-    ({"type": "error", "status": 401, "error": INNER}, ("t", "c", 401)),
-    ({"type": "error", "code": "c", "message": WHAT, "param": None}, ("error", "c", None)),
-    ({"type": "response.failed", "response": {"status": "failed", "error": INNER}}, ("t", "c", None)),
-    ({"type": "invalid_request_error", "message": WHAT}, ("invalid_request_error", None, None)),
-    ({"error": {"error": INNER, "status": 500}}, ("t", "c", 500)),
-    ({"error": {"message": "Bad Gateway", "error": {"message": WHAT}, "code": 502}}, (None, "502", 502)),
-    ({"error": json.dumps({"error": INNER})}, ("t", "c", None)),
-    ({"error": json.dumps(INNER), "status": 400}, ("t", "c", 400)),
-    ({"error": {"message": json.dumps({"error": INNER}), "code": 429}}, ("t", "c", 429)),
-    ({"error": {"message": json.dumps([{"error": INNER}]), "type": "upstream"}}, ("t", "c", None)),
-    ({"message": json.dumps({"detail": WHAT}), "statusCode": 500}, (None, None, 500)),
-    ({"choices": [{"delta": {"content": "Hi"}}], "error": INNER}, ("t", "c", None)),
-    ({"output": [], "status": "failed", "error": INNER}, ("t", "c", None)),
-    ({"result": {"error": INNER}}, ("t", "c", None)),
-    ([{"id": 1}, {"error": INNER}], ("t", "c", None)),
+    ({"code": "InvalidApiKey", "message": MESSAGE, "request_id": "r"}, (None, "InvalidApiKey", None)),
+    ({"code": 20012, "message": MESSAGE, "data": None}, (None, "20012", None)),
+    ({"code": -1, "msg": MESSAGE}, (None, "-1", None)),
+    ({"error_code": 336003, "error_msg": MESSAGE, "id": "x"}, (None, "336003", None)),
+    ({"base_resp": {"status_code": 1008, "status_msg": MESSAGE}, "choices": None}, (None, "1008", None)),
+    ({"type": "error", "status": 401, "error": INNER_ERROR}, ("t", "c", 401)),
+    ({"type": "error", "code": "c", "message": MESSAGE, "param": None}, ("error", "c", None)),
+    ({"type": "response.failed", "response": {"status": "failed", "error": INNER_ERROR}}, ("t", "c", None)),
+    ({"type": "invalid_request_error", "message": MESSAGE}, ("invalid_request_error", None, None)),
+    ({"error": {"error": INNER_ERROR, "status": 500}}, ("t", "c", 500)),
+    ({"error": {"message": "Bad Gateway", "error": {"message": MESSAGE}, "code": 502}}, (None, "502", 502)),
+    ({"error": json.dumps({"error": INNER_ERROR})}, ("t", "c", None)),
+    ({"error": json.dumps(INNER_ERROR), "status": 400}, ("t", "c", 400)),
+    ({"error": {"message": json.dumps({"error": INNER_ERROR}), "code": 429}}, ("t", "c", 429)),
+    ({"error": {"message": json.dumps([{"error": INNER_ERROR}]), "type": "upstream"}}, ("t", "c", None)),
+    ({"message": json.dumps({"detail": MESSAGE}), "statusCode": 500}, (None, None, 500)),
+    ({"choices": [{"delta": {"content": "Hi"}}], "error": INNER_ERROR}, ("t", "c", None)),
+    ({"output": [], "status": "failed", "error": INNER_ERROR}, ("t", "c", None)),
+    ({"result": {"error": INNER_ERROR}}, ("t", "c", None)),
+    ([{"id": 1}, {"error": INNER_ERROR}], ("t", "c", None)),
 ]  # fmt: skip
 
 
 @pytest.mark.promise("servers-words")
-@pytest.mark.parametrize(("body", "found"), FOUND, ids=lambda value: json.dumps(value)[:70])
-def test_an_error_is_found_in_any_format(body: object, found: tuple[str | None, str | None, int | None]) -> None:
-    assert parse_error(body) == ErrorEvent(WHAT, *found)
-    assert error_from_status(418, JSON, json.dumps(body).encode()).message == f"the server answered 418: {WHAT}"
+@pytest.mark.parametrize(("body", "expected"), ERROR_FORMATS, ids=lambda value: json.dumps(value)[:70])
+def test_an_error_is_found_in_any_format(body: object, expected: tuple[str | None, str | None, int | None]) -> None:
+    assert parse_error(body) == ErrorEvent(MESSAGE, *expected)
+    assert (
+        error_from_status(418, JSON_HEADERS, json.dumps(body).encode()).message == f"the server answered 418: {MESSAGE}"
+    )
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         ({"title": "Bad Request", "detail": "Two fields.", "errors": [{"detail": "n is 0"}]}, "Two fields: n is 0"),
         ({"title": "Validation failed.", "status": 400, "errors": {"n": ["n is 0"]}}, 'Validation failed: {"n": ["n is 0"]}'),
@@ -333,10 +335,10 @@ def test_an_error_is_found_in_any_format(body: object, found: tuple[str | None, 
         ({"error": {"foo": "bar"}}, '{"foo": "bar"}'),
     ],
 )  # fmt: skip
-def test_the_message_is_complete_and_never_empty(body: object, words: str) -> None:
+def test_the_message_is_complete_and_never_empty(body: object, message: str) -> None:
     event = parse_error(body)
     assert event
-    assert event.message == words
+    assert event.message == message
 
 
 @pytest.mark.parametrize("depth", [1, 5, 50, 900])
@@ -406,23 +408,23 @@ def test_a_message_is_shortened_to_four_lines_and_600_characters() -> None:
 
 @settings(deadline=None)
 @given(st.text())
-def test_a_shortened_text_is_within_the_limit(words: str) -> None:
-    assert len(shorten_message(words)) <= MAX_MESSAGE_CHARS + 2
-    assert len(shorten_message(words).split("\n")) <= 4
+def test_a_shortened_text_is_within_the_limit(message: str) -> None:
+    assert len(shorten_message(message)) <= MAX_MESSAGE_CHARS + 2
+    assert len(shorten_message(message).split("\n")) <= 4
 
 
 @settings(deadline=None, max_examples=150)
-@given(VALUES, st.integers(300, 599))
-def test_any_json_of_an_error_status_is_an_error(found: object, status: int) -> None:
-    error = error_from_status(status, JSON, json.dumps(found).encode())
+@given(JSON_VALUES, st.integers(300, 599))
+def test_any_json_of_an_error_status_is_an_error(body: object, status: int) -> None:
+    error = error_from_status(status, JSON_HEADERS, json.dumps(body).encode())
     assert error.message.startswith(f"the server answered {status}")
     assert 3 <= error.exit_code <= 6
 
 
 @settings(deadline=None, max_examples=150)
-@given(VALUES)
-def test_any_json_in_the_field_error_is_an_error(found: object) -> None:
-    if event := parse_error(found):
+@given(JSON_VALUES)
+def test_any_json_in_the_field_error_is_an_error(body: object) -> None:
+    if event := parse_error(body):
         error = error_from_event(event)
         assert error.message.startswith("the server reported an error: ")
         assert 3 <= error.exit_code <= 6
@@ -431,10 +433,10 @@ def test_any_json_in_the_field_error_is_an_error(found: object) -> None:
 @pytest.mark.parametrize("depth", [*range(300, 1_000, 99), *range(985, 1_000), 5_000])
 @pytest.mark.parametrize(("start", "end"), [(b"[", b"]"), (b'{"error":', b"}"), (b'{"errors":[', b"]}")])
 def test_deeply_nested_json_does_not_crash(start: bytes, end: bytes, depth: int) -> None:
-    assert error_from_status(500, JSON, start * depth + b"1" + end * depth).message.startswith(
+    assert error_from_status(500, JSON_HEADERS, start * depth + b"1" + end * depth).message.startswith(
         "the server answered 500"
     )
-    assert error_from_status(500, JSON, start * depth).message.startswith("the server answered 500")
+    assert error_from_status(500, JSON_HEADERS, start * depth).message.startswith("the server answered 500")
 
 
 @pytest.mark.parametrize("piece", [b"<", b"<script>", b"<p ", b"&", b" "])

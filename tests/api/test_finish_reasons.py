@@ -6,7 +6,7 @@ import pytest
 
 from aiml_cli.api.finish_reasons import Ending, choose_worse, classify_reason
 
-WORDS = {
+REASONS_BY_ENDING = {
     Ending.COMPLETE: (
         "stop end_turn eos eos_token tool_calls function_call tool_use stop_sequence completed complete done success "
         "OTHER FINISH_REASON_UNSPECIFIED content_block_stop no_error something_new"
@@ -25,14 +25,14 @@ WORDS = {
     Ending.ERROR: "error network_error insufficient_system_resource server_error internal_error overloaded model_error out_of_memory",
     Ending.UNFINISHED: "incomplete in_progress queued pending pause_turn",
 }
-CASES = [(word, ending) for ending, words in WORDS.items() for word in words.split()]
+REASONS = [(word, ending) for ending, words in REASONS_BY_ENDING.items() for word in words.split()]
 
 
 def to_camel_case(word: str) -> str:
     return re.sub(r"_(.)", lambda found: found[1].upper(), word)
 
 
-@pytest.mark.parametrize(("word", "ending"), CASES)
+@pytest.mark.parametrize(("word", "ending"), REASONS)
 def test_a_finish_reason_is_understood_in_every_spelling(word: str, ending: Ending) -> None:
     camel = to_camel_case(word)
     spellings = [word, word.upper(), word.title(), word.replace("_", "-"), word.replace("_", " "), camel, f" {word} "]

@@ -21,25 +21,25 @@ from aiml_cli.api.sse import SseEvent, join_surrogates, parse_sse_events
 from aiml_cli.api.stream_events import ErrorEvent, EventBatch, Finished, TextDelta
 
 
-def take(name: str, found: dict[str, Any], batch: EventBatch) -> None:
+def append_text(name: str, found: dict[str, Any], batch: EventBatch) -> None:
     """Append the text of an event to the batch, as the parser of an endpoint does."""
     batch.append(TextDelta(require_str(found.get("text")) + name))
 
 
-def heard(*stream: SseEvent) -> EventBatch:
-    return [event for batch in parse_sse_events([list(stream)], take) for event in batch]
+def parse_events(*stream: SseEvent) -> EventBatch:
+    return [event for batch in parse_sse_events([list(stream)], append_text) for event in batch]
 
 
 @pytest.mark.parametrize(
-    ("read", "empty"),
+    ("convert", "expected"),
     [(require_dict, {}), (require_list, []), (require_str, ""), (as_int, None), (as_number, None)],
 )
-def test_null_counts_as_missing(read: Any, empty: object) -> None:
-    assert read(None) == empty
+def test_null_counts_as_missing(convert: Any, expected: object) -> None:
+    assert convert(None) == expected
 
 
 @pytest.mark.parametrize(
-    ("read", "wrong"),
+    ("convert", "value"),
     [
         (require_dict, []),
         (require_dict, "x"),
@@ -48,24 +48,24 @@ def test_null_counts_as_missing(read: Any, empty: object) -> None:
         (require_str, 5),
     ],
 )
-def test_a_value_of_the_wrong_type_is_an_error(read: Any, wrong: object) -> None:
+def test_a_value_of_the_wrong_type_is_an_error(convert: Any, value: object) -> None:
     with pytest.raises(MalformedError, match="instead of"):
-        read(wrong)
+        convert(value)
 
 
 @pytest.mark.parametrize(
-    ("found", "count"),
+    ("raw", "count"),
     [(5, 5), (5.0, 5), (5.9, 5), (0, 0), ("3", 3), (2**63 - 1, 2**63 - 1)]
     + [(value, None) for value in (10**20, 10**400, -1, "", "x", "-3", "1e3", True, [5], {}, None, 1e300)]
     + [(float(value), None) for value in ("inf", "-inf", "nan")],
 )  # fmt: skip
-def test_a_count_is_a_64_bit_number_or_none(found: object, count: int | None) -> None:
-    assert as_int(found) == count
+def test_a_count_is_a_64_bit_number_or_none(raw: object, count: int | None) -> None:
+    assert as_int(raw) == count
 
 
-@pytest.mark.parametrize("found", ["5", True, [5], {}, 10**400, float("inf"), float("nan")])
-def test_a_value_that_is_not_a_finite_number_is_none(found: object) -> None:
-    assert as_number(found) is None
+@pytest.mark.parametrize("value", ["5", True, [5], {}, 10**400, float("inf"), float("nan")])
+def test_a_value_that_is_not_a_finite_number_is_none(value: object) -> None:
+    assert as_number(value) is None
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,13 @@ def test_ordinary_json_is_decoded_unchanged(value: Any) -> None:
 
 
 def test_each_event_is_parsed_by_the_dialect() -> None:
-    assert heard(SseEvent('{"text": "a"}'), SseEvent('{"text": "b"}', "!")) == [TextDelta("a"), TextDelta("b!")]
+    assert parse_events(SseEvent('{"text": "a"}'), SseEvent('{"text": "b"}', "!")) == [TextDelta("a"), TextDelta("b!")]
 
 
 def test_done_ends_the_stream_and_nothing_after_it_is_read() -> None:
-    assert heard(SseEvent('{"text": "a"}'), SseEvent("[DONE]"), SseEvent("not JSON"), SseEvent('{"text": "b"}')) == [
+    assert parse_events(
+        SseEvent('{"text": "a"}'), SseEvent("[DONE]"), SseEvent("not JSON"), SseEvent('{"text": "b"}')
+    ) == [
         TextDelta("a"),
         Finished(),
     ]
@@ -156,7 +158,7 @@ def test_done_ends_the_stream_and_nothing_after_it_is_read() -> None:
 @pytest.mark.promise("broken-event")
 @pytest.mark.parametrize("data", ["{", "[1, 2", '{"text": 5}', '{"text": {}}', '{"text": "a" "b"}', "[" * 100_000])
 def test_a_broken_event_ends_the_stream_with_an_error(data: str) -> None:
-    found = heard(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent('{"text": "b"}'))
+    found = parse_events(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent('{"text": "b"}'))
     assert found[0] == TextDelta("a")
     assert [type(event) for event in found[1:]] == [ErrorEvent]
 
@@ -167,7 +169,7 @@ def test_a_broken_event_ends_the_stream_with_an_error(data: str) -> None:
     "data", ["null", "5", "[]", '""', "ping", "keep-alive", "2023-02-20 08:40:33", "1700000000.5", " ", "true"]
 )
 def test_an_event_that_only_keeps_the_connection_open_is_skipped(data: str, name: str) -> None:
-    assert heard(SseEvent('{"text": "a"}'), SseEvent(data, name), SseEvent('{"text": "b"}')) == [
+    assert parse_events(SseEvent('{"text": "a"}'), SseEvent(data, name), SseEvent('{"text": "b"}')) == [
         TextDelta("a"),
         TextDelta("b"),
     ]
@@ -175,30 +177,30 @@ def test_an_event_that_only_keeps_the_connection_open_is_skipped(data: str, name
 
 @pytest.mark.parametrize("data", ["not JSON", '"the model is gone"', "502 Bad Gateway", "<h1>Gone</h1>"])
 def test_plain_text_in_a_stream_becomes_an_error_at_its_end(data: str) -> None:
-    cut = heard(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent('{"text": "b"}'))
+    cut = parse_events(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent('{"text": "b"}'))
     assert [type(event) for event in cut] == [TextDelta, TextDelta, ErrorEvent]
-    ended = heard(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent("[DONE]"))
+    ended = parse_events(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent("[DONE]"))
     assert [type(event) for event in ended] == [TextDelta, ErrorEvent, Finished]
 
 
 @pytest.mark.promise("broken-event")
 @pytest.mark.parametrize("depth", [2_000, 100_000])
 def test_an_event_that_is_nested_too_deeply_does_not_lose_its_text(depth: int) -> None:
-    assert heard(SseEvent('{"text": "a", "x": %s}' % ("[" * depth + "]" * depth))) == [TextDelta("a")]
+    assert parse_events(SseEvent('{"text": "a", "x": %s}' % ("[" * depth + "]" * depth))) == [TextDelta("a")]
 
 
 @pytest.mark.parametrize("data", ['{"text": "hal', "[DON", "{", "nul"])
 def test_an_event_cut_by_the_end_of_the_stream_is_dropped(data: str) -> None:
-    assert heard(SseEvent('{"text": "a"}'), SseEvent(data, is_complete=False)) == [TextDelta("a")]
+    assert parse_events(SseEvent('{"text": "a"}'), SseEvent(data, is_complete=False)) == [TextDelta("a")]
 
 
 def test_a_complete_event_counts_without_its_blank_line() -> None:
-    assert heard(SseEvent('{"text": "a"}', is_complete=False)) == [TextDelta("a")]
+    assert parse_events(SseEvent('{"text": "a"}', is_complete=False)) == [TextDelta("a")]
 
 
 @pytest.mark.parametrize("data", ["", " ", "\n"])
 def test_an_event_without_data_is_skipped(data: str) -> None:
-    assert heard(SseEvent(data), SseEvent('{"text": "a"}')) == [TextDelta("a")]
+    assert parse_events(SseEvent(data), SseEvent('{"text": "a"}')) == [TextDelta("a")]
 
 
 @pytest.mark.promise("servers-words")
@@ -212,11 +214,11 @@ def test_an_event_without_data_is_skipped(data: str) -> None:
     ],
 )
 def test_the_error_field_is_an_error_with_the_message_of_the_server(error: str, message: str) -> None:
-    assert heard(SseEvent("", error=error)) == [ErrorEvent(message)]
+    assert parse_events(SseEvent("", error=error)) == [ErrorEvent(message)]
 
 
 def test_an_error_event_of_plain_text_is_an_error_with_that_text() -> None:
-    assert heard(SseEvent("upstream is busy", "error")) == [ErrorEvent("upstream is busy")]
+    assert parse_events(SseEvent("upstream is busy", "error")) == [ErrorEvent("upstream is busy")]
 
 
 @pytest.mark.parametrize(
@@ -229,14 +231,14 @@ def test_an_error_event_of_plain_text_is_an_error_with_that_text() -> None:
     ],
 )
 def test_a_character_split_over_deltas_is_joined(deltas: list[str]) -> None:
-    found = heard(*(SseEvent('{"text": "' + delta + '"}') for delta in deltas))
+    found = parse_events(*(SseEvent('{"text": "' + delta + '"}') for delta in deltas))
     assert "".join(event.text for event in found if isinstance(event, TextDelta)) == "party \U0001f389!"
 
 
 @pytest.mark.parametrize("end", [[], [SseEvent("[DONE]")], [SseEvent('{"text": "!"}')]])
-@pytest.mark.parametrize("half", [r"\ud83c", r"\udf89", r"\ud800", r"\udbff", r"\udc00", r"\udfff"])
-def test_half_a_character_is_shown_as_a_replacement_character(half: str, end: list[SseEvent]) -> None:
-    found = heard(SseEvent('{"text": "a' + half + '"}'), *end)
+@pytest.mark.parametrize("surrogate", [r"\ud83c", r"\udf89", r"\ud800", r"\udbff", r"\udc00", r"\udfff"])
+def test_half_a_character_is_shown_as_a_replacement_character(surrogate: str, end: list[SseEvent]) -> None:
+    found = parse_events(SseEvent('{"text": "a' + surrogate + '"}'), *end)
     assert "".join(event.text for event in found if isinstance(event, TextDelta)).startswith("a\ufffd")
 
 

@@ -11,7 +11,7 @@ from aiml_cli.api.model_list import Model, Price, build_models, parse_models
 from aiml_cli.catalog.find_models import find_model, search_models, suggest_models
 from aiml_cli.errors import AimlError, ServerError
 
-NEW = b"""{"object":"list","data":[
+CURRENT_FORMAT = b"""{"object":"list","data":[
  {"id":"vendor/talker-2","type":"openai/responses/submit","tags":["playground:chat"],
   "info":{"name":"Talker Two","developer":"Vendor"},
   "pricing":{"kind":"fixed","currency":"USD","units":[
@@ -33,7 +33,7 @@ NEW = b"""{"object":"list","data":[
    {"when":{"resolution":"720p"},"price":0.39,"unit":"second","per":1},
    {"when":{"resolution":1080},"price":0.65,"unit":"second","per":1}]}}]}"""
 
-OLD = b"""[{"id":"reasoner-mini","type":"chat-completion",
+OLDER_FORMAT = b"""[{"id":"reasoner-mini","type":"chat-completion",
  "info":{"name":"reasoner mini","developer":"Open Vendor","description":"It reasons.","contextLength":200000,
   "maxTokens":100000,"url":"https://example/reasoner","docs_url":"https://docs.example/reasoner"},
  "features":["openai/chat-completion","openai/response-api","openai/chat-completion.stream"],
@@ -41,7 +41,7 @@ OLD = b"""[{"id":"reasoner-mini","type":"chat-completion",
 
 
 def test_the_current_format_is_read() -> None:
-    film, talker = parse_models(NEW)
+    film, talker = parse_models(CURRENT_FORMAT)
     assert (talker.id, talker.aliases, talker.name) == ("vendor/talker-2", ("talker-2",), "Talker 2")
     assert (talker.developer, talker.description) == ("Vendor", "It talks.")
     assert (talker.context, talker.output_limit) == (400000, 128000)
@@ -56,7 +56,7 @@ def test_the_current_format_is_read() -> None:
 
 
 def test_the_older_format_is_read() -> None:
-    (model,) = parse_models(OLD)
+    (model,) = parse_models(OLDER_FORMAT)
     assert (model.id, model.name, model.developer) == ("reasoner-mini", "reasoner mini", "Open Vendor")
     assert (model.context, model.output_limit) == (200000, 100000)
     assert model.url == "https://docs.example/reasoner"
@@ -65,14 +65,14 @@ def test_the_older_format_is_read() -> None:
 
 
 def test_entries_with_the_same_id_become_one_model() -> None:
-    talker = parse_models(NEW)[1]
+    talker = parse_models(CURRENT_FORMAT)[1]
     assert talker.endpoints == ("chat", "responses")
     assert talker.type == "openai/chat-completions"
     assert talker.tags == ("tier:tier_2", "playground:chat")
 
 
 def test_the_price_is_that_of_the_chat_entry_per_million_text_tokens() -> None:
-    talker = parse_models(NEW)[1]
+    talker = parse_models(CURRENT_FORMAT)[1]
     assert [talker.price_per_million(kind) for kind in ("input", "output", "cached", "cache_write")] == [
         1.3,
         10,
@@ -82,7 +82,7 @@ def test_the_price_is_that_of_the_chat_entry_per_million_text_tokens() -> None:
 
 
 def test_a_price_with_conditions_is_shown_with_all_variants() -> None:
-    film = parse_models(NEW)[0]
+    film = parse_models(CURRENT_FORMAT)[0]
     assert film.prices == (
         Price("", "second", "", 0.39, 1, (("resolution", "720p"),)),
         Price("", "second", "", 0.65, 1, (("resolution", "1080"),)),
@@ -165,14 +165,14 @@ def test_an_error_under_200_is_shown_with_the_message_of_the_server() -> None:
         parse_models(b'{"error":{"message":"the shelf is bare"}}')
 
 
-NAMES = ("id", "aliases", "type", "info", "name", "contextLength", "pricing", "units", "variants", "when", "price")
-MORE = ("per", "origin", "data", "endpoints", "features", "modalities", "input", "capabilities", "tags", "error")
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(NAMES)
+KEYS = ("id", "aliases", "type", "info", "name", "contextLength", "pricing", "units", "variants", "when", "price")
+MORE_KEYS = ("per", "origin", "data", "endpoints", "features", "modalities", "input", "capabilities", "tags", "error")
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(KEYS)
 JSON = st.recursive(
-    LEAVES,
+    SCALARS,
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(NAMES + MORE), inner, max_size=6)
+        | st.dictionaries(st.sampled_from(KEYS + MORE_KEYS), inner, max_size=6)
         | st.fixed_dictionaries({"id": st.text(max_size=3), "info": inner, "pricing": inner, "aliases": inner})
     ),
     max_leaves=40,
@@ -197,7 +197,7 @@ def test_each_id_is_listed_once_in_sorted_order(entries: list[dict[str, Any]]) -
     assert ids == sorted(set(ids), key=lambda name: (name.casefold(), name))
 
 
-SHELF = [
+MODELS = [
     Model("alpha/talker-2", aliases=("talker-2",), name="Talker Two", developer="Alpha"),
     Model("alpha/talker-2-mini", name="Talker Two Mini", developer="Alpha"),
     Model("beta/Film", aliases=("film", "shared"), name="Film", developer="Beta Labs"),
@@ -210,7 +210,7 @@ SHELF = [
     [([], 4), (["TALKER"], 2), (["talker", "mini"], 1), (["labs"], 1), (["two", "alpha"], 2), (["talker", "beta"], 0)],
 )
 def test_every_search_word_must_match(words: list[str], count: int) -> None:
-    assert len(search_models(SHELF, words)) == count
+    assert len(search_models(MODELS, words)) == count
 
 
 @pytest.mark.parametrize(
@@ -227,14 +227,14 @@ def test_every_search_word_must_match(words: list[str], count: int) -> None:
     ],
 )
 def test_a_single_match_is_recognized_by_its_id_or_alias(word: str, name: str | None) -> None:
-    found = find_model(SHELF, word)
+    found = find_model(MODELS, word)
     assert (found and found.id) == name
 
 
 @pytest.mark.parametrize("word", ["talker.2", "alpha/talker_2", "talkr-2", "Alpha/Talker-2x"])
 def test_a_mistyped_id_suggests_the_right_one(word: str) -> None:
-    assert suggest_models(SHELF, word)[0] == "alpha/talker-2"
+    assert suggest_models(MODELS, word)[0] == "alpha/talker-2"
 
 
 def test_without_a_similar_id_nothing_is_suggested() -> None:
-    assert suggest_models(SHELF, "zzzzzz") == []
+    assert suggest_models(MODELS, "zzzzzz") == []

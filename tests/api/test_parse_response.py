@@ -26,34 +26,34 @@ BODIES = {
     "chat": b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}',
     "responses": b'{"status":"completed","output":[{"type":"message","content":[{"text":"Hi"}]}]}',
 }
-TYPES = ["text/event-stream", "text/event-stream; charset=utf-8", "application/json", "text/plain", ""]
+CONTENT_TYPES = ["text/event-stream", "text/event-stream; charset=utf-8", "application/json", "text/plain", ""]
 COMMENTS = b": PROCESSING\n\n" * 17
 
 every_endpoint = pytest.mark.parametrize("endpoint", [*map(get_endpoint, ENDPOINT_NAMES)], ids=ENDPOINT_NAMES)
 
 
-def completed(batches: Iterator[EventBatch] | list[EventBatch]) -> Completion:
+def build_completion(batches: Iterator[EventBatch] | list[EventBatch]) -> Completion:
     """Return the completion, after a check that its error can be determined."""
-    fold = CompletionBuilder()
+    builder = CompletionBuilder()
     for batch in batches:
-        fold.add(batch)
-    completion = fold.build()
+        builder.add(batch)
+    completion = builder.build()
     error_from_completion(completion, allow_cut=True, background=True)
     return completion
 
 
-def understood(endpoint: Endpoint, body: bytes, content_type: str = "", status: int = 200, size: int = 0) -> Completion:
+def parse_body(endpoint: Endpoint, body: bytes, content_type: str = "", status: int = 200, size: int = 0) -> Completion:
     step = size or max(1, len(body))
     chunks = (body[start : start + step] for start in range(0, len(body), step))
-    return completed(parse_response(endpoint, status, {"content-type": content_type}, chunks))
+    return build_completion(parse_response(endpoint, status, {"content-type": content_type}, chunks))
 
 
-def outcome(
+def parse_or_get_error(
     endpoint: Endpoint, body: bytes, content_type: str = "", status: int = 200, size: int = 0
 ) -> Completion | AimlError:
     """Return the completion or the error of a reply; any other exception is a crash."""
     try:
-        return understood(endpoint, body, content_type, status, size)
+        return parse_body(endpoint, body, content_type, status, size)
     except AimlError as error:
         return error
 
@@ -61,26 +61,26 @@ def outcome(
 @pytest.mark.promise("any-legal-stream")
 @every_endpoint
 @pytest.mark.parametrize("status", [200, 201, 202])
-@pytest.mark.parametrize("content_type", TYPES)
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
 @pytest.mark.parametrize("size", [1, 5, 0])
 def test_the_first_bytes_decide_how_a_response_is_parsed(
     endpoint: Endpoint, status: int, content_type: str, size: int
 ) -> None:
     plain = [STREAMS[endpoint.name], BODIES[endpoint.name]]
     for body in [*plain, COMMENTS + plain[0], b"\xef\xbb\xbf" + plain[0], b"\n" + plain[1], b"\xef\xbb\xbf" + plain[1]]:
-        answer = understood(endpoint, body, content_type, status, size)
+        answer = parse_body(endpoint, body, content_type, status, size)
         assert (answer.first.text, answer.is_complete) == ("Hi", True)
 
 
 @every_endpoint
 def test_a_header_may_be_missing_altogether(endpoint: Endpoint) -> None:
-    assert completed(parse_response(endpoint, 200, {}, iter([STREAMS[endpoint.name]]))).is_complete
+    assert build_completion(parse_response(endpoint, 200, {}, iter([STREAMS[endpoint.name]]))).is_complete
 
 
 @every_endpoint
 @pytest.mark.parametrize("start", [b"event: x\n", b"id: 1\n", b"retry: 5\n", b": x\n", b"data: {}\n\n", b"event:x\r\n"])
 def test_a_stream_begins_with_any_field(endpoint: Endpoint, start: bytes) -> None:
-    assert understood(endpoint, start + b"\n" + STREAMS[endpoint.name]).is_complete
+    assert parse_body(endpoint, start + b"\n" + STREAMS[endpoint.name]).is_complete
 
 
 @every_endpoint
@@ -90,7 +90,7 @@ def test_a_body_that_is_neither_a_stream_nor_json_is_a_server_error(
     endpoint: Endpoint, body: bytes, content_type: str
 ) -> None:
     with pytest.raises(ServerError) as failed:
-        understood(endpoint, body, content_type)
+        parse_body(endpoint, body, content_type)
     assert failed.value.details["status"] == 200
     assert failed.value.message
 
@@ -102,13 +102,13 @@ def test_a_body_in_another_encoding_is_read(endpoint: Endpoint, charset: str, si
     name = charset.strip('"')
     text = BODIES[endpoint.name].decode().replace("Hi", "Hé")
     body = text.encode(name if name not in ("zip", "odd") else "utf-8")
-    assert understood(endpoint, body, f"application/json; charset={charset}", size=size).first.text == "Hé"
+    assert parse_body(endpoint, body, f"application/json; charset={charset}", size=size).first.text == "Hé"
 
 
 @every_endpoint
 def test_invalid_bytes_in_a_text_are_replaced(endpoint: Endpoint) -> None:
     body = BODIES[endpoint.name].replace(b"Hi", b"H\xe9!")
-    assert understood(endpoint, body, "application/json").first.text == "H\ufffd!"
+    assert parse_body(endpoint, body, "application/json").first.text == "H\ufffd!"
 
 
 @pytest.mark.promise("servers-words")
@@ -116,48 +116,48 @@ def test_invalid_bytes_in_a_text_are_replaced(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize("body", [b"upstream is busy", b"<html><p>upstream is busy</p></html>"])
 def test_a_text_under_200_is_an_error_with_that_text(endpoint: Endpoint, body: bytes) -> None:
     with pytest.raises(ServerError, match="upstream is busy"):
-        understood(endpoint, body, "text/plain")
+        parse_body(endpoint, body, "text/plain")
 
 
 @pytest.mark.promise("whole-or-told")
 @every_endpoint
 @pytest.mark.parametrize("body", [b"", b"\n\n", COMMENTS, b"event: x\n\n", b"data\n\n", b"data: \n\n"])
 def test_a_stream_without_events_is_an_error(endpoint: Endpoint, body: bytes) -> None:
-    assert not understood(endpoint, body, "text/event-stream").is_complete
+    assert not parse_body(endpoint, body, "text/event-stream").is_complete
 
 
 @every_endpoint
 @pytest.mark.parametrize(
-    ("status", "kind"), [(401, AuthError), (404, RequestRejected), (301, RequestRejected), (503, ServerError)]
+    ("status", "error_class"), [(401, AuthError), (404, RequestRejected), (301, RequestRejected), (503, ServerError)]
 )
-@pytest.mark.parametrize("content_type", TYPES)
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
 def test_an_error_status_is_an_error_whatever_the_body_says(
-    endpoint: Endpoint, status: int, kind: type[AimlError], content_type: str
+    endpoint: Endpoint, status: int, error_class: type[AimlError], content_type: str
 ) -> None:
     for body in (STREAMS[endpoint.name], BODIES[endpoint.name], b"", b"\xff", b"no"):
-        with pytest.raises(kind, match=str(status)):
-            understood(endpoint, body, content_type, status)
+        with pytest.raises(error_class, match=str(status)):
+            parse_body(endpoint, body, content_type, status)
 
 
 @every_endpoint
 def test_an_error_status_counts_even_if_the_body_is_incomplete(endpoint: Endpoint) -> None:
-    def network() -> Iterator[bytes]:
+    def receive() -> Iterator[bytes]:
         yield b'{"error":{"message":"no su'
         raise IncompleteAnswer("the connection was cut")
 
     with pytest.raises(AuthError, match="401"):
-        list(parse_response(endpoint, 401, {}, network()))
+        list(parse_response(endpoint, 401, {}, receive()))
 
 
 @pytest.mark.promise("memory")
 @every_endpoint
 def test_no_more_of_an_error_is_read_than_can_be_shown(endpoint: Endpoint) -> None:
-    def network() -> Iterator[bytes]:
+    def receive() -> Iterator[bytes]:
         yield from [b"x" * 100_000] * 20
         pytest.fail("an endless error was read on and on")
 
     with pytest.raises(ServerError, match="xxx"):
-        list(parse_response(endpoint, 500, {}, network()))
+        list(parse_response(endpoint, 500, {}, receive()))
 
 
 @pytest.mark.promise("memory")
@@ -172,11 +172,11 @@ def test_an_endless_answer_ends_with_an_error(endpoint: Endpoint) -> None:
 def test_a_stream_is_parsed_as_it_arrives(endpoint: Endpoint) -> None:
     first, _, rest = STREAMS[endpoint.name].partition(b"\n\n")
 
-    def network() -> Iterator[bytes]:
+    def receive() -> Iterator[bytes]:
         yield first + b"\n\n"
         pytest.fail(f"the next bytes were waited for: {rest!r}")
 
-    assert next(parse_response(endpoint, 200, {}, network()))
+    assert next(parse_response(endpoint, 200, {}, receive()))
 
 
 @every_endpoint
@@ -184,9 +184,9 @@ def test_a_stream_is_parsed_as_it_arrives(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize("start", [b"", b"data: "])
 def test_endless_json_does_not_crash(endpoint: Endpoint, depth: int, start: bytes) -> None:
     body = start + b"[" * depth
-    assert isinstance(outcome(endpoint, body, status=500), ServerError)
-    ended = outcome(endpoint, body, status=200)
-    assert isinstance(ended, ServerError) or (isinstance(ended, Completion) and not ended.is_complete)
+    assert isinstance(parse_or_get_error(endpoint, body, status=500), ServerError)
+    result = parse_or_get_error(endpoint, body, status=200)
+    assert isinstance(result, ServerError) or (isinstance(result, Completion) and not result.is_complete)
 
 
 @every_endpoint
@@ -194,8 +194,8 @@ def test_endless_json_does_not_crash(endpoint: Endpoint, depth: int, start: byte
 def test_a_deeply_nested_value_does_not_crash(endpoint: Endpoint, depth: int) -> None:
     nested = b"[" * depth + b"]" * depth
     for good in (BODIES[endpoint.name], STREAMS[endpoint.name]):
-        ended = outcome(endpoint, good.replace(b'"Hi"', nested))
-        assert isinstance(ended, AimlError) or not ended.is_complete
+        result = parse_or_get_error(endpoint, good.replace(b'"Hi"', nested))
+        assert isinstance(result, AimlError) or not result.is_complete
 
 
 # ---- whatever is sent
@@ -209,17 +209,17 @@ def test_a_deeply_nested_value_does_not_crash(endpoint: Endpoint, depth: int) ->
         lambda good: st.builds(lambda at, junk: good[:at] + junk + good[at:], st.integers(0, 90), st.binary(max_size=9))
     ),
     status=st.integers(0, 999),
-    content_type=st.sampled_from(TYPES) | st.text(max_size=9),
+    content_type=st.sampled_from(CONTENT_TYPES) | st.text(max_size=9),
     size=st.integers(1, 30),
 )
 def test_any_bytes_are_an_answer_or_an_error(
     endpoint: Endpoint, body: bytes, status: int, content_type: str, size: int
 ) -> None:
-    ended = outcome(endpoint, body, content_type, status, size)
-    assert isinstance(ended, Completion) or ended.message
+    result = parse_or_get_error(endpoint, body, content_type, status, size)
+    assert isinstance(result, Completion) or result.message
 
 
-GOOD: dict[str, list[Any]] = {
+VALID_EVENTS: dict[str, list[Any]] = {
     "chat": [
         {
             "id": "c1",
@@ -295,62 +295,64 @@ JUNK: list[Any] = [
 ]
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def list_paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """List the path to every part of a value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in inner:
         yield (*path, key)
-        yield from places(part, (*path, key))
+        yield from list_paths(part, (*path, key))
 
 
-def broken(good: Any, path: tuple[Any, ...], junk: Any) -> Any:
+def replace_part(good: Any, path: tuple[Any, ...], junk: Any) -> Any:
     """Put junk in one place of a good value."""
     bad = copy.deepcopy(good)
-    here = bad
+    container = bad
     for key in path[:-1]:
-        here = here[key]
-    here[path[-1]] = junk
+        container = container[key]
+    container[path[-1]] = junk
     return bad
 
 
-def as_stream(events: list[Any]) -> Iterator[bytes]:
+def build_stream(events: list[Any]) -> Iterator[bytes]:
     return (b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
 
 
-def as_json(endpoint: str, event: Any) -> Any:
+def convert_to_json_answer(endpoint: str, event: Any) -> Any:
     """Return the JSON answer that corresponds to an event of a stream."""
     if endpoint == "chat" or not isinstance(event, dict):
         return json.loads(json.dumps(event).replace('"delta"', '"message"'))
     return event.get("response", event)
 
 
-def crashes(endpoint: Endpoint, changed: list[list[Any]]) -> list[str]:
+def find_crashes(endpoint: Endpoint, inputs: list[list[Any]]) -> list[str]:
     """List the inputs that end in neither a Completion nor an AimlError, as a stream or as JSON."""
-    found = []
-    for events in changed:
+    crashes = []
+    for events in inputs:
         for batches in (
-            lambda events=events: endpoint.parse_stream(split_events(as_stream(events))),
-            lambda events=events: [endpoint.parse_json(as_json(endpoint.name, event)) for event in events],
+            lambda events=events: endpoint.parse_stream(split_events(build_stream(events))),
+            lambda events=events: [
+                endpoint.parse_json(convert_to_json_answer(endpoint.name, event)) for event in events
+            ],
         ):
             try:
-                completed(batches())
+                build_completion(batches())
             except AimlError:
                 continue
             except Exception as error:  # noqa: BLE001 - any exception is reported with its cause
-                found.append(f"{type(error).__name__}: {error}: {events}"[:300])
-    return found
+                crashes.append(f"{type(error).__name__}: {error}: {events}"[:300])
+    return crashes
 
 
 @pytest.mark.promise("broken-event")
 @every_endpoint
 @pytest.mark.parametrize("junk", JUNK, ids=repr)
 def test_a_value_of_the_wrong_type_anywhere_does_not_crash(endpoint: Endpoint, junk: Any) -> None:
-    good = GOOD[endpoint.name]
-    changed = [[broken(event, path, junk)] for event in good for path in places(event)]
-    assert crashes(endpoint, [*changed, [junk], *([event, junk] for event in good)]) == []
+    good = VALID_EVENTS[endpoint.name]
+    inputs = [[replace_part(event, path, junk)] for event in good for path in list_paths(event)]
+    assert find_crashes(endpoint, [*inputs, [junk], *([event, junk] for event in good)]) == []
 
 
-ANYTHING = st.recursive(
+ANY_JSON = st.recursive(
     st.sampled_from([value for value in JUNK if not isinstance(value, list | dict)]) | st.text(max_size=3),
     lambda inner: (
         st.lists(inner, max_size=2)
@@ -371,14 +373,16 @@ ANYTHING = st.recursive(
 @settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_any_stream_of_json_is_parsed_without_a_crash(endpoint: Endpoint, data: st.DataObject) -> None:
-    good = GOOD[endpoint.name]
-    changed = data.draw(
+    good = VALID_EVENTS[endpoint.name]
+    events = data.draw(
         st.lists(
             st.sampled_from(good).flatmap(
-                lambda event: st.builds(broken, st.just(event), st.sampled_from(list(places(event))), ANYTHING)
+                lambda event: st.builds(
+                    replace_part, st.just(event), st.sampled_from(list(list_paths(event))), ANY_JSON
+                )
             )
-            | ANYTHING,
+            | ANY_JSON,
             max_size=4,
         )
     )
-    assert crashes(endpoint, [changed]) == []
+    assert find_crashes(endpoint, [events]) == []

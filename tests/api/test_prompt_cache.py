@@ -14,9 +14,9 @@ from aiml_cli.api.prompt_cache import MAX_MARKS, mark_prompt
 
 Run = Callable[..., tuple[int, str, str]]
 CLAUDE = "anthropic/claude-sonnet-4.6"
-MARK = {"type": "ephemeral", "ttl": "5m"}
-FILE = '<file name="a.txt">\nlong\n</file>'
-PIXEL = {"type": "image_url", "image_url": {"url": "https://a.test/x.png"}}
+CACHE_MARK = {"type": "ephemeral", "ttl": "5m"}
+FILE_TEXT = '<file name="a.txt">\nlong\n</file>'
+IMAGE = {"type": "image_url", "image_url": {"url": "https://a.test/x.png"}}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def list_marked(messages: list[Any]) -> list[str]:
         f"{message['role']}: {part.get('text', part['type'])[-8:].strip()}"
         for message in messages
         for part in (message["content"] if isinstance(message["content"], list) else [])
-        if part.get("cache_control") == MARK
+        if part.get("cache_control") == CACHE_MARK
     ]
 
 
@@ -51,19 +51,19 @@ def join_texts(messages: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("messages", "marked"),
+    ("messages", "expected"),
     [
         ([("user", "hi")], ["user: hi"]),
         ([("system", "Be kind."), ("user", "hi")], ["system: Be kind.", "user: hi"]),
         ([("developer", "Be kind."), ("user", "hi")], ["developer: Be kind.", "user: hi"]),
-        ([("user", f"{FILE}\n\nwhat is it")], ["user: </file>", "user: at is it"]),
-        ([("user", FILE)], ["user: </file>"]),
-        ([("user", f"{FILE}\n\n<stdin>\nx\n</stdin>\n\nwhy")], ["user: </stdin>", "user: why"]),
-        ([("user", [PIXEL, {"type": "text", "text": "what"}])], ["user: mage_url", "user: what"]),
-        ([("user", [PIXEL])], ["user: mage_url"]),
+        ([("user", f"{FILE_TEXT}\n\nwhat is it")], ["user: </file>", "user: at is it"]),
+        ([("user", FILE_TEXT)], ["user: </file>"]),
+        ([("user", f"{FILE_TEXT}\n\n<stdin>\nx\n</stdin>\n\nwhy")], ["user: </stdin>", "user: why"]),
+        ([("user", [IMAGE, {"type": "text", "text": "what"}])], ["user: mage_url", "user: what"]),
+        ([("user", [IMAGE])], ["user: mage_url"]),
         ([("user", [{"type": "text", "text": "a"}, {"type": "text", "text": " "}])], ["user: a"]),
         (
-            [("system", "S"), ("user", f"{FILE}\n\nq1"), ("assistant", "a1"), ("user", "q2")],
+            [("system", "S"), ("user", f"{FILE_TEXT}\n\nq1"), ("assistant", "a1"), ("user", "q2")],
             ["system: S", "user: </file>", "user: q2"],
         ),
         ([("user", "q1"), ("assistant", "a1"), ("tool", "result")], ["user: q1"]),
@@ -73,35 +73,35 @@ def join_texts(messages: list[Any]) -> list[str]:
     ],
 )
 def test_the_last_messages_are_marked_and_their_text_is_unchanged(
-    messages: list[tuple[str, Any]], marked: list[str]
+    messages: list[tuple[str, Any]], expected: list[str]
 ) -> None:
     plain = [{"role": role, "content": content} for role, content in messages]
     before = json.dumps(plain)
     body = mark_prompt({"model": CLAUDE, "messages": plain, "n": 1}, "5m")
-    assert (list_marked(body["messages"]), body["n"], json.dumps(plain)) == (marked, 1, before)
+    assert (list_marked(body["messages"]), body["n"], json.dumps(plain)) == (expected, 1, before)
     assert join_texts(body["messages"]) == join_texts(plain)
 
 
-@pytest.mark.parametrize("own", range(6))
-def test_a_request_never_gets_more_than_four_marks(own: int) -> None:
+@pytest.mark.parametrize("own_mark_count", range(6))
+def test_a_request_never_gets_more_than_four_marks(own_mark_count: int) -> None:
     part = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
     messages = [
         {"role": "system", "content": "S"},
-        *({"role": "user", "content": [part]} for _ in range(max(0, own - 1))),
-        {"role": "user", "content": f"{FILE}\n\nlast"},
+        *({"role": "user", "content": [part]} for _ in range(max(0, own_mark_count - 1))),
+        {"role": "user", "content": f"{FILE_TEXT}\n\nlast"},
     ]
-    tools = [{"type": "function", "function": {"name": "f"}, "cache_control": MARK}] if own else []
+    tools = [{"type": "function", "function": {"name": "f"}, "cache_control": CACHE_MARK}] if own_mark_count else []
     body = mark_prompt({"model": CLAUDE, "messages": messages, "tools": tools}, "5m")
-    assert json.dumps(body).count("cache_control") == max(own, min(MAX_MARKS, own + 3))
-    assert any(part.endswith("last") for part in list_marked(body["messages"])) == (own < MAX_MARKS)
+    assert json.dumps(body).count("cache_control") == max(own_mark_count, min(MAX_MARKS, own_mark_count + 3))
+    assert any(part.endswith("last") for part in list_marked(body["messages"])) == (own_mark_count < MAX_MARKS)
 
 
 @pytest.mark.parametrize(
-    "odd", [None, "text", 3, [], {}, {"role": "user"}, {"role": "user", "content": [1, None, "x"]}]
+    "unusual", [None, "text", 3, [], {}, {"role": "user"}, {"role": "user", "content": [1, None, "x"]}]
 )
-def test_unusual_messages_of_the_user_are_unchanged(odd: Any) -> None:
-    assert mark_prompt({"model": CLAUDE, "messages": [odd]}, "5m")["messages"] == [odd]
-    assert mark_prompt({"model": CLAUDE, "messages": odd}, "5m")["messages"] == odd
+def test_unusual_messages_of_the_user_are_unchanged(unusual: Any) -> None:
+    assert mark_prompt({"model": CLAUDE, "messages": [unusual]}, "5m")["messages"] == [unusual]
+    assert mark_prompt({"model": CLAUDE, "messages": unusual}, "5m")["messages"] == unusual
 
 
 @pytest.mark.parametrize("flags", [[], ["-S"]])
@@ -116,7 +116,7 @@ def test_a_request_with_files_and_system_text_is_marked(
     mark = {"type": "ephemeral", "ttl": ttl}
     assert system["content"] == [{"type": "text", "text": "Sys", "cache_control": mark}]
     assert [part["cache_control"] for part in user["content"]] == [mark, mark]
-    assert join_texts([user]) == [f"{FILE}\n\nwhat is it"]
+    assert join_texts([user]) == [f"{FILE_TEXT}\n\nwhat is it"]
 
 
 def test_the_mark_moves_to_the_end_of_the_conversation(server: Loopback, run: Run) -> None:
@@ -171,19 +171,19 @@ def test_respond_refuses_the_flag_and_names_chat(run: Run) -> None:
     assert (code, out, "--prompt-cache belongs to aiml chat" in err) == (2, "", True)
 
 
-def _answer(**usage: Any) -> bytes:
+def build_answer(**usage: Any) -> bytes:
     counts = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010, **usage}
     choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
     return json_response({"id": "c", "model": CLAUDE, "choices": [choice], "usage": counts})
 
 
-def _prices() -> Iterator[dict[str, Any]]:
+def list_prices() -> Iterator[dict[str, Any]]:
     for origin, price in (("provided", 10), ("generated", 100), ("cached", 1), ("cache_write", 12.5)):
         yield {"name": "token", "content": "text", "origin": origin, "price": price, "per": 1000000}
 
 
 @pytest.mark.parametrize(
-    ("usage", "tokens", "money"),
+    ("usage", "tokens", "savings"),
     [
         ({}, "1000 in ·", ""),
         ({"prompt_tokens_details": {"cached_tokens": 900}}, "1000 in (900 cached) ·", "saved ≈ $0.0081"),
@@ -201,21 +201,21 @@ def _prices() -> Iterator[dict[str, Any]]:
     ],
 )
 def test_usage_shows_what_the_prompt_cache_saved(
-    usage: dict[str, Any], tokens: str, money: str, server: Loopback, run: Run
+    usage: dict[str, Any], tokens: str, savings: str, server: Loopback, run: Run
 ) -> None:
-    store_catalog(server, id=CLAUDE, pricing={"units": list(_prices())})
-    server.answer_with(_answer(**usage))
+    store_catalog(server, id=CLAUDE, pricing={"units": list(list_prices())})
+    server.answer_with(build_answer(**usage))
     code, _, err = run("chat", "-S", "-u", "-m", CLAUDE, "--prompt-cache", "5m", "hi")
     assert (code, tokens in err) == (0, True), err
-    assert (f"the prompt cache {money}" if money else "\n") in err
-    assert ("prompt cache" in err) == bool(money)
+    assert (f"the prompt cache {savings}" if savings else "\n") in err
+    assert ("prompt cache" in err) == bool(savings)
 
 
 @pytest.mark.parametrize(("ttl", "factor"), [("", 1), ("5m", 1.25), ("1h", 2)])
 def test_max_cost_includes_the_price_of_writing_to_the_cache(
     ttl: str, factor: float, server: Loopback, run: Run
 ) -> None:
-    store_catalog(server, id=CLAUDE, pricing={"units": list(_prices())})
+    store_catalog(server, id=CLAUDE, pricing={"units": list(list_prices())})
     server.answer_with(HELLO)
     words, flags = "word " * 3000, [f"--prompt-cache={ttl}"] if ttl else []
     least = 5000 * 10 / 1e6 * factor

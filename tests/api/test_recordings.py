@@ -16,33 +16,33 @@ from aiml_cli.errors import AimlError
 
 FOLDER = SHARED / "recordings"
 RECORDINGS = sorted(FOLDER.glob("*.json"))
-CHUNKS = [1, 2, 3, 4, 5, 6, 7, 0]
+CHUNK_SIZES = [1, 2, 3, 4, 5, 6, 7, 0]
 
 
-def answered(recording: dict[str, Any], size: int) -> tuple[Completion, AimlError | None]:
+def play_recording(recording: dict[str, Any], size: int) -> tuple[Completion, AimlError | None]:
     """Play a recording in pieces of `size` bytes; 0 means in one piece."""
     body = base64.b64decode(recording["body_base64"]) if "body_base64" in recording else recording["body"].encode()
     step = size or max(1, len(body))
     chunks = (body[start : start + step] for start in range(0, len(body), step))
     headers = {"content-type": recording.get("content_type") or ""}
-    fold = CompletionBuilder()
+    builder = CompletionBuilder()
     try:
         for batch in parse_response(get_endpoint(recording["endpoint"]), recording["status"], headers, chunks):
-            fold.add(batch)
+            builder.add(batch)
     except AimlError as error:
-        return fold.build(), error
-    completion = fold.build()
+        return builder.build(), error
+    completion = builder.build()
     return completion, error_from_completion(completion, allow_cut=False, background=True)
 
 
 @pytest.mark.promise("any-legal-stream")
 @pytest.mark.skipif(not RECORDINGS, reason="the recordings are no part of the repository")
-@pytest.mark.parametrize("size", CHUNKS)
+@pytest.mark.parametrize("size", CHUNK_SIZES)
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem[:60])
 def test_a_recorded_answer_is_shown_completely(path: Path, size: int) -> None:
     recording = json.loads(path.read_text())
     expected = recording["expect"]
-    completion, error = answered(recording, size)
+    completion, error = play_recording(recording, size)
     assert_ending(expected, completion, error)
     assert_choices(expected, completion)
     assert_usage(expected, completion)
@@ -70,11 +70,11 @@ def assert_choices(expected: dict[str, Any], completion: Completion) -> None:
         assert (choice.audio.transcript if choice.audio else "") == wanted["audio_transcript"]
         calls = [{"name": call.name, "arguments": call.arguments} for call in choice.tool_calls]
         assert calls == wanted["tool_calls"]
-        assert_finish(wanted["finish"], choice.finish_reason)
+        assert_finish_reason(wanted["finish"], choice.finish_reason)
     assert len(completion.choices) == max(1, len(expected["choices"]))
 
 
-def assert_finish(wanted: str | None, found: str | None) -> None:
+def assert_finish_reason(wanted: str | None, found: str | None) -> None:
     """Compare finish reasons; that of a response is its status, or why it is incomplete."""
     if wanted == "length":
         assert found in ("length", "max_output_tokens")

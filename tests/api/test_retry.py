@@ -15,7 +15,7 @@ NOW = datetime(2026, 9, 1, 12, 0, 0, tzinfo=UTC)
 NO_HEADERS: dict[str, str] = {}
 
 
-def status_error(status: int, words: str = "no") -> AimlError:
+def make_status_error(status: int, words: str = "no") -> AimlError:
     return error_from_status(status, {}, words.encode())
 
 
@@ -28,14 +28,14 @@ def get_delay(
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
 def test_a_temporary_error_is_retried(status: int) -> None:
-    assert get_delay(status_error(status)) == 0.5
+    assert get_delay(make_status_error(status)) == 0.5
 
 
 @pytest.mark.promise("retries")
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 402, 403, 404, 405, 413, 422])
 def test_a_permanent_error_is_not_retried(status: int) -> None:
-    assert get_delay(status_error(status)) is None
-    assert get_delay(status_error(status), {"retry-after": "1"}) is None
+    assert get_delay(make_status_error(status)) is None
+    assert get_delay(make_status_error(status), {"retry-after": "1"}) is None
 
 
 @pytest.mark.promise("retries")
@@ -43,11 +43,11 @@ def test_a_permanent_error_is_not_retried(status: int) -> None:
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}, {"x-should-retry": "true"}], ids=repr)
 def test_missing_credit_is_never_retried(words: str, headers: dict[str, str]) -> None:
     report = f'{{"error":{{"message":"no","code":"{words}"}}}}'
-    assert get_delay(status_error(429, report), headers) is None
+    assert get_delay(make_status_error(429, report), headers) is None
 
 
 @pytest.mark.parametrize(
-    ("error", "again"),
+    ("error", "is_retried"),
     [
         (ConnectionFailed("refused", again=1), True),
         (ConnectionFailed("no answer in time"), False),
@@ -57,13 +57,13 @@ def test_missing_credit_is_never_retried(words: str, headers: dict[str, str]) ->
         (ServerError("no status is known"), False),
     ],
 )
-def test_without_a_response_only_a_failed_connection_is_retried(error: AimlError, *, again: bool) -> None:
-    assert (get_delay(error) is not None) == again
+def test_without_a_response_only_a_failed_connection_is_retried(error: AimlError, *, is_retried: bool) -> None:
+    assert (get_delay(error) is not None) == is_retried
 
 
 @pytest.mark.promise("retries")
 def test_the_pause_doubles_up_to_eight_seconds() -> None:
-    assert [get_delay(status_error(500), attempt=attempt) for attempt in range(1, 8)] == [
+    assert [get_delay(make_status_error(500), attempt=attempt) for attempt in range(1, 8)] == [
         0.5,
         1.0,
         2.0,
@@ -78,8 +78,8 @@ def test_the_pause_doubles_up_to_eight_seconds() -> None:
 @given(st.integers(1, 50), st.floats(0, 1))
 def test_random_jitter_shortens_the_pause_only_slightly(attempt: int, jitter: float) -> None:
     shortened, whole = (
-        get_delay(status_error(500), attempt=attempt, jitter=jitter),
-        get_delay(status_error(500), attempt=attempt),
+        get_delay(make_status_error(500), attempt=attempt, jitter=jitter),
+        get_delay(make_status_error(500), attempt=attempt),
     )
     assert shortened is not None
     assert whole is not None
@@ -107,8 +107,8 @@ def test_random_jitter_shortens_the_pause_only_slightly(attempt: int, jitter: fl
     ],
 )
 def test_the_pause_that_the_server_asks_for_is_kept(headers: dict[str, str], seconds: float) -> None:
-    assert get_delay(status_error(429), headers) == seconds
-    assert get_delay(status_error(503), headers, attempt=3, jitter=0) == seconds
+    assert get_delay(make_status_error(429), headers) == seconds
+    assert get_delay(make_status_error(503), headers, attempt=3, jitter=0) == seconds
 
 
 @pytest.mark.promise("retries")
@@ -128,8 +128,8 @@ def test_the_pause_that_the_server_asks_for_is_kept(headers: dict[str, str], sec
 def test_a_requested_wait_of_more_than_two_minutes_is_an_error_at_once(
     headers: dict[str, str], seconds: int, status: int
 ) -> None:
-    assert get_delay(status_error(status), headers) is None
-    assert f"try again in {seconds} s" in add_retry_hint(status_error(status), headers, NOW).hint
+    assert get_delay(make_status_error(status), headers) is None
+    assert f"try again in {seconds} s" in add_retry_hint(make_status_error(status), headers, NOW).hint
 
 
 GARBAGE = [
@@ -145,18 +145,18 @@ GARBAGE = [
 @pytest.mark.parametrize("names", [("retry-after",), ("retry-after-ms",), ("retry-after-ms", "retry-after")], ids=repr)
 def test_an_invalid_pause_or_a_time_in_the_past_is_ignored(names: tuple[str, ...], garbage: str) -> None:
     headers = dict.fromkeys(names, garbage)
-    assert [get_delay(status_error(status), headers) for status in (408, 409, 429, 500, 503)] == [0.5] * 5
-    assert add_retry_hint(status_error(429), headers, NOW).hint == status_error(429).hint
+    assert [get_delay(make_status_error(status), headers) for status in (408, 409, 429, 500, 503)] == [0.5] * 5
+    assert add_retry_hint(make_status_error(429), headers, NOW).hint == make_status_error(429).hint
 
 
-@pytest.mark.parametrize("wish", ["", "maybe", "1", "yes", "truefalse", "null", "0"])
-def test_a_retry_header_that_is_neither_true_nor_false_is_ignored(wish: str) -> None:
-    assert get_delay(status_error(503), {"x-should-retry": wish}) == 0.5
-    assert get_delay(status_error(425), {"x-should-retry": wish}) is None
+@pytest.mark.parametrize("should_retry", ["", "maybe", "1", "yes", "truefalse", "null", "0"])
+def test_a_retry_header_that_is_neither_true_nor_false_is_ignored(should_retry: str) -> None:
+    assert get_delay(make_status_error(503), {"x-should-retry": should_retry}) == 0.5
+    assert get_delay(make_status_error(425), {"x-should-retry": should_retry}) is None
 
 
 @pytest.mark.parametrize(
-    ("status", "wish", "again"),
+    ("status", "should_retry", "is_retried"),
     [
         (500, "false", False),
         (429, " False ", False),
@@ -165,8 +165,8 @@ def test_a_retry_header_that_is_neither_true_nor_false_is_ignored(wish: str) -> 
         (500, "true", True),
     ],
 )
-def test_the_server_can_say_whether_to_retry(status: int, wish: str, *, again: bool) -> None:
-    assert (get_delay(status_error(status), {"x-should-retry": wish}) is not None) == again
+def test_the_server_can_say_whether_to_retry(status: int, should_retry: str, *, is_retried: bool) -> None:
+    assert (get_delay(make_status_error(status), {"x-should-retry": should_retry}) is not None) == is_retried
 
 
 @pytest.mark.promise("retries")
@@ -177,10 +177,10 @@ def test_the_server_can_say_whether_to_retry(status: int, wish: str, *, again: b
 @example("0 0 0 0 0 0")
 def test_any_header_is_read_or_ignored(text: str) -> None:
     for name in ("retry-after", "retry-after-ms"):
-        asked = parse_retry_after({name: text}, NOW)
-        assert asked is None or asked >= 0
-        waited = get_delay(status_error(429), {name: text})
-        assert waited is None or 0 <= waited <= MAX_RETRY_AFTER_S
+        requested = parse_retry_after({name: text}, NOW)
+        assert requested is None or requested >= 0
+        delay = get_delay(make_status_error(429), {name: text})
+        assert delay is None or 0 <= delay <= MAX_RETRY_AFTER_S
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_any_header_is_read_or_ignored(text: str) -> None:
     ],
 )
 def test_an_error_of_a_rate_limit_says_how_long_it_lasts(headers: dict[str, str], hint: str) -> None:
-    assert add_retry_hint(status_error(429), headers, NOW).hint == hint
+    assert add_retry_hint(make_status_error(429), headers, NOW).hint == hint
 
 
 @pytest.mark.parametrize("headers", [NO_HEADERS, {"retry-after": "1e400"}], ids=repr)

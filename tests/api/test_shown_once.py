@@ -13,14 +13,14 @@ from aiml_cli.api.endpoints import get_endpoint
 from aiml_cli.api.sse import split_events
 
 Item = dict[str, Any]
-TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12).map(
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12).map(
     lambda text: "w" + text + "w"
 )
 ARGUMENTS = st.dictionaries(
     st.sampled_from(["at", "n", "{}"]), st.text(max_size=4) | st.integers(0, 9), max_size=2
 ).map(json.dumps)
 # What a server may send of a part: pieces of all of it, pieces of its beginning, nothing before a whole.
-PIECES = ("all", "some", "none")
+PARTS_SENT = ("all", "some", "none")
 
 
 def parse(endpoint: str, events: list[Any]) -> Completion:
@@ -55,7 +55,7 @@ def make_item(draw: st.DrawFn, kind: str, number: int) -> Item:
         return {**item, "call_id": f"call_{number}", "name": "look", "arguments": draw(ARGUMENTS)}
     # No two parts are equal: the second of two equal parts without a name would be taken for a repetition.
     texts = [
-        f"{number}.{position} {text}" for position, text in enumerate(draw(st.lists(TEXT, min_size=1, max_size=2)))
+        f"{number}.{position} {text}" for position, text in enumerate(draw(st.lists(TEXTS, min_size=1, max_size=2)))
     ]
     if kind == "reasoning":
         return {**item, "summary": [{"type": "summary_text", "text": text} for text in texts]}
@@ -111,7 +111,7 @@ class Server:
     def stream_call(self, item: Item, place: Item, *, is_told_later: bool) -> Iterator[Item]:
         name = "response.function_call_arguments"
         ends = self.draw(st.booleans())
-        kind = self.draw(st.sampled_from(PIECES)) if ends or is_told_later else "all"
+        kind = self.draw(st.sampled_from(PARTS_SENT)) if ends or is_told_later else "all"
         pieces = split(self.draw, item["arguments"]) if kind != "none" else []
         for piece in pieces if kind == "all" else pieces[:-1]:
             yield {"type": f"{name}.delta", **place, "delta": piece}
@@ -127,7 +127,7 @@ class Server:
         if self.adds_parts:
             yield {"type": f"response.{part_name}.added", **place, "part": {**part, "text": "", "refusal": ""}}
         ends = self.ends_parts != "no"
-        how = self.draw(st.sampled_from(PIECES)) if ends or is_told_later else "all"
+        how = self.draw(st.sampled_from(PARTS_SENT)) if ends or is_told_later else "all"
         if not ends and position == 0 and how != "all" and is_told_later:
             how = "all"  # the end of a part comes before the next part
         pieces = split(self.draw, text) if how != "none" else []
@@ -151,8 +151,10 @@ def responses(draw: st.DrawFn) -> tuple[list[Item], list[Item]]:
 @pytest.mark.promise("shown-once")
 @settings(max_examples=80)
 @given(responses())
-def test_a_parsed_response_has_the_text_it_was_made_from_exactly_once(made: tuple[list[Item], list[Item]]) -> None:
-    output, events = made
+def test_a_parsed_response_has_the_text_it_was_made_from_exactly_once(
+    output_and_events: tuple[list[Item], list[Item]],
+) -> None:
+    output, events = output_and_events
     answer = parse("responses", events)
     parts = [part for item in output for part in item.get("content", ())]
     assert answer.first.text == "".join(part.get("text", "") for part in parts)
@@ -186,7 +188,7 @@ class ChatServer:
     def stream(self, message: Item) -> Iterator[Item]:
         for name in ("reasoning_content", "refusal", "content"):
             text = message.get(name) or ""
-            how = self.draw(st.sampled_from(PIECES)) if self.sends_message else "all"
+            how = self.draw(st.sampled_from(PARTS_SENT)) if self.sends_message else "all"
             pieces = split(self.draw, text) if how != "none" else []
             for piece in pieces if how == "all" else pieces[:-1]:
                 is_list = name == "content" and self.sends_parts
@@ -218,9 +220,12 @@ class ChatServer:
 
 @st.composite
 def chats(draw: st.DrawFn) -> tuple[Item, list[Item]]:
-    texts = {name: draw(st.just("") | TEXT) for name in ("content", "refusal", "reasoning_content")}
+    texts = {name: draw(st.just("") | TEXTS) for name in ("content", "refusal", "reasoning_content")}
     calls = [
-        {"id": f"call_{number}", "function": {"name": "look", "arguments": json.dumps({"n": number, "at": draw(TEXT)})}}
+        {
+            "id": f"call_{number}",
+            "function": {"name": "look", "arguments": json.dumps({"n": number, "at": draw(TEXTS)})},
+        }
         for number in range(draw(st.integers(0, 3)))
     ]
     message = {**texts, "tool_calls": calls}
@@ -230,8 +235,10 @@ def chats(draw: st.DrawFn) -> tuple[Item, list[Item]]:
 @pytest.mark.promise("shown-once")
 @settings(max_examples=80)
 @given(chats())
-def test_a_parsed_chat_answer_has_the_text_it_was_made_from_exactly_once(made: tuple[Item, list[Item]]) -> None:
-    message, events = made
+def test_a_parsed_chat_answer_has_the_text_it_was_made_from_exactly_once(
+    output_and_events: tuple[Item, list[Item]],
+) -> None:
+    message, events = output_and_events
     answer = parse("chat", [*events, "[DONE]"])
     assert len(answer.choices) == 1
     first = answer.first

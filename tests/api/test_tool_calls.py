@@ -7,17 +7,17 @@ import pytest
 from aiml_cli.api.completion_builder import CompletionBuilder, ToolCall
 from aiml_cli.api.tool_calls import ToolCallAssembler
 
-ROME = ToolCall("a", "look", '{"at":"Rome"}')
-OSLO = ToolCall("b", "look", '{"at":"Oslo"}')
-NOW = ToolCall("c", "clock", "{}")
+ROME_CALL = ToolCall("a", "look", '{"at":"Rome"}')
+OSLO_CALL = ToolCall("b", "look", '{"at":"Oslo"}')
+CLOCK_CALL = ToolCall("c", "clock", "{}")
 
 
-def folded(*deltas: bytes) -> tuple[ToolCall, ...]:
+def build_calls(*deltas: bytes) -> tuple[ToolCall, ...]:
     """Fold deltas of one choice into its calls."""
-    calls, fold = ToolCallAssembler(), CompletionBuilder()
+    calls, builder = ToolCallAssembler(), CompletionBuilder()
     for delta in deltas:
-        fold.add(list(calls.feed(json.loads(delta), 0)))
-    return fold.build().first.tool_calls
+        builder.add(list(calls.feed(json.loads(delta), 0)))
+    return builder.build().first.tool_calls
 
 
 @pytest.mark.parametrize(
@@ -98,21 +98,21 @@ def folded(*deltas: bytes) -> tuple[ToolCall, ...]:
     ],
 )
 def test_two_calls_are_two_calls(deltas: list[bytes]) -> None:
-    found = folded(*deltas)
+    found = build_calls(*deltas)
     assert [(call.id, call.name, json.loads(call.arguments)) for call in found] == [
-        (call.id, call.name, json.loads(call.arguments)) for call in (ROME, OSLO)
+        (call.id, call.name, json.loads(call.arguments)) for call in (ROME_CALL, OSLO_CALL)
     ]
 
 
 @pytest.mark.parametrize("ids", [("null", "null"), ('""', '""'), ('"a"', '"b"')])
 def test_two_calls_of_one_function_in_one_message_are_two(ids: tuple[str, str]) -> None:
     calls = ",".join(f'{{"id":{call_id},"function":{{"name":"clock","arguments":"{{}}"}}}}' for call_id in ids)
-    found = folded(b'{"tool_calls":[%s]}' % calls.encode())
+    found = build_calls(b'{"tool_calls":[%s]}' % calls.encode())
     assert [(call.name, call.arguments) for call in found] == [("clock", "{}")] * 2
 
 
 def test_an_id_that_arrives_late_does_not_merge_two_calls() -> None:
-    found = folded(
+    found = build_calls(
         b'{"tool_calls":[{"index":0,"function":{"name":"look","arguments":"[1"}}]}',
         b'{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"]"}}]}',
         b'{"tool_calls":[{"index":0,"id":"b","function":{"name":"look","arguments":"[2]"}}]}',
@@ -121,7 +121,7 @@ def test_an_id_that_arrives_late_does_not_merge_two_calls() -> None:
 
 
 def test_calls_without_index_and_id_are_distinguished_by_name() -> None:
-    found = folded(
+    found = build_calls(
         b'{"tool_calls":[{"function":{"name":"look","arguments":"{}"}}]}',
         b'{"tool_calls":[{"function":{"name":"clock","arguments":"{"}}]}',
         b'{"tool_calls":[{"function":{"name":"clock","arguments":"}"}}]}',
@@ -130,17 +130,17 @@ def test_calls_without_index_and_id_are_distinguished_by_name() -> None:
 
 
 def test_arguments_that_are_not_json_are_unchanged() -> None:
-    found = folded(b'{"tool_calls":[{"index":0,"id":"c","function":{"name":"clock","arguments":"{oops"}}]}')
+    found = build_calls(b'{"tool_calls":[{"index":0,"id":"c","function":{"name":"clock","arguments":"{oops"}}]}')
     assert found == (ToolCall("c", "clock", "{oops"),)
 
 
 def test_a_long_id_is_kept() -> None:
     call_id = "x" * 437
-    found = folded(b'{"tool_calls":[{"index":0,"id":"%s","function":{"name":"f"}}]}' % call_id.encode())
+    found = build_calls(b'{"tool_calls":[{"index":0,"id":"%s","function":{"name":"f"}}]}' % call_id.encode())
     assert found == (ToolCall(call_id, "f", ""),)
 
 
-def call(call_id: str, name: str, arguments: str) -> bytes:
+def build_delta(call_id: str, name: str, arguments: str) -> bytes:
     return json.dumps(
         {"tool_calls": [{"index": 0, "id": call_id, "function": {"name": name, "arguments": arguments}}]}
     ).encode()
@@ -150,10 +150,14 @@ def call(call_id: str, name: str, arguments: str) -> bytes:
 @pytest.mark.parametrize(
     "deltas",
     [
-        [call("a", "look", ""), call("b", "look", '{"at"'), call("c", "look", ':"Rome"}')],
-        [call("a", "look", '{"at"'), call("b", "look", ':"Ro'), call("c", "look", 'me"}')],
-        [call("a", "look", '{"at"'), call("a", "look", '{"at":"Ro'), call("a", "look", '{"at":"Rome"}')],
-        [call("", "look", "{"), call("", "look", '{"at":"Rome"}')],
+        [build_delta("a", "look", ""), build_delta("b", "look", '{"at"'), build_delta("c", "look", ':"Rome"}')],
+        [build_delta("a", "look", '{"at"'), build_delta("b", "look", ':"Ro'), build_delta("c", "look", 'me"}')],
+        [
+            build_delta("a", "look", '{"at"'),
+            build_delta("a", "look", '{"at":"Ro'),
+            build_delta("a", "look", '{"at":"Rome"}'),
+        ],
+        [build_delta("", "look", "{"), build_delta("", "look", '{"at":"Rome"}')],
         [b'{"tool_calls":{"index":0,"id":"a","function":{"name":"look","arguments":"{\\"at\\":\\"Rome\\"}"}}}'],
         [b'{"tool_calls":[{"id":"a","name":"look","arguments":"{\\"at\\":\\"Rome\\"}"}]}'],
         [
@@ -165,17 +169,17 @@ def call(call_id: str, name: str, arguments: str) -> bytes:
     ],
 )
 def test_one_call_in_pieces_stays_one_call(deltas: list[bytes]) -> None:
-    found = folded(*deltas)
+    found = build_calls(*deltas)
     assert [(each.name, each.arguments) for each in found] == [("look", '{"at":"Rome"}')]
 
 
 def test_a_custom_tool_has_input_instead_of_arguments() -> None:
-    found = folded(b'{"tool_calls":[{"id":"c","type":"custom","custom":{"name":"sql","input":"SELECT 1"}}]}')
+    found = build_calls(b'{"tool_calls":[{"id":"c","type":"custom","custom":{"name":"sql","input":"SELECT 1"}}]}')
     assert found == (ToolCall("c", "sql", "SELECT 1"),)
 
 
 def test_the_older_function_call_field_is_read() -> None:
-    found = folded(
+    found = build_calls(
         b'{"function_call":{"name":"clock","arguments":""}}',
         b'{"function_call":{"arguments":"{"}}',
         b'{"function_call":{"name":null,"arguments":"}"}}',
@@ -195,4 +199,4 @@ def test_the_older_function_call_field_is_read() -> None:
     ],
 )
 def test_placeholders_are_not_tool_calls(delta: bytes) -> None:
-    assert folded(delta) == ()
+    assert build_calls(delta) == ()

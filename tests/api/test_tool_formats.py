@@ -22,19 +22,19 @@ from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import Options
 
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}}
-FLAT = {"type": "function", "name": "look", "description": "Look.", "parameters": SCHEMA, "strict": True}
-NESTED = {
+FLAT_TOOL = {"type": "function", "name": "look", "description": "Look.", "parameters": SCHEMA, "strict": True}
+NESTED_TOOL = {
     "type": "function",
     "function": {"name": "look", "description": "Look.", "parameters": SCHEMA, "strict": True},
 }
-SEARCH = {"type": "web_search_preview", "search_context_size": "low"}
-FORMAT = {"name": "place", "schema": SCHEMA, "strict": True}
+SEARCH_TOOL = {"type": "web_search_preview", "search_context_size": "low"}
+SCHEMA_FORMAT = {"name": "place", "schema": SCHEMA, "strict": True}
 
 
-@pytest.mark.parametrize("tool", [FLAT, NESTED])
+@pytest.mark.parametrize("tool", [FLAT_TOOL, NESTED_TOOL])
 def test_a_function_is_converted_to_the_form_of_each_endpoint(tool: dict[str, Any]) -> None:
-    assert to_chat_tool(tool) == NESTED
-    assert to_responses_tool(tool) == FLAT
+    assert to_chat_tool(tool) == NESTED_TOOL
+    assert to_responses_tool(tool) == FLAT_TOOL
 
 
 @pytest.mark.parametrize(
@@ -51,43 +51,43 @@ def test_strict_null_becomes_a_boolean_where_one_is_required() -> None:
 
 
 @pytest.mark.parametrize(
-    "tool", [SEARCH, {"type": "mcp", "server_label": "docs"}, {"type": "custom", "custom": {"name": "sql"}}, {}]
+    "tool", [SEARCH_TOOL, {"type": "mcp", "server_label": "docs"}, {"type": "custom", "custom": {"name": "sql"}}, {}]
 )
 def test_tools_of_other_types_are_unchanged(tool: dict[str, Any]) -> None:
     assert to_chat_tool(tool) == to_responses_tool(tool) == tool
 
 
-@pytest.mark.parametrize("word", TOOL_CHOICE_MODES)
-def test_the_tool_choices_of_the_api_are_accepted(word: str) -> None:
-    assert to_chat_choice(word) == to_responses_choice(word) == word
+@pytest.mark.parametrize("mode", TOOL_CHOICE_MODES)
+def test_the_tool_choices_of_the_api_are_accepted(mode: str) -> None:
+    assert to_chat_choice(mode) == to_responses_choice(mode) == mode
 
 
 @pytest.mark.parametrize(
-    "chosen", ["look", {"type": "function", "name": "look"}, {"type": "function", "function": {"name": "look"}}]
+    "choice", ["look", {"type": "function", "name": "look"}, {"type": "function", "function": {"name": "look"}}]
 )
-def test_a_function_is_chosen_by_its_name(chosen: Any) -> None:
-    assert to_chat_choice(chosen) == {"type": "function", "function": {"name": "look"}}
-    assert to_responses_choice(chosen) == {"type": "function", "name": "look"}
+def test_a_function_is_chosen_by_its_name(choice: Any) -> None:
+    assert to_chat_choice(choice) == {"type": "function", "function": {"name": "look"}}
+    assert to_responses_choice(choice) == {"type": "function", "name": "look"}
 
 
-@pytest.mark.parametrize("word", HOSTED_TOOL_TYPES)
-def test_a_hosted_tool_is_chosen_by_its_type(word: str) -> None:
-    assert to_responses_choice(word) == to_responses_choice({"type": word}) == {"type": word}
+@pytest.mark.parametrize("tool_type", HOSTED_TOOL_TYPES)
+def test_a_hosted_tool_is_chosen_by_its_type(tool_type: str) -> None:
+    assert to_responses_choice(tool_type) == to_responses_choice({"type": tool_type}) == {"type": tool_type}
 
 
 @pytest.mark.parametrize(
-    "wanted",
-    [{"type": "json_schema", **FORMAT}, {"type": "json_schema", "json_schema": FORMAT}],
+    "response_format",
+    [{"type": "json_schema", **SCHEMA_FORMAT}, {"type": "json_schema", "json_schema": SCHEMA_FORMAT}],
     ids=["flat", "nested"],
 )
-def test_a_schema_is_converted_to_the_form_of_each_endpoint(wanted: dict[str, Any]) -> None:
-    assert to_chat_format(wanted) == {"type": "json_schema", "json_schema": FORMAT}
-    assert to_responses_format(wanted) == {"type": "json_schema", **FORMAT}
+def test_a_schema_is_converted_to_the_form_of_each_endpoint(response_format: dict[str, Any]) -> None:
+    assert to_chat_format(response_format) == {"type": "json_schema", "json_schema": SCHEMA_FORMAT}
+    assert to_responses_format(response_format) == {"type": "json_schema", **SCHEMA_FORMAT}
 
 
-@pytest.mark.parametrize("wanted", [{"type": "text"}, {"type": "json_object"}, None])
-def test_other_formats_are_unchanged(wanted: Any) -> None:
-    assert to_chat_format(wanted) == to_responses_format(wanted) == wanted
+@pytest.mark.parametrize("response_format", [{"type": "text"}, {"type": "json_object"}, None])
+def test_other_formats_are_unchanged(response_format: Any) -> None:
+    assert to_chat_format(response_format) == to_responses_format(response_format) == response_format
 
 
 def test_without_a_tool_choice_none_is_sent() -> None:
@@ -96,14 +96,17 @@ def test_without_a_tool_choice_none_is_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [to_chat_tool, to_responses_tool, to_chat_choice, to_responses_choice, to_chat_format, to_responses_format]
+    "convert",
+    [to_chat_tool, to_responses_tool, to_chat_choice, to_responses_choice, to_chat_format, to_responses_format],
 )
-@pytest.mark.parametrize("given", [FLAT, NESTED, SEARCH, {"type": "json_schema", **FORMAT}], ids=repr)
-def test_the_users_objects_are_not_modified(shape: Any, given: dict[str, Any]) -> None:
-    before = copy.deepcopy(given)
-    once = shape(given)
-    assert given == before
-    assert shape(once) == once
+@pytest.mark.parametrize(
+    "value", [FLAT_TOOL, NESTED_TOOL, SEARCH_TOOL, {"type": "json_schema", **SCHEMA_FORMAT}], ids=repr
+)
+def test_the_users_objects_are_not_modified(convert: Any, value: dict[str, Any]) -> None:
+    before = copy.deepcopy(value)
+    once = convert(value)
+    assert value == before
+    assert convert(once) == once
 
 
 @pytest.mark.parametrize(
@@ -129,20 +132,20 @@ def test_invalid_tools_are_refused_and_a_single_tool_is_accepted(endpoint: Any, 
     assert all(isinstance(tool, dict) for tool in body.get("tools", []))
 
 
-@pytest.mark.parametrize("given", [FLAT, [FLAT], {"tools": [NESTED]}], ids=["one", "list", "object"])
-def test_tools_may_be_a_single_object_a_list_or_inside_an_object(given: Any) -> None:
-    assert convert_tools(given, to_responses_tool) == [FLAT]
+@pytest.mark.parametrize("tools", [FLAT_TOOL, [FLAT_TOOL], {"tools": [NESTED_TOOL]}], ids=["one", "list", "object"])
+def test_tools_may_be_a_single_object_a_list_or_inside_an_object(tools: Any) -> None:
+    assert convert_tools(tools, to_responses_tool) == [FLAT_TOOL]
 
 
 @pytest.mark.parametrize(
-    "given", [{"name": "now"}, {"function": {"name": "now"}}, {"type": "function", "name": "now", "parameters": None}]
+    "tool", [{"name": "now"}, {"function": {"name": "now"}}, {"type": "function", "name": "now", "parameters": None}]
 )
-def test_optional_properties_of_a_function_may_be_missing(given: dict[str, Any]) -> None:
+def test_optional_properties_of_a_function_may_be_missing(tool: dict[str, Any]) -> None:
     anything = {"type": "object", "properties": {}}
-    assert convert_tools(given, to_responses_tool) == [
+    assert convert_tools(tool, to_responses_tool) == [
         {"type": "function", "name": "now", "parameters": anything, "strict": False}
     ]
-    assert convert_tools(given, to_chat_tool) == [
+    assert convert_tools(tool, to_chat_tool) == [
         {"type": "function", "function": {"name": "now", "parameters": anything}}
     ]
 
@@ -153,23 +156,23 @@ def test_a_function_name_has_at_most_64_plain_characters(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "é", "a\n", "x" * 65, None, 5])
-@pytest.mark.parametrize("form", [to_responses_tool, to_chat_tool])
-def test_an_invalid_function_name_is_refused(name: Any, form: Any) -> None:
-    for given in ({"type": "function", "name": name}, {"type": "function", "function": {"name": name}}):
+@pytest.mark.parametrize("convert", [to_responses_tool, to_chat_tool])
+def test_an_invalid_function_name_is_refused(name: Any, convert: Any) -> None:
+    for tool in ({"type": "function", "name": name}, {"type": "function", "function": {"name": name}}):
         with pytest.raises(UsageError):
-            convert_tools([given], form)
+            convert_tools([tool], convert)
 
 
-@pytest.mark.parametrize("choice", [to_responses_choice, to_chat_choice])
-def test_a_tool_choice_without_a_function_name_is_refused(choice: Any) -> None:
+@pytest.mark.parametrize("convert", [to_responses_choice, to_chat_choice])
+def test_a_tool_choice_without_a_function_name_is_refused(convert: Any) -> None:
     with pytest.raises(UsageError):
-        choice("look it up")
+        convert("look it up")
 
 
 def test_a_function_without_a_name_or_a_schema_is_refused() -> None:
-    for given in ({}, {"type": "function"}, {"type": 5, "name": "now"}, {"name": "now", "parameters": "any"}):
+    for tool in ({}, {"type": "function"}, {"type": 5, "name": "now"}, {"name": "now", "parameters": "any"}):
         with pytest.raises(UsageError):
-            convert_tools(given, to_responses_tool)
+            convert_tools(tool, to_responses_tool)
 
 
 def test_no_more_than_128_tools_are_taken() -> None:
@@ -180,5 +183,5 @@ def test_no_more_than_128_tools_are_taken() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "required"])
 def test_a_choice_among_several_functions_is_unchanged(mode: str) -> None:
-    chosen = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NESTED]}}
-    assert to_chat_choice(chosen) == to_responses_choice(chosen) == chosen
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NESTED_TOOL]}}
+    assert to_chat_choice(choice) == to_responses_choice(choice) == choice

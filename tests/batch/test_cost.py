@@ -12,11 +12,11 @@ from aiml_cli.core.budget import Budget
 
 pytestmark = pytest.mark.in_process
 
-CHEAP = ["chat", "--demo", "--each", "line", "-j", "1", "--max-tokens", "50"]
+RUN_ARGUMENTS = ["chat", "--demo", "--each", "line", "-j", "1", "--max-tokens", "50"]
 
 
 def test_a_run_stops_before_a_row_that_could_exceed_max_cost(aiml: Aiml) -> None:
-    ended = aiml(*CHEAP, "--max-cost", "0.001", stdin=b"a\n" * 100)
+    ended = aiml(*RUN_ARGUMENTS, "--max-cost", "0.001", stdin=b"a\n" * 100)
     lines = ended.stdout.splitlines()
     assert ended.returncode == 10
     assert 0 < len(lines) < 100
@@ -25,28 +25,28 @@ def test_a_run_stops_before_a_row_that_could_exceed_max_cost(aiml: Aiml) -> None
 
 
 def test_an_unknown_price_is_refused_before_anything_is_sent(aiml: Aiml) -> None:
-    ended = aiml(*CHEAP, "-m", "unheard/of", "--max-cost", "1", stdin=b"a\n")
+    ended = aiml(*RUN_ARGUMENTS, "-m", "unheard/of", "--max-cost", "1", stdin=b"a\n")
     assert (ended.returncode, ended.stdout) == (2, b"")
     assert b"--max-cost: the cost of a row is unknown" in ended.stderr
 
 
 def test_the_budget_includes_requests_in_progress() -> None:
-    purse, came = Budget(1.0), threading.Event()
-    assert purse.wait_for(0.6)
-    waits = threading.Thread(target=lambda: purse.wait_for(0.6) and came.set())
-    waits.start()
-    assert not came.is_set()
-    purse.settle(0.6, 0.1)
-    waits.join(30)
-    assert came.is_set()
+    budget, is_allowed = Budget(1.0), threading.Event()
+    assert budget.wait_for(0.6)
+    thread = threading.Thread(target=lambda: budget.wait_for(0.6) and is_allowed.set())
+    thread.start()
+    assert not is_allowed.is_set()
+    budget.settle(0.6, 0.1)
+    thread.join(30)
+    assert is_allowed.is_set()
 
 
-@pytest.mark.parametrize(("cost", "fits"), [(0.1, True), (None, False)])
-def test_an_unknown_cost_counts_as_the_maximum(cost: float | None, fits: bool) -> None:
-    purse = Budget(1.0)
-    assert purse.wait_for(0.6)
-    purse.settle(0.6, cost)
-    assert purse.wait_for(0.6) is fits
+@pytest.mark.parametrize(("cost", "is_affordable"), [(0.1, True), (None, False)])
+def test_an_unknown_cost_counts_as_the_maximum(cost: float | None, is_affordable: bool) -> None:
+    budget = Budget(1.0)
+    assert budget.wait_for(0.6)
+    budget.settle(0.6, cost)
+    assert budget.wait_for(0.6) is is_affordable
 
 
 @pytest.mark.parametrize(("more", "count"), [([], 1), (["--max-tokens", "9"], 0), (["-q"], 0)])
@@ -65,8 +65,8 @@ def test_an_unknown_cost_is_shown_as_unknown_and_not_as_zero(aiml: Aiml, server:
 
 
 def test_a_price_in_the_headers_counts_even_without_token_counts(aiml: Aiml, server: Loopback) -> None:
-    said = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
-    server.answer_with(json_response(said, "200 OK", "X-AIMLAPI-USD-Spent: 0.25"))
+    completion = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
+    server.answer_with(json_response(completion, "200 OK", "X-AIMLAPI-USD-Spent: 0.25"))
     assert b"$0.25;" in aiml("chat", "--each", "line", stdin=b"a\n").stderr
 
 

@@ -19,13 +19,13 @@ from support.run_cli import Aiml, build_command
 from aiml_cli.store.history import database
 
 LIMITED = json_response({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 0")
-REFUSED = json_response({"error": {"message": "bad words"}}, "400 Bad Request")
-CUT = stream(delta("Hel"), delta(finish="length"), event("[DONE]"))
+REJECTED_REQUEST = json_response({"error": {"message": "bad words"}}, "400 Bad Request")
+TRUNCATED_ANSWER = stream(delta("Hel"), delta(finish="length"), event("[DONE]"))
 
 
 def test_each_result_has_every_key_whether_it_failed_or_not(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
-    server.answer_with(REFUSED)
+    server.answer_with(REJECTED_REQUEST)
     good, bad = parse_results(aiml("chat", "--each", "line", "-j", "1", stdin=b"a\nb\n").stdout)
     assert list(good) == list(bad)
     assert (good["text"], good["complete"], good["usage"]["output_tokens"], good["error"]) == ("Hello", True, 5, None)
@@ -38,7 +38,7 @@ def test_results_are_in_the_order_of_the_rows(aiml: Aiml, server: Loopback) -> N
     server.answer_with(second, HELLO)
     server.answer_with(set_when_sent(second), HELLO)
     ended = aiml("chat", "--each", "line", "-j", "2", stdin=b"a\nb\n")
-    assert [found["row"] for found in parse_results(ended.stdout)] == [1, 2]
+    assert [result["row"] for result in parse_results(ended.stdout)] == [1, 2]
 
 
 def test_unordered_results_are_printed_as_they_arrive(aiml: Aiml, server: Loopback) -> None:
@@ -69,7 +69,7 @@ def test_the_same_rate_limit_is_not_reported_twice(aiml: Aiml, server: Loopback)
 
 @pytest.mark.promise("whole-or-told")
 def test_failed_rows_exit_with_10_and_a_rejected_key_with_3(aiml: Aiml, server: Loopback) -> None:
-    server.answer_with(REFUSED)
+    server.answer_with(REJECTED_REQUEST)
     server.answer_with(HELLO)
     assert aiml("chat", "--each", "line", stdin=b"a\nb\n").returncode == 10
     server.answer_with(json_response({"error": {"message": "no"}}, "401 Unauthorized"))
@@ -93,7 +93,7 @@ def test_an_unknown_model_ends_the_run(aiml: Aiml, server: Loopback) -> None:
 
 @pytest.mark.promise("whole-or-told")
 def test_a_truncated_answer_is_a_failed_row_unless_allow_cut_is_given(aiml: Aiml, server: Loopback) -> None:
-    server.answer_with(CUT)
+    server.answer_with(TRUNCATED_ANSWER)
     ended = aiml("chat", "--each", "line", stdin=b"a\n")
     assert (ended.returncode, parse_results(ended.stdout)[0]["text"]) == (10, "Hel")
     assert aiml("chat", "--each", "line", "--allow-cut", stdin=b"a\n").returncode == 0
@@ -109,16 +109,18 @@ def test_each_row_is_checked_against_the_schema_and_asked_again(aiml: Aiml, serv
 
 def test_the_summary_is_one_line_and_quiet_hides_it(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
-    told = aiml("chat", "--each", "line", stdin=b"a\nb\n").stderr.decode()
+    summary = aiml("chat", "--each", "line", stdin=b"a\nb\n").stderr.decode()
     assert re.fullmatch(
-        r"aiml: 2 rows: 2 succeeded, 0 failed, 0 skipped; 6 tokens in, 10 out, cost unknown; [\d.]+ s\n", told
+        r"aiml: 2 rows: 2 succeeded, 0 failed, 0 skipped; 6 tokens in, 10 out, cost unknown; [\d.]+ s\n", summary
     )
     assert aiml("chat", "--each", "line", "-q", stdin=b"a\nb\n").stderr == b""
 
 
 @pytest.mark.promise("signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_closes_the_connections_and_keeps_finished_rows(server: Loopback, number: int, code: int) -> None:
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_closes_the_connections_and_keeps_finished_rows(
+    server: Loopback, signal_number: int, code: int
+) -> None:
     server.answer_with(HELLO)
     server.answer_with(SILENCE)
     with start_run(server, "chat", "--each", "line", "-j", "1", "--grace", "0") as process:
@@ -128,10 +130,10 @@ def test_a_signal_closes_the_connections_and_keeps_finished_rows(server: Loopbac
         server.request_arrived.clear()
         write_rows(process, b"b\nc\n")
         assert server.request_arrived.wait(30)
-        process.send_signal(number)
-        rest, told = process.communicate()
+        process.send_signal(signal_number)
+        rest, stderr = process.communicate()
         assert (process.returncode, rest) == (code, b"")
-        assert b"1 row: 1 succeeded" in told
+        assert b"1 row: 1 succeeded" in stderr
 
 
 def test_rows_are_sent_while_the_input_is_still_open(server: Loopback) -> None:
@@ -156,7 +158,7 @@ def test_a_reader_that_closes_the_pipe_ends_the_run_without_a_message(server: Lo
 
 
 def test_the_output_file_is_written_even_if_a_row_failed(aiml: Aiml, server: Loopback, tmp_path: Path) -> None:
-    server.answer_with(REFUSED)
+    server.answer_with(REJECTED_REQUEST)
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-o", "out.jsonl", stdin=b"a\nb\n")
     assert (ended.returncode, ended.stdout) == (10, b"")
@@ -174,9 +176,9 @@ def test_the_output_file_is_written_even_if_a_row_failed(aiml: Aiml, server: Loo
         (("-o", "-"), "FILE"),
     ],
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_how_to_continue(
-    aiml: Aiml, server: Loopback, flags: tuple[str, ...], name: str, number: int
+    aiml: Aiml, server: Loopback, flags: tuple[str, ...], name: str, signal_number: int
 ) -> None:
     server.answer_with(HELLO)
     server.answer_with(SILENCE)
@@ -185,7 +187,7 @@ def test_a_stopped_run_says_how_to_continue(
     with start_run(server, *command, *flags, "--grace", "0") as process:
         assert server.request_arrived.wait(30)
         assert wait_until_equal(lambda: len(server.requests), 2)
-        process.send_signal(number)
+        process.send_signal(signal_number)
         stdout, stderr = process.communicate()
     assert f"hint: --resume-from {name} sends" in stderr.decode() or f"--resume-from {name} sends" in stderr.decode()
     file = Path(shlex.split(name)[0])
@@ -237,8 +239,8 @@ def test_a_killed_run_leaves_its_results_in_the_partial_file(aiml: Aiml, server:
 
 
 @pytest.mark.promise("stopped-runs")
-@pytest.mark.parametrize("found", ["empty", "results", "link", "folder"])
-def test_an_existing_partial_file_is_never_overwritten(aiml: Aiml, server: Loopback, found: str) -> None:
+@pytest.mark.parametrize("existing", ["empty", "results", "link", "folder"])
+def test_an_existing_partial_file_is_never_overwritten(aiml: Aiml, server: Loopback, existing: str) -> None:
     part, target = Path("out.jsonl.part"), Path("target")
     target.write_text("keep")
     {
@@ -246,7 +248,7 @@ def test_an_existing_partial_file_is_never_overwritten(aiml: Aiml, server: Loopb
         "results": lambda: part.write_text("keep"),
         "link": lambda: part.symlink_to(target),
         "folder": part.mkdir,
-    }[found]()
+    }[existing]()
     ended = aiml("chat", "--each", "line", "-o", "out.jsonl", stdin=b"a\n")
     assert (ended.returncode, server.requests, target.read_text()) == (2, [], "keep")
     assert b"--resume-from out.jsonl.part" in ended.stderr
@@ -254,7 +256,7 @@ def test_an_existing_partial_file_is_never_overwritten(aiml: Aiml, server: Loopb
 
 
 def test_failed_rows_can_be_sent_again_with_the_suggested_command(aiml: Aiml, server: Loopback) -> None:
-    server.answer_with(REFUSED)
+    server.answer_with(REJECTED_REQUEST)
     server.answer_with(HELLO)
     ended = aiml("chat", "--each", "line", "-j", "1", "-o", "out.jsonl", stdin=b"a\nb\n")
     assert (ended.returncode, b"hint: --resume-from out.jsonl sends" in ended.stderr) == (10, True)
@@ -272,18 +274,18 @@ def test_rows_are_not_stored_as_conversations_but_their_cost_is_counted(aiml: Ai
 
 @pytest.mark.promise("answer-first")
 @pytest.mark.parametrize(
-    ("spoiled", "words"),
+    ("unusable_path", "words"),
     [("aiml", b"aiml usage will not include"), ("aiml/history.db", b"was damaged; it was moved to")],
 )
 def test_one_notice_is_given_if_usage_cannot_be_stored(
-    aiml: Aiml, server: Loopback, clean: Path, spoiled: str, words: bytes
+    aiml: Aiml, server: Loopback, empty_home: Path, unusable_path: str, words: bytes
 ) -> None:
     server.answer_with(HELLO)
-    place = clean / "xdg_data_home" / spoiled
+    place = empty_home / "xdg_data_home" / unusable_path
     place.parent.mkdir(exist_ok=True)
     place.write_bytes(b"something else" * 999)
     ended = aiml("chat", "--each", "line", "-j", "1", stdin=b"a\nb\n")
-    assert (ended.returncode, [found["text"] for found in parse_results(ended.stdout)]) == (0, ["Hello", "Hello"])
+    assert (ended.returncode, [result["text"] for result in parse_results(ended.stdout)]) == (0, ["Hello", "Hello"])
     assert (ended.stderr.count(b"\n"), words in ended.stderr) == (2, True)
     assert b"2 rows: 2 succeeded" in ended.stderr
 

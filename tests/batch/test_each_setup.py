@@ -6,7 +6,7 @@ from support.run_cli import Aiml
 
 pytestmark = pytest.mark.in_process
 
-ROWS = ["--each", "line"]
+ROW_ARGUMENTS = ["--each", "line"]
 
 
 @pytest.mark.parametrize(
@@ -16,20 +16,20 @@ ROWS = ["--each", "line"]
         (["-j", "2"], "only works with --each"),
         (["--shard", "1/2"], "only works with --each"),
         (["--resume-from", "out"], "only works with --each"),
-        ([*ROWS, "-c"], "--continue cannot be used with --each"),
-        ([*ROWS, "-r", "x"], "--resume cannot be used with --each"),
-        ([*ROWS, "-i"], "--interactive cannot be used with --each"),
-        ([*ROWS, "-x"], "--extract cannot be used with --each"),
-        ([*ROWS, "--meta", "m"], "--meta cannot be used with --each"),
-        ([*ROWS, "--format", "raw"], "--format raw cannot be used with --each"),
-        ([*ROWS, "-m", "a", "-m", "b"], "--each cannot be used with several models"),
-        ([*ROWS, "-f", "a", "-f", "b"], "from one file, not 2"),
-        ([*ROWS, "-f", "none"], "none: No such file"),
-        ([*ROWS, "-f", "."], "not from a folder"),
-        ([*ROWS, "-o", "a", "--resume-from", "b"], "cannot be used with"),
-        ([*ROWS, "--no-stdin"], "no rows to read"),
-        ([*ROWS, "{name}"], "there is no column {name}"),
-        ([*ROWS, "--shard", "auto"], "no scheduler gave"),
+        ([*ROW_ARGUMENTS, "-c"], "--continue cannot be used with --each"),
+        ([*ROW_ARGUMENTS, "-r", "x"], "--resume cannot be used with --each"),
+        ([*ROW_ARGUMENTS, "-i"], "--interactive cannot be used with --each"),
+        ([*ROW_ARGUMENTS, "-x"], "--extract cannot be used with --each"),
+        ([*ROW_ARGUMENTS, "--meta", "m"], "--meta cannot be used with --each"),
+        ([*ROW_ARGUMENTS, "--format", "raw"], "--format raw cannot be used with --each"),
+        ([*ROW_ARGUMENTS, "-m", "a", "-m", "b"], "--each cannot be used with several models"),
+        ([*ROW_ARGUMENTS, "-f", "a", "-f", "b"], "from one file, not 2"),
+        ([*ROW_ARGUMENTS, "-f", "none"], "none: No such file"),
+        ([*ROW_ARGUMENTS, "-f", "."], "not from a folder"),
+        ([*ROW_ARGUMENTS, "-o", "a", "--resume-from", "b"], "cannot be used with"),
+        ([*ROW_ARGUMENTS, "--no-stdin"], "no rows to read"),
+        ([*ROW_ARGUMENTS, "{name}"], "there is no column {name}"),
+        ([*ROW_ARGUMENTS, "--shard", "auto"], "no scheduler gave"),
         (["--each", "csv", "{a}"], "there is no column {a}"),
     ],
 )
@@ -43,4 +43,4 @@ def test_an_option_that_does_not_work_with_rows_is_a_usage_error(
 
 def test_settings_for_single_answers_are_ignored(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
-    assert aiml("chat", *ROWS, stdin=b"x\n", AIML_FORMAT="raw", AIML_USAGE="on").returncode == 0
+    assert aiml("chat", *ROW_ARGUMENTS, stdin=b"x\n", AIML_FORMAT="raw", AIML_USAGE="on").returncode == 0

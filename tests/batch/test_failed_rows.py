@@ -5,21 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.answers import json_error, stream_text
+from support.answers import build_json_error, stream_text
 from support.loopback import RESET, STREAM, Loopback, chunk, delta, event, http_response, response_object, stream
 
 from aiml_cli.__main__ import main
 
 SECRET = "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a"
-GOOD = stream_text("chat", '{"name": "x"}')
-GOOD_RESPONSE = stream_text("responses", '{"name": "x"}')
-FAILED = {"type": "response.failed", "response": response_object("", "failed", error={"code": "server_error"})}
+GOOD_CHAT_ANSWER = stream_text("chat", '{"name": "x"}')
+GOOD_RESPONSES_ANSWER = stream_text("responses", '{"name": "x"}')
+FAILED_EVENT = {"type": "response.failed", "response": response_object("", "failed", error={"code": "server_error"})}
 # What the server does with the second row, and how the run ends.
-ANSWERS: dict[str, tuple[list[Any], int]] = {
-    "rejected": ([json_error("bad words")], 10),
-    "too large": ([json_error("too large", "413 Payload Too Large")], 10),
-    "rate limit": ([json_error("slow down", "429 Too Many Requests")], 10),
-    "server error": ([json_error("oh", "500 Internal Server Error")], 10),
+CHAT_CASES: dict[str, tuple[list[Any], int]] = {
+    "rejected": ([build_json_error("bad words")], 10),
+    "too large": ([build_json_error("too large", "413 Payload Too Large")], 10),
+    "rate limit": ([build_json_error("slow down", "429 Too Many Requests")], 10),
+    "server error": ([build_json_error("oh", "500 Internal Server Error")], 10),
     "no answer": ([http_response(b"")], 10),
     "a page": ([http_response(b"<html>log in</html>", "200 OK", "text/html")], 10),
     "reset": ([RESET], 10),
@@ -31,32 +31,32 @@ ANSWERS: dict[str, tuple[list[Any], int]] = {
     "refusal": ([stream(delta(refusal="No."), delta(finish="stop"))], 10),
     "not JSON": ([stream_text("chat", "no JSON")], 10),
     "not the schema": ([stream_text("chat", '{"name": 1}')], 10),
-    "refused key": ([json_error("who are you", "401 Unauthorized")], 3),
-    "no credit": ([json_error("pay first", "402 Payment Required")], 3),
+    "refused key": ([build_json_error("who are you", "401 Unauthorized")], 3),
+    "no credit": ([build_json_error("pay first", "402 Payment Required")], 3),
 }
-RESPONSES: dict[str, tuple[list[Any], int]] = {
-    "rejected": ([json_error("bad words")], 10),
+RESPONSES_CASES: dict[str, tuple[list[Any], int]] = {
+    "rejected": ([build_json_error("bad words")], 10),
     "closed": ([STREAM], 10),
-    "failed": ([stream(event(FAILED))], 10),
+    "failed": ([stream(event(FAILED_EVENT))], 10),
     "token limit": ([stream_text("responses", "Half", "length")], 10),
-    "refused key": ([json_error("who are you", "401 Unauthorized")], 3),
+    "refused key": ([build_json_error("who are you", "401 Unauthorized")], 3),
 }
 
 
 @pytest.fixture(autouse=True)
-def settings(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+def configure(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"BASE_URL": server.url, "RETRIES": "0", "MODEL": "m"}.items():
         monkeypatch.setenv(f"AIML_{name}", value)
 
 
-def asked(server: Loopback) -> list[str]:
+def take_prompts(server: Loopback) -> list[str]:
     """Return the text of the last message of each request, and forget the requests."""
     bodies = [request.json for request in server.requests]
     server.requests.clear()
-    return [_get_text(body.get("messages") or body.get("input")) for body in bodies]
+    return [get_text(body.get("messages") or body.get("input")) for body in bodies]
 
 
-def _get_text(messages: Any) -> str:
+def get_text(messages: Any) -> str:
     content = messages if isinstance(messages, str) else messages[-1]["content"]
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
@@ -72,8 +72,11 @@ def find_failed(path: Path) -> list[int]:
 @pytest.mark.parametrize(
     ("command", "good", "steps", "code"),
     [
-        *(pytest.param("chat", GOOD, *case, id=f"chat {name}") for name, case in ANSWERS.items()),
-        *(pytest.param("respond", GOOD_RESPONSE, *case, id=f"respond {name}") for name, case in RESPONSES.items()),
+        *(pytest.param("chat", GOOD_CHAT_ANSWER, *case, id=f"chat {name}") for name, case in CHAT_CASES.items()),
+        *(
+            pytest.param("respond", GOOD_RESPONSES_ANSWER, *case, id=f"respond {name}")
+            for name, case in RESPONSES_CASES.items()
+        ),
     ],
 )
 def test_rows_that_the_server_failed_to_answer_are_sent_again(
@@ -86,20 +89,20 @@ def test_rows_that_the_server_failed_to_answer_are_sent_again(
     server.answer_with(*steps)
     server.answer_with(good)
     assert main([*call, output, "out.jsonl"]) == code
-    assert asked(server) == ["one", "two", *(["three", "four"] if code == 10 else [])]
+    assert take_prompts(server) == ["one", "two", *(["three", "four"] if code == 10 else [])]
     name = "out.jsonl.part" if code != 10 and output == "-o" else "out.jsonl"
     assert f"--resume-from {name} sends the rows that failed or are missing" in capfd.readouterr().err
     assert find_failed(tmp_path / name) == [2]
     assert main([*call, "--resume-from", name]) == 0
-    assert asked(server) == ["two", *([] if code == 10 else ["three", "four"])]
+    assert take_prompts(server) == ["two", *([] if code == 10 else ["three", "four"])]
     assert find_failed(tmp_path / name) == []
     assert main([*call, "--resume-from", name]) == 0
-    assert asked(server) == []
+    assert take_prompts(server) == []
 
 
 @pytest.mark.promise("failed-rows")
 @pytest.mark.parametrize(
-    ("before", "after", "files", "flags", "words"),
+    ("before", "after", "files", "flags", "prompt"),
     [
         pytest.param({"csv": "a,b\n1,x\n2\n3,x\n", "jsonl": '{"a": "1"}\n{"a":\n{"a": "3"}\n'},
                      {"csv": "a,b\n1,x\n2,x\n3,x\n", "jsonl": '{"a": "1"}\n{"a": "2"}\n{"a": "3"}\n'},
@@ -119,25 +122,25 @@ def test_rows_that_the_server_failed_to_answer_are_sent_again(
 )  # fmt: skip
 def test_rows_that_could_not_be_sent_are_sent_after_they_are_repaired(
     server: Loopback, tmp_path: Path, before: dict[str, str], after: dict[str, str] | None,
-    files: dict[str, str], flags: list[str], words: str, monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, str], flags: list[str], prompt: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    for form, rows in before.items():
-        folder = tmp_path / form
+    for row_format, rows in before.items():
+        folder = tmp_path / row_format
         folder.mkdir()
         monkeypatch.chdir(folder)
         for name in ("1", "3"):
             (folder / name).write_text(name)
         (folder / "rows").write_text(rows.replace("SECRET", SECRET))
-        call = ["chat", "--each", form, "-f", "rows", "-j", "1", "--resume-from", "out.jsonl", words]
+        call = ["chat", "--each", row_format, "-f", "rows", "-j", "1", "--resume-from", "out.jsonl", prompt]
         server.answer_with(stream_text("chat", "Hi"))
         assert main(call) == 10
-        assert len(asked(server)) == 2
+        assert len(take_prompts(server)) == 2
         assert find_failed(folder / "out.jsonl") == [2]
-        (folder / "rows").write_text((after or before)[form].replace("SECRET", SECRET))
+        (folder / "rows").write_text((after or before)[row_format].replace("SECRET", SECRET))
         for name, text in files.items():
             (folder / name).write_text(text)
         assert main([*call, *flags]) == 0
-        assert len(asked(server)) == 1
+        assert len(take_prompts(server)) == 1
         assert find_failed(folder / "out.jsonl") == []
         assert main([*call, *flags]) == 0
-        assert asked(server) == []
+        assert take_prompts(server) == []

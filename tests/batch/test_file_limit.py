@@ -11,7 +11,7 @@ from support.loopback import HELLO, Loopback
 from support.row_runs import parse_results, set_when_sent, start_run, write_rows
 from support.run_cli import Aiml
 
-LIMIT_BOTH, LIMIT_SOFT = 'ulimit -n {}; exec "$@"', 'ulimit -S -n {}; exec "$@"'
+LIMIT_HARD, LIMIT_SOFT = 'ulimit -n {}; exec "$@"', 'ulimit -S -n {}; exec "$@"'
 LIMIT_THREADS = """
 import sys, threading
 start, left = threading._start_new_thread, [{}]
@@ -26,24 +26,24 @@ ROWS = b"".join(b"%d\n" % number for number in range(40))
 
 @pytest.mark.promise("few-files")
 @pytest.mark.parametrize(
-    ("script", "files", "jobs", "notices"),
+    ("script", "open_files", "jobs", "notice_count"),
     [
         (LIMIT_SOFT, 40, "30", 0),
-        (LIMIT_BOTH, 4096, "256", 0),
-        (LIMIT_BOTH, 40, "2", 0),
-        (LIMIT_BOTH, 40, "30", 1),
-        (LIMIT_BOTH, 16, "256", 1),
+        (LIMIT_HARD, 4096, "256", 0),
+        (LIMIT_HARD, 40, "2", 0),
+        (LIMIT_HARD, 40, "30", 1),
+        (LIMIT_HARD, 16, "256", 1),
     ],
 )
 def test_a_low_limit_on_open_files_reduces_the_workers(
-    aiml: Aiml, server: Loopback, script: str, files: int, jobs: str, notices: int
+    aiml: Aiml, server: Loopback, script: str, open_files: int, jobs: str, notice_count: int
 ) -> None:
     server.answer_with(HELLO)
-    before = ["sh", "-c", script.format(files), "sh"]
+    before = ["sh", "-c", script.format(open_files), "sh"]
     ended = aiml("chat", "--each", "line", "-j", jobs, stdin=ROWS, before=before)
     assert (ended.returncode, len(parse_results(ended.stdout))) == (0, 40)
-    assert ended.stderr.count(b"too low for -j " + jobs.encode()) == notices
-    assert ended.stderr.count(b"\n") == notices + 1
+    assert ended.stderr.count(b"too low for -j " + jobs.encode()) == notice_count
+    assert ended.stderr.count(b"\n") == notice_count + 1
 
 
 @pytest.mark.promise("few-files")

@@ -14,7 +14,9 @@ from support.run_cli import build_command
 LIMITED = json_response({"error": {"message": "slow down"}}, "429 Too Many Requests", "Retry-After: 0.5")
 
 
-def run(server: Loopback, *arguments: str, retries: str = "1", columns: int = 80) -> tuple[bytes, list[str]]:
+def run_on_terminal(
+    server: Loopback, *arguments: str, retries: str = "1", columns: int = 80
+) -> tuple[bytes, list[str]]:
     """Run over the rows of a file with standard error on a terminal; return its bytes, and the final lines."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
@@ -37,7 +39,7 @@ def test_the_progress_line_is_removed_at_the_end_and_never_mixed_with_notices(se
     (tmp_path / "rows").write_text("a\nb\n")
     for answer in (LIMITED, HELLO):
         server.answer_with(answer)
-    wrote, lines = run(server)
+    wrote, lines = run_on_terminal(server)
     assert b"/s" in wrote
     assert [line.split(":")[0] for line in lines] == ["aiml", "aiml"]
     assert "2 rows: 2 succeeded" in lines[1]
@@ -46,7 +48,7 @@ def test_the_progress_line_is_removed_at_the_end_and_never_mixed_with_notices(se
 def test_quiet_hides_the_progress_line(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("a\n")
     server.answer_with(HELLO)
-    assert run(server, "-q") == (b"", [])
+    assert run_on_terminal(server, "-q") == (b"", [])
 
 
 def test_the_progress_line_shows_the_rows_done_and_the_time_left(server: Loopback, tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ def test_the_progress_line_shows_the_rows_done_and_the_time_left(server: Loopbac
     server.answer_with(HELLO)
     server.answer_with(LIMITED)
     server.answer_with(HELLO)
-    wrote, _ = run(server, retries="3")
+    wrote, _ = run_on_terminal(server, retries="3")
     assert b"1/~40 rows" in wrote
     assert b"left" in wrote
 
@@ -64,7 +66,7 @@ def test_the_progress_line_fits_the_terminal(server: Loopback, tmp_path: Path) -
     server.answer_with(HELLO)
     server.answer_with(LIMITED)
     server.answer_with(HELLO)
-    wrote, _ = run(server, columns=20)
+    wrote, _ = run_on_terminal(server, columns=20)
     drawn = [line for line in wrote.decode().split("\r") if " rows" in line and "aiml" not in line]
     assert drawn, wrote
     assert max(map(len, drawn)) < 20

@@ -20,8 +20,8 @@ from aiml_cli.batch.rate_limit import MAX_WINDOWS, Pace, RateLimiter, RunStopped
 
 pytestmark = pytest.mark.in_process
 
-NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
-IN_30_S = NOW + timedelta(seconds=30)
+START_TIME = datetime(2026, 11, 27, 12, tzinfo=UTC)
+START_TIME_PLUS_30_S = START_TIME + timedelta(seconds=30)
 
 
 @pytest.mark.promise("pace")
@@ -66,9 +66,9 @@ def test_finished_rows_and_rows_of_other_shards_do_not_count_toward_the_limit(ai
             ({"limit-requests": "60", "remaining-requests": "59", "reset-requests": reset}, "requests", 60, 59, seconds)
             for reset, seconds in [
                 ("1s", 1), ("6m0s", 360), ("120ms", 0.12), ("1h2m3s", 3723), ("2m59.56s", 179.56), ("1d", 86400),
-                ("17.5", 17.5), ("0", 0), ("0s", 0), (str(int(IN_30_S.timestamp())), 30),
-                (str(int(IN_30_S.timestamp() * 1000)), 30), (IN_30_S.isoformat(), 30),
-                ("2026-11-27T12:00:30Z", 30), (format_datetime(IN_30_S, usegmt=True), 30),
+                ("17.5", 17.5), ("0", 0), ("0s", 0), (str(int(START_TIME_PLUS_30_S.timestamp())), 30),
+                (str(int(START_TIME_PLUS_30_S.timestamp() * 1000)), 30), (START_TIME_PLUS_30_S.isoformat(), 30),
+                ("2026-11-27T12:00:30Z", 30), (format_datetime(START_TIME_PLUS_30_S, usegmt=True), 30),
                 ("2026-11-27T11:00:00Z", 0), ("5, 5", 5),
             ]
         ),
@@ -84,7 +84,7 @@ def test_limits_are_read_in_every_format(
     headers: dict[str, str], unit: str, limit: float | None, remaining: float, reset_s: float
 ) -> None:
     for prefix in ("x-ratelimit-", "ratelimit-", "x-rate-limit-"):
-        (found,) = parse_allowances({prefix + name: value for name, value in headers.items()}, NOW)
+        (found,) = parse_allowances({prefix + name: value for name, value in headers.items()}, START_TIME)
         assert (found.unit, found.limit, found.remaining) == (unit, limit, remaining)
         assert found.reset_s == pytest.approx(reset_s, abs=0.01)
 
@@ -120,7 +120,7 @@ def test_limits_are_read_in_every_format(
     ],
 )
 def test_limits_of_every_vendor_are_read(headers: dict[str, str], expected: list[tuple[str, int, int, int]]) -> None:
-    assert [tuple(found)[1:] for found in parse_allowances(headers, NOW)] == expected
+    assert [tuple(found)[1:] for found in parse_allowances(headers, START_TIME)] == expected
 
 
 @given(
@@ -130,7 +130,7 @@ def test_limits_of_every_vendor_are_read(headers: dict[str, str], expected: list
     )
 )  # fmt: skip
 def test_invalid_headers_do_not_stop_a_run(headers: dict[str, str]) -> None:
-    for found in parse_allowances(headers, NOW):
+    for found in parse_allowances(headers, START_TIME):
         assert found.remaining >= 0
         assert found.reset_s >= 0
 
@@ -177,7 +177,7 @@ def test_the_stricter_limit_counts() -> None:
 def learn(pace: Pace, now: float, **headers: str) -> None:
     """Let a pace learn from headers of a server."""
     named = {f"x-ratelimit-{name.replace('_', '-')}": value for name, value in headers.items()}
-    pace.learn(parse_allowances(named, NOW), now)
+    pace.learn(parse_allowances(named, START_TIME), now)
 
 
 @pytest.mark.promise("pace")

@@ -10,8 +10,10 @@ from support.loopback import END, HELLO, HELLO_RESPONSE, Drip, Loopback, http_re
 from support.row_runs import parse_results
 from support.run_cli import Aiml
 
-WHOLE = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
-BUSY = {"error": {"message": "busy"}}
+CHAT_COMPLETION = {
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]
+}
+BUSY_ERROR = {"error": {"message": "busy"}}
 ROWS = b"".join(b"row %d\n" % number for number in range(6))
 
 
@@ -75,20 +77,20 @@ def test_an_answer_whose_body_never_ends_is_complete_and_the_next_row_gets_a_new
     assert (ended.returncode, server.connections) == (0, 2)
 
 
-EXCESS = [http_response(b"bad"), HELLO.replace(b"Hel", b"Bad"), HELLO, b"\r\n", b"HTTP/1.1 2"]
+EXTRA_BYTES = [http_response(b"bad"), HELLO.replace(b"Hel", b"Bad"), HELLO, b"\r\n", b"HTTP/1.1 2"]
 REPLIES = {
     "a stream": (HELLO, "Hello"),
-    "a whole": (json_response(WHOLE), "Hello"),
-    "an error": (json_response(BUSY, "400 Bad"), "the server answered 400: busy"),
-    "a try again": (json_response(BUSY, "503 Busy", "Retry-After: 0"), "the server answered 503: busy"),
+    "a whole": (json_response(CHAT_COMPLETION), "Hello"),
+    "an error": (json_response(BUSY_ERROR, "400 Bad"), "the server answered 400: busy"),
+    "a try again": (json_response(BUSY_ERROR, "503 Busy", "Retry-After: 0"), "the server answered 503: busy"),
 }
 
 
-@pytest.mark.parametrize("excess", EXCESS)
+@pytest.mark.parametrize("extra", EXTRA_BYTES)
 @pytest.mark.parametrize("case", REPLIES)
-def test_bytes_after_an_answer_are_not_used_for_the_next_row(case: str, excess: bytes, aiml: Aiml) -> None:
+def test_bytes_after_an_answer_are_not_used_for_the_next_row(case: str, extra: bytes, aiml: Aiml) -> None:
     reply, outcome = REPLIES[case]
-    with serve(keep_alive(reply) + keep_alive(excess)) as server:
+    with serve(keep_alive(reply) + keep_alive(extra)) as server:
         flags = ["--each", "line", "-j", "1", "--retries", "1"]
         ended = aiml("chat", *flags, stdin=b"a\nb\n", AIML_BASE_URL=server.url)
     results = parse_results(ended.stdout)

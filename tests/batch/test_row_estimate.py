@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.answers import json_error, queue_answers, stream_text
+from support.answers import build_json_error, queue_answers, stream_text
 from support.catalogs import PRICES, store_catalog
 from support.loopback import Loopback
 from support.run_cli import build_command
@@ -30,7 +30,7 @@ Estimate = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
-def settings(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+def configure(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"BASE_URL": server.url, "RETRIES": "0", "MODEL": "m"}.items():
         monkeypatch.setenv(f"AIML_{name}", value)
 
@@ -39,10 +39,10 @@ def settings(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
 def estimate(server: Loopback, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Estimate:
     """Return a function that estimates a run over rows in a file, and returns the object; nothing may be sent."""
 
-    def estimate(rows: str, *arguments: str, form: str = "line", command: str = "chat", code: int = 0) -> Any:
+    def estimate(rows: str, *arguments: str, row_format: str = "line", command: str = "chat", code: int = 0) -> Any:
         (tmp_path / "rows").write_text(rows)
         before = len(server.requests)
-        assert main([command, "--each", form, "-f", "rows", "--estimate", "--json", *arguments]) == code
+        assert main([command, "--each", row_format, "-f", "rows", "--estimate", "--json", *arguments]) == code
         assert len(server.requests) == before
         return json.loads(capfd.readouterr().out)
 
@@ -52,7 +52,7 @@ def estimate(server: Loopback, capfd: pytest.CaptureFixture[str], tmp_path: Path
 @pytest.mark.promise("estimate")
 @pytest.mark.parametrize("command", ENDPOINTS)
 @pytest.mark.parametrize(
-    ("form", "rows", "arguments"),
+    ("row_format", "rows", "arguments"),
     [
         ("line", "a\n\nbb\n", ["Classify {row}"]),
         ("line", "a\nüü 名字\n", []),
@@ -68,15 +68,15 @@ def estimate(server: Loopback, capfd: pytest.CaptureFixture[str], tmp_path: Path
     ],
 )
 def test_an_estimate_counts_the_tokens_of_the_requests_that_the_run_sends(
-    estimate: Estimate, server: Loopback, tmp_path: Path, command: str, form: str, rows: str, arguments: list[str]
+    estimate: Estimate, server: Loopback, tmp_path: Path, command: str, row_format: str, rows: str, arguments: list[str]
 ) -> None:
     (tmp_path / "notes.txt").write_text("Notes.\n" * 9)
     (tmp_path / "dot.png").write_bytes(PNG)
     (tmp_path / "before.json").write_text('[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]')
     (tmp_path / "greet.toml").write_text('prompt = "Greet {who}, {row}"\n[defaults]\nwho = "X"\n')
     queue_answers(server, stream_text(ENDPOINTS[command], '{"name": "x", "tags": []}'))
-    found = estimate(rows, *arguments, form=form, command=command)
-    assert main([command, "--each", form, "-f", "rows", "-o", "out", *arguments]) == 0
+    found = estimate(rows, *arguments, row_format=row_format, command=command)
+    assert main([command, "--each", row_format, "-f", "rows", "-o", "out", *arguments]) == 0
     counts = [bound_tokens(request.json) for request in server.requests]
     assert (found["rows"], found["to_ask"], found["failed"]) == (len(counts), len(counts), 0)
     assert abs(found["input_tokens"] - sum(count.input_tokens for count in counts)) <= 2 * len(counts)
@@ -129,7 +129,7 @@ def test_rows_that_cannot_be_sent_are_counted_and_give_exit_code_10(
     estimate: Estimate, capfd: pytest.CaptureFixture[str], command: str
 ) -> None:
     rows = "a,b\n1,2\nshort\n" + f'3,"{SECRET}"\n' + '"open,4\n'
-    found = estimate(rows, "{a}", form="csv", command=command, code=10)
+    found = estimate(rows, "{a}", row_format="csv", command=command, code=10)
     assert (found["rows"], found["failed"], found["to_ask"]) == (4, 3, 1)
     assert [error["row"] for error in found["errors"]] == [2, 3, 4]
     assert "not sent: " in found["errors"][1]["message"]
@@ -138,7 +138,7 @@ def test_rows_that_cannot_be_sent_are_counted_and_give_exit_code_10(
 
 
 def test_only_the_first_of_many_errors_are_shown(estimate: Estimate, capfd: pytest.CaptureFixture[str]) -> None:
-    found = estimate("{\n" * 1000 + "1\n", form="jsonl", code=10)
+    found = estimate("{\n" * 1000 + "1\n", row_format="jsonl", code=10)
     assert (found["failed"], found["to_ask"], len(found["errors"])) == (1000, 1, 5)
     assert main(["chat", "--each", "jsonl", "-f", "rows", "--estimate"]) == 10
     out, err = capfd.readouterr()
@@ -148,7 +148,7 @@ def test_only_the_first_of_many_errors_are_shown(estimate: Estimate, capfd: pyte
 
 
 @pytest.mark.parametrize(
-    ("rows", "arguments", "form"),
+    ("rows", "arguments", "row_format"),
     [
         ("a\n", ["{nme}"], "csv"),
         ("a,a\n", ["x"], "csv"),
@@ -161,25 +161,30 @@ def test_only_the_first_of_many_errors_are_shown(estimate: Estimate, capfd: pyte
     ],
 )
 def test_an_input_that_a_run_would_refuse_is_refused(
-    server: Loopback, tmp_path: Path, capfd: pytest.CaptureFixture[str], rows: str, arguments: list[str], form: str
+    server: Loopback,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    rows: str,
+    arguments: list[str],
+    row_format: str,
 ) -> None:
     (tmp_path / "rows").write_text(rows)
-    assert main(["chat", "--each", form, "-f", "rows", "--estimate", *arguments]) == 2
+    assert main(["chat", "--each", row_format, "-f", "rows", "--estimate", *arguments]) == 2
     assert (capfd.readouterr().out, server.connections) == ("", 0)
 
 
-@pytest.mark.parametrize(("limit", "code", "within"), [("1", 0, None), ("0.0306", 0, None), ("0.0303", 10, 2),
+@pytest.mark.parametrize(("limit", "code", "rows_within"), [("1", 0, None), ("0.0306", 0, None), ("0.0303", 10, 2),
                                                        ("0.001", 10, 0)])  # fmt: skip
 def test_an_estimate_says_after_how_many_rows_max_cost_may_end_the_run(
-    estimate: Estimate, server: Loopback, limit: str, code: int, within: int | None
+    estimate: Estimate, server: Loopback, limit: str, code: int, rows_within: int | None
 ) -> None:
     store_catalog(server, pricing=PRICES)
     arguments = ["--max-tokens", "100", "--max-cost", limit]
     found = estimate("aaaaaaaaa\n" * 3, *arguments, code=code)
-    assert found["rows_within_max_cost"] == within
+    assert found["rows_within_max_cost"] == rows_within
     queue_answers(server, stream_text("chat", "Hi"))  # an answer of unknown cost counts as the most
     assert main(["chat", "--each", "line", "-f", "rows", "-j", "1", "-o", "out", *arguments]) == code
-    assert len(server.requests) == (3 if within is None else within)
+    assert len(server.requests) == (3 if rows_within is None else rows_within)
 
 
 def test_max_cost_without_a_price_is_refused_as_in_a_run(estimate: Estimate, server: Loopback) -> None:
@@ -192,7 +197,7 @@ def test_max_cost_without_a_price_is_refused_as_in_a_run(estimate: Estimate, ser
 def test_only_remaining_rows_are_counted_and_the_result_file_is_not_changed(
     estimate: Estimate, server: Loopback, tmp_path: Path
 ) -> None:
-    queue_answers(server, stream_text("chat", "Hi"), json_error("no"), stream_text("chat", "Hi"))
+    queue_answers(server, stream_text("chat", "Hi"), build_json_error("no"), stream_text("chat", "Hi"))
     (tmp_path / "rows").write_text("a\nb\nc\n")
     out = tmp_path / "out.jsonl"
     go_on = ["--resume-from", "out.jsonl"]
@@ -277,12 +282,12 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path, row: str) 
 
 
 @pytest.mark.parametrize(
-    ("amount", "up", "text"),
+    ("amount", "is_rounded_up", "text"),
     [
         (0.0, True, "$0"), (0.0, False, "$0"), (0.0123, False, "$0.012"), (0.0121, True, "$0.013"),
         (0.012, True, "$0.012"), (0.099999, True, "$0.1"), (1.001, True, "$1.01"), (1234.5, False, "$1,234.50"),
         (0.00000012, True, "$0.00000012"), (0.999, True, "$1"),
     ],
 )  # fmt: skip
-def test_an_upper_limit_of_the_price_is_rounded_up(amount: float, up: bool, text: str) -> None:
-    assert _format_usd(amount, up=up) == text
+def test_an_upper_limit_of_the_price_is_rounded_up(amount: float, is_rounded_up: bool, text: str) -> None:
+    assert _format_usd(amount, up=is_rounded_up) == text

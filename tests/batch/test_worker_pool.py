@@ -16,30 +16,30 @@ from aiml_cli.errors import RateLimited
 
 @pytest.mark.promise("kept")
 def test_finished_rows_after_a_stalled_row_are_written_when_the_run_stops(server: Loopback) -> None:
-    third = threading.Event()
+    third_sent = threading.Event()
     server.answer_with(SILENCE)
     server.answer_with(HELLO)
-    server.answer_with(set_when_sent(third), SILENCE)
+    server.answer_with(set_when_sent(third_sent), SILENCE)
     with start_run(server, "chat", "--each", "line", "-j", "2") as process:
         write_rows(process, b"a\n")
         assert server.request_arrived.wait(30)
         write_rows(process, b"b\nc\n")
-        assert third.wait(30)  # who asks for c has handed over the answer for b
+        assert third_sent.wait(30)  # who asks for c has handed over the answer for b
         process.send_signal(signal.SIGINT)
-        rest, told = process.communicate()
+        rest, stderr = process.communicate()
     assert (process.returncode, [found["input"] for found in parse_results(rest)]) == (130, ["b"])
-    assert b"1 succeeded, 0 failed, 0 skipped, 2 interrupted" in told
+    assert b"1 succeeded, 0 failed, 0 skipped, 2 interrupted" in stderr
 
 
-def test_the_key_command_runs_once(server: Loopback, aiml: Aiml, clean: Path) -> None:
+def test_the_key_command_runs_once(server: Loopback, aiml: Aiml, empty_home: Path) -> None:
     server.answer_with(HELLO)
-    (clean / "key.sh").write_text(f"echo x >> {clean}/asked; echo a-key-of-many-letters")
-    (clean / "xdg_config_home/aiml").mkdir(mode=0o700)
-    (clean / "xdg_config_home/aiml/config.toml").write_text(
-        f'key_command = "sh {clean}/key.sh"\nbase_url = "{server.url}"'
+    (empty_home / "key.sh").write_text(f"echo x >> {empty_home}/asked; echo a-key-of-many-letters")
+    (empty_home / "xdg_config_home/aiml").mkdir(mode=0o700)
+    (empty_home / "xdg_config_home/aiml/config.toml").write_text(
+        f'key_command = "sh {empty_home}/key.sh"\nbase_url = "{server.url}"'
     )
     assert aiml("chat", "--each", "line", stdin=b"a\nb\nc\n", AIML_BASE_URL="").returncode == 0
-    assert (clean / "asked").read_text() == "x\n"
+    assert (empty_home / "asked").read_text() == "x\n"
 
 
 def test_rows_with_equal_requests_have_different_hashes(server: Loopback, aiml: Aiml) -> None:
@@ -54,17 +54,17 @@ def test_each_success_after_a_rate_limit_allows_one_more_parallel_request() -> N
     entered = [pace.acquire() for _ in range(2)]
     for _ in range(2):
         pace.release(is_success=True)
-    more = threading.Thread(target=lambda: entered.extend(pace.acquire() for _ in range(3)), daemon=True)
-    more.start()
-    more.join(30)
+    workers = threading.Thread(target=lambda: entered.extend(pace.acquire() for _ in range(3)), daemon=True)
+    workers.start()
+    workers.join(30)
     assert entered == [True] * 5
 
 
 def test_no_worker_runs_further_ahead_than_results_can_be_held() -> None:
-    wrote, began = list[bytes](), threading.Event()
-    held = ResultWriter(wrote.append, 1, ordered=True)
-    waits = threading.Thread(target=lambda: (held.wait_for_room(MAX_ROWS_AHEAD), began.set()), daemon=True)
-    waits.start()
-    assert not began.is_set()
-    held.write(0, b"x")
-    assert (began.wait(30), wrote) == (True, [b"x"])
+    written, has_room = list[bytes](), threading.Event()
+    results = ResultWriter(written.append, 1, ordered=True)
+    thread = threading.Thread(target=lambda: (results.wait_for_room(MAX_ROWS_AHEAD), has_room.set()), daemon=True)
+    thread.start()
+    assert not has_room.is_set()
+    results.write(0, b"x")
+    assert (has_room.wait(30), written) == (True, [b"x"])

@@ -14,7 +14,7 @@ from aiml_cli.output.format_money import format_dollars, round_dollars
 INPUT = Price("input", "token", "text", 2, 1_000_000)
 OUTPUT = Price("output", "token", "text", 0.01, 1000)
 CACHED = Price("cached", "token", "text", 0.5, 1_000_000)
-DEARER = Price("input", "token", "text", 4, 1_000_000, (("context", "long"),))
+LONG_CONTEXT_INPUT = Price("input", "token", "text", 4, 1_000_000, (("context", "long"),))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_the_estimate_follows_the_prices_of_the_catalog(prices: list[Price], usa
         ([], Usage(10, 10)),
         ([INPUT], Usage(10, 10)),
         ([OUTPUT], Usage(10, 10)),
-        ([INPUT, DEARER, OUTPUT], Usage(10, 10)),
+        ([INPUT, LONG_CONTEXT_INPUT, OUTPUT], Usage(10, 10)),
         ([INPUT, OUTPUT, CACHED, Price("cached", "token", "", 9, 1)], Usage(10, 10, cached_tokens=1)),
         ([INPUT, OUTPUT], Usage(None, 10)),
         ([INPUT, OUTPUT], Usage(10, None, 20)),
@@ -54,8 +54,8 @@ def test_without_a_known_price_there_is_no_estimate(prices: list[Price], usage: 
 
 
 def test_an_ambiguous_cached_price_does_not_matter_without_cached_tokens() -> None:
-    odd = [INPUT, OUTPUT, CACHED, Price("cached", "token", "", 9, 1)]
-    assert estimate_cost(odd, Usage(1000, 100)) == pytest.approx(0.003)
+    prices = [INPUT, OUTPUT, CACHED, Price("cached", "token", "", 9, 1)]
+    assert estimate_cost(prices, Usage(1000, 100)) == pytest.approx(0.003)
 
 
 def test_only_the_prices_of_text_are_used() -> None:
@@ -64,7 +64,7 @@ def test_only_the_prices_of_text_are_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("amount", "exact", "roughly"),
+    ("amount", "exact", "rounded"),
     [
         (0.0, "0", "0"),
         (2.0, "2", "2"),
@@ -73,8 +73,8 @@ def test_only_the_prices_of_text_are_used() -> None:
         (1234.5, "1234.5", "1200"),
     ],
 )
-def test_an_amount_is_written_without_an_exponent(amount: float, exact: str, roughly: str) -> None:
-    assert (format_dollars(amount), round_dollars(amount)) == (exact, roughly)
+def test_an_amount_is_written_without_an_exponent(amount: float, exact: str, rounded: str) -> None:
+    assert (format_dollars(amount), round_dollars(amount)) == (exact, rounded)
 
 
 COUNTS: Any = st.none() | st.integers()

@@ -22,19 +22,19 @@ from support.run_cli import Aiml
 
 pytestmark = pytest.mark.in_process
 
-CUT = response_object("Hel", "incomplete", incomplete_details={"reason": "max_output_tokens"})
-FILTERED = response_object("Hel", "incomplete", incomplete_details={"reason": "content_filter"})
-FAILED = response_object("", "failed", error={"code": "server_error", "message": "It broke."})
-PROBLEM = {"title": "Bad Request", "status": 400, "message": "Body validation error", "requestId": "r"}
+INCOMPLETE_RESPONSE = response_object("Hel", "incomplete", incomplete_details={"reason": "max_output_tokens"})
+FILTERED_RESPONSE = response_object("Hel", "incomplete", incomplete_details={"reason": "content_filter"})
+FAILED_RESPONSE = response_object("", "failed", error={"code": "server_error", "message": "It broke."})
+ERROR_BODY = {"title": "Bad Request", "status": 400, "message": "Body validation error", "requestId": "r"}
 
 
-def message(text: str | None, finish: str = "stop", **more: Any) -> dict[str, Any]:
+def build_chat_answer(text: str | None, finish: str = "stop", **more: Any) -> dict[str, Any]:
     """Make a complete chat answer."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **more}, "finish_reason": finish}
     return {"id": "chat-1", "created": 1, "model": "m", "choices": [choice], "usage": USAGE}
 
 
-def refused_status(status: str, body: object) -> bytes:
+def build_error_response(status: str, body: object) -> bytes:
     """Make a reply with a failing status."""
     return json_response(body, status)
 
@@ -42,8 +42,8 @@ def refused_status(status: str, body: object) -> bytes:
 # command, reply, stdout, words of stderr, exit code
 ANSWERS = [
     ("chat", HELLO, "Hello\n", "", 0),
-    ("chat", json_response(message("Hello")), "Hello\n", "", 0),
-    ("chat", json_response(message("Hello"), "201 Created"), "Hello\n", "", 0),
+    ("chat", json_response(build_chat_answer("Hello")), "Hello\n", "", 0),
+    ("chat", json_response(build_chat_answer("Hello"), "201 Created"), "Hello\n", "", 0),
     ("chat", stream(delta("Hi\n"), delta(finish="stop")), "Hi\n", "", 0),
     ("chat", stream(delta("Hi"), event("[DONE]")), "Hi\n", "", 0),
     ("chat", stream(delta("Hi"), delta(finish="length"), event("[DONE]")), "Hi\n", "token limit", 8),
@@ -59,19 +59,19 @@ ANSWERS = [
     ("chat", http_response(b"", "200 OK"), "", "an empty body", 6),
     ("chat", http_response(b"null"), "", "not a chat completion", 6),
     ("chat", http_response(b"<html><body>Please log in</body></html>", "200 OK", "text/html"), "", "Please log in", 6),
-    ("chat", json_response(message("Hi", "length")), "Hi\n", "token limit", 8),
-    ("chat", json_response(message(None, "tool_calls", tool_calls=[{"id": "c1", "function": {"name": "f", "arguments": "{}"}}])),
+    ("chat", json_response(build_chat_answer("Hi", "length")), "Hi\n", "token limit", 8),
+    ("chat", json_response(build_chat_answer(None, "tool_calls", tool_calls=[{"id": "c1", "function": {"name": "f", "arguments": "{}"}}])),
      "", "tool call: f({}) c1", 0),
     ("chat", stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")), "Hi\n", "Hm\n", 0),
-    ("chat", refused_status("400 Bad Request", PROBLEM), "", "Body validation error", 4),
-    ("chat", refused_status("401 Unauthorized", {"message": "wrong", "statusCode": 401}), "", "aiml config key", 3),
-    ("chat", refused_status("402 Payment Required", {"error": "pay"}), "", "billing", 3),
-    ("chat", refused_status("403 Forbidden", {"message": "out of credits", "statusCode": 403}), "", "billing", 3),
-    ("chat", refused_status("404 Not Found", {"error": {"message": "no such model"}}), "", "aiml models", 4),
-    ("chat", refused_status("413 Payload Too Large", {}), "", "send less", 4),
-    ("chat", refused_status("422 Unprocessable", {"detail": [{"loc": ["body", "n"], "msg": "bad"}]}), "", "body.n: bad", 4),
-    ("chat", refused_status("429 Too Many", {"error": {"message": "slow down"}}), "", "slow down", 5),
-    ("chat", refused_status("429 Too Many", {"error": {"code": "insufficient_quota", "message": "x"}}), "", "billing", 3),
+    ("chat", build_error_response("400 Bad Request", ERROR_BODY), "", "Body validation error", 4),
+    ("chat", build_error_response("401 Unauthorized", {"message": "wrong", "statusCode": 401}), "", "aiml config key", 3),
+    ("chat", build_error_response("402 Payment Required", {"error": "pay"}), "", "billing", 3),
+    ("chat", build_error_response("403 Forbidden", {"message": "out of credits", "statusCode": 403}), "", "billing", 3),
+    ("chat", build_error_response("404 Not Found", {"error": {"message": "no such model"}}), "", "aiml models", 4),
+    ("chat", build_error_response("413 Payload Too Large", {}), "", "send less", 4),
+    ("chat", build_error_response("422 Unprocessable", {"detail": [{"loc": ["body", "n"], "msg": "bad"}]}), "", "body.n: bad", 4),
+    ("chat", build_error_response("429 Too Many", {"error": {"message": "slow down"}}), "", "slow down", 5),
+    ("chat", build_error_response("429 Too Many", {"error": {"code": "insufficient_quota", "message": "x"}}), "", "billing", 3),
     ("chat", http_response(b"<html><title>x</title><h1>Bad gateway</h1>", "502 Bad", "text/html"), "", "Bad gateway", 6),
     ("chat", http_response(b"busy", "503 Busy", "text/plain"), "", "busy", 6),
     ("chat", http_response(b"", "504 Time-out"), "", "the server answered 504", 6),
@@ -81,12 +81,12 @@ ANSWERS = [
     ("respond", HELLO_RESPONSE, "Hello\n", "", 0),
     ("respond", json_response(response_object()), "Hello\n", "", 0),
     ("respond", json_response({k: v for k, v in response_object().items() if k != "status"}), "Hello\n", "", 0),
-    ("respond", stream(*text_events("Hel"), event({"type": "response.incomplete", "response": CUT})), "Hel\n", "token limit", 8),
-    ("respond", json_response(FILTERED), "Hel\n", "content filter", 8),
-    ("respond", stream(*text_events("Hel"), event({"type": "response.completed", "response": CUT})), "Hel\n", "token limit", 8),
+    ("respond", stream(*text_events("Hel"), event({"type": "response.incomplete", "response": INCOMPLETE_RESPONSE})), "Hel\n", "token limit", 8),
+    ("respond", json_response(FILTERED_RESPONSE), "Hel\n", "content filter", 8),
+    ("respond", stream(*text_events("Hel"), event({"type": "response.completed", "response": INCOMPLETE_RESPONSE})), "Hel\n", "token limit", 8),
     ("respond", stream(*text_events("Hel")), "Hel\n", "the stream ended before", 8),
-    ("respond", stream(*text_events("Hel"), event({"type": "response.failed", "response": FAILED})), "Hel\n", "It broke.", 6),
-    ("respond", json_response(FAILED), "", "It broke.", 6),
+    ("respond", stream(*text_events("Hel"), event({"type": "response.failed", "response": FAILED_RESPONSE})), "Hel\n", "It broke.", 6),
+    ("respond", json_response(FAILED_RESPONSE), "", "It broke.", 6),
     ("respond", stream(*text_events("Hel"), event({"type": "error", "message": "It broke."})), "Hel\n", "It broke.", 6),
     ("respond", json_response(response_object("", "in_progress", output=[])), "", "in_progress", 8),
 ]  # fmt: skip
@@ -169,7 +169,9 @@ def test_one_unfinished_choice_makes_the_answer_incomplete(server: Loopback, aim
 
 def test_usage_is_one_line(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(
-        json_response({**message("Hi"), "meta": {"usage": {"usd_spent": 0.00012}}}, "200 OK", "x-inference-id: inf-1")
+        json_response(
+            {**build_chat_answer("Hi"), "meta": {"usage": {"usd_spent": 0.00012}}}, "200 OK", "x-inference-id: inf-1"
+        )
     )
     line = aiml("chat", "hi", "-u", "-S").stderr.decode()
     assert "3 in (1 cached) · 5 out (2 reasoning) · 8 tokens" in line
@@ -179,7 +181,7 @@ def test_usage_is_one_line(server: Loopback, aiml: Aiml) -> None:
 
 @pytest.mark.parametrize("name", ["x-aimlapi-usd-spent", "x-litellm-response-cost"])
 def test_the_price_may_come_in_a_header(name: str, server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(json_response(message("Hi"), "200 OK", f"{name}: 0.5"))
+    server.answer_with(json_response(build_chat_answer("Hi"), "200 OK", f"{name}: 0.5"))
     found = json.loads(aiml("chat", "hi", "--json").stdout)
     assert (found["cost_usd"], found["cost_source"]) == (0.5, "gateway")
 
@@ -189,45 +191,52 @@ ODD_COSTS = ["nan", "inf", "-1", "1e400", "", "None", "0x10", "1,5", "free"]
 
 @pytest.mark.parametrize("value", ODD_COSTS)
 def test_an_invalid_price_in_a_header_is_ignored(value: str, server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(json_response(message("Hi"), "200 OK", f"x-litellm-response-cost: {value}"))
+    server.answer_with(json_response(build_chat_answer("Hi"), "200 OK", f"x-litellm-response-cost: {value}"))
     found = json.loads(aiml("chat", "hi", "--json").stdout)
     assert (found["cost_usd"], found["cost_source"]) == (None, None)
 
 
 def test_the_price_in_the_body_takes_precedence_over_a_header(server: Loopback, aiml: Aiml) -> None:
-    body = {**message("Hi"), "meta": {"usage": {"usd_spent": 0.25}}}
+    body = {**build_chat_answer("Hi"), "meta": {"usage": {"usd_spent": 0.25}}}
     server.answer_with(json_response(body, "200 OK", "x-litellm-response-cost: 0.5"))
     assert json.loads(aiml("chat", "hi", "--json").stdout)["cost_usd"] == 0.25
 
 
 LOGPROBS = {"content": [{"token": "Hi", "logprob": -0.5, "top_logprobs": []}]}
-TWO = {**message("Hi"), "choices": [{**message("Hi")["choices"][0], "index": index} for index in (0, 1)]}
-FEWER, NO_LOGPROBS = "aiml: m sent {} of {} choices (-n)\n", "aiml: m sent no log probabilities\n"
+TWO_CHOICES = {
+    **build_chat_answer("Hi"),
+    "choices": [{**build_chat_answer("Hi")["choices"][0], "index": index} for index in (0, 1)],
+}
+FEWER_CHOICES_NOTICE, NO_LOGPROBS_NOTICE = "aiml: m sent {} of {} choices (-n)\n", "aiml: m sent no log probabilities\n"
 CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
 # arguments, reply, standard error
-LEFT_OUT = [
-    (["chat", "-n", "3"], HELLO, FEWER.format(1, 3)),
-    (["chat", "-n", "3", "-S"], json_response(TWO), FEWER.format(2, 3)),
-    (["chat", "-n", "2", "--json"], HELLO, FEWER.format(1, 2)),
-    (["chat", "-n", "2", "-S"], json_response(TWO), ""),
+MISSING_PARTS = [
+    (["chat", "-n", "3"], HELLO, FEWER_CHOICES_NOTICE.format(1, 3)),
+    (["chat", "-n", "3", "-S"], json_response(TWO_CHOICES), FEWER_CHOICES_NOTICE.format(2, 3)),
+    (["chat", "-n", "2", "--json"], HELLO, FEWER_CHOICES_NOTICE.format(1, 2)),
+    (["chat", "-n", "2", "-S"], json_response(TWO_CHOICES), ""),
     (["chat", "-n", "1"], HELLO, ""),
-    (["chat", "--logprobs"], HELLO, NO_LOGPROBS),
-    (["chat", "--top-logprobs", "0"], HELLO, NO_LOGPROBS),
-    (["chat", "-n", "2", "--logprobs"], HELLO, FEWER.format(1, 2) + NO_LOGPROBS),
-    (["respond", "--include", "message.output_text.logprobs"], HELLO_RESPONSE, NO_LOGPROBS),
+    (["chat", "--logprobs"], HELLO, NO_LOGPROBS_NOTICE),
+    (["chat", "--top-logprobs", "0"], HELLO, NO_LOGPROBS_NOTICE),
+    (["chat", "-n", "2", "--logprobs"], HELLO, FEWER_CHOICES_NOTICE.format(1, 2) + NO_LOGPROBS_NOTICE),
+    (["respond", "--include", "message.output_text.logprobs"], HELLO_RESPONSE, NO_LOGPROBS_NOTICE),
     (["chat", "--logprobs"], json_response({"choices": [{"message": {"content": "Hi"}, "logprobs": LOGPROBS}]}), ""),
-    (["chat", "--logprobs"], json_response(message(None, "tool_calls", tool_calls=CALLS)), "tool call: f({}) c\n"),
+    (
+        ["chat", "--logprobs"],
+        json_response(build_chat_answer(None, "tool_calls", tool_calls=CALLS)),
+        "tool call: f({}) c\n",
+    ),
     (["chat", "-n", "3", "--logprobs", "-q"], HELLO, ""),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "reply", "err"), LEFT_OUT)
+@pytest.mark.parametrize(("arguments", "reply", "stderr"), MISSING_PARTS)
 def test_a_notice_names_what_was_requested_but_not_in_the_answer(
-    arguments: list[str], reply: bytes, err: str, server: Loopback, aiml: Aiml
+    arguments: list[str], reply: bytes, stderr: str, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(reply)
     done = aiml(*arguments, "hi", "-m", "m")
-    assert (done.returncode, done.stderr.decode()) == (0, err)
+    assert (done.returncode, done.stderr.decode()) == (0, stderr)
 
 
 @pytest.mark.parametrize("name", ["AIML_N", "AIML_LOGPROBS"])
@@ -281,11 +290,11 @@ def test_a_retry_is_announced_and_has_its_own_request_id(server: Loopback, aiml:
     assert len(set(ids)) == 2
 
 
-NEVER = ["400 x", "401 x", "402 x", "403 x", "404 x", "413 x", "422 x"]
+NOT_RETRIED = ["400 x", "401 x", "402 x", "403 x", "404 x", "413 x", "422 x"]
 
 
 @pytest.mark.promise("retries")
-@pytest.mark.parametrize("status", NEVER)
+@pytest.mark.parametrize("status", NOT_RETRIED)
 def test_a_refused_request_is_not_retried(status: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": "no"}, status, "retry-after-ms: 1"))
     aiml("chat", "hi", AIML_RETRIES="2")
@@ -317,9 +326,9 @@ def test_a_key_that_the_server_repeats_before_a_retry_is_masked(server: Loopback
 
 def test_raw_output_contains_no_failed_attempt(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": "busy"}, "503 x", "retry-after-ms: 1"))
-    server.answer_with(json_response(message("Hi")))
+    server.answer_with(json_response(build_chat_answer("Hi")))
     done = aiml("chat", "hi", "--format", "raw", AIML_RETRIES="1")
-    assert json.loads(done.stdout) == message("Hi")
+    assert json.loads(done.stdout) == build_chat_answer("Hi")
 
 
 def test_the_status_is_that_of_the_last_attempt(server: Loopback, aiml: Aiml) -> None:
@@ -367,7 +376,7 @@ def test_no_key_goes_over_plain_http_to_another_machine(aiml: Aiml) -> None:
 
 @pytest.mark.promise("key-secret")
 def test_verbose_shows_the_request_and_the_response(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(json_response(message("Hi"), "200 OK", "x-inference-id: inf-1"))
+    server.answer_with(json_response(build_chat_answer("Hi"), "200 OK", "x-inference-id: inf-1"))
     words = aiml("chat", "hi", "-v", AIMLAPI_API_KEY="canary-0123456789").stderr.decode()
     assert f"POST {server.url}/chat/completions, " in words
     assert "200 application/json, request inf-1" in words

@@ -10,28 +10,28 @@ from support.run_cli import Aiml
 
 pytestmark = pytest.mark.in_process
 
-FENCED = '```json\n{"name": "Ada"}\n```'
+FENCED_JSON = '```json\n{"name": "Ada"}\n```'
 
 
-def answer(text: str, **more: Any) -> dict[str, Any]:
+def build_chat_answer(text: str, **more: Any) -> dict[str, Any]:
     """Make a complete chat answer with something odd next to the text."""
     odd = {name: more.pop(name) for name in ("annotations",) if name in more}
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **odd}, "finish_reason": "stop"}
     return {"id": "chat-1", "model": "m", "choices": [choice], **more}
 
 
-ODD = [
-    ("chat", json_response(answer("see", annotations=[5]))),
-    ("chat", json_response(answer("see", annotations={"a": 1}))),
-    ("chat", json_response(answer("see", meta=[]))),
-    ("chat", json_response(answer("see", usage={"prompt_tokens": 1, "prompt_tokens_details": []}))),
-    ("chat", json_response(answer("see", search_results=[1], citations=[2]))),
+ODD_ANSWERS = [
+    ("chat", json_response(build_chat_answer("see", annotations=[5]))),
+    ("chat", json_response(build_chat_answer("see", annotations={"a": 1}))),
+    ("chat", json_response(build_chat_answer("see", meta=[]))),
+    ("chat", json_response(build_chat_answer("see", usage={"prompt_tokens": 1, "prompt_tokens_details": []}))),
+    ("chat", json_response(build_chat_answer("see", search_results=[1], citations=[2]))),
     ("chat", stream(delta("s"), delta("e", annotations={}), delta("e"), delta(finish="stop"), event({"meta": []}))),
     ("respond", json_response(response_object("see", usage={"input_tokens": 1, "output_tokens_details": []}))),
 ]
 
 
-@pytest.mark.parametrize(("command", "reply"), ODD)
+@pytest.mark.parametrize(("command", "reply"), ODD_ANSWERS)
 def test_odd_metadata_does_not_affect_the_answer(command: str, reply: bytes, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(reply)
     done = aiml(command, "hi")
@@ -39,9 +39,9 @@ def test_odd_metadata_does_not_affect_the_answer(command: str, reply: bytes, ser
 
 
 def test_a_code_fence_around_the_json_gives_a_notice(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(json_response(answer(FENCED)))
+    server.answer_with(json_response(build_chat_answer(FENCED_JSON)))
     done = aiml("chat", "hi", "--schema", "name")
-    assert (done.stdout.decode(), done.returncode) == (FENCED + "\n", 0)
+    assert (done.stdout.decode(), done.returncode) == (FENCED_JSON + "\n", 0)
     assert b"code fence" in done.stderr
 
 
@@ -52,7 +52,7 @@ def test_an_answer_without_the_requested_audio_is_an_error_and_keeps_the_file(se
     assert (done.returncode, done.stdout, Path("old.wav").read_bytes()) == (9, b"Hello\n", b"old")
 
 
-WRONG = [
+INVALID_COMBINATIONS = [
     (["--background", "-o", "keep.txt"], "--wait"),
     (["--prompt-var", "a=b"], "--prompt-id"),
     (["--prompt-version", "2"], "--prompt-id"),
@@ -62,7 +62,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("flags", "words"), WRONG)
+@pytest.mark.parametrize(("flags", "words"), INVALID_COMBINATIONS)
 def test_nonsensical_combinations_are_refused_before_anything_is_sent(
     flags: list[str], words: str, server: Loopback, aiml: Aiml
 ) -> None:

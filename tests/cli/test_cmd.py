@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.answers import get_last_messages, json_error, stream_text
+from support.answers import build_json_error, get_last_messages, stream_text
 from support.history_file import read_messages
 from support.loopback import Loopback, delta, event, json_response, stream
 from support.pty_run import HOSTILE_TEXT
@@ -20,7 +20,7 @@ from aiml_cli.core.shell_command import describe_system
 from aiml_cli.store.model_cache import CachedModels, save_models
 
 Aiml = Callable[..., "subprocess.CompletedProcess[bytes]"]
-INVISIBLE = {
+INVISIBLE_CHARACTERS = {
     "escape": "\x1b[31m",
     "return": "\r",
     "null": "\0",
@@ -45,12 +45,14 @@ def aiml(server: Loopback, capfd: pytest.CaptureFixture[str], monkeypatch: pytes
     return run
 
 
-def write(command: str = "ls -la", explanation: str = "Lists files.", risk: str = "low", **more: Any) -> str:
+def build_command_json(
+    command: str = "ls -la", explanation: str = "Lists files.", risk: str = "low", **more: Any
+) -> str:
     return json.dumps({"command": command, "explanation": explanation, "risk": risk, **more})
 
 
 def test_only_the_command_is_on_standard_output(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text("chat", write()))
+    server.answer_with(stream_text("chat", build_command_json()))
     result = aiml("list", "the", "files")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"ls -la\n", b"")
 
@@ -58,7 +60,7 @@ def test_only_the_command_is_on_standard_output(server: Loopback, aiml: Aiml) ->
 def test_the_request_names_only_the_system_and_the_shell(
     server: Loopback, aiml: Aiml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    server.answer_with(stream_text("chat", write()))
+    server.answer_with(stream_text("chat", build_command_json()))
     (tmp_path / "secret-plans.txt").touch()
     monkeypatch.setenv("SHELL", "/usr/bin/env")
     assert aiml("list @secret-plans.txt", "{braces}", "--effort", "low").returncode == 0
@@ -76,7 +78,7 @@ def test_the_request_names_only_the_system_and_the_shell(
 
 
 def test_files_and_standard_input_are_sent_if_they_are_given(server: Loopback, tmp_path: Path) -> None:
-    server.answer_with(stream_text("chat", write()))
+    server.answer_with(stream_text("chat", build_command_json()))
     (tmp_path / "log").write_text("from a file")
     command = build_command("cmd", "fix this", "-f", "log")
     result = subprocess.run(
@@ -90,9 +92,9 @@ def test_files_and_standard_input_are_sent_if_they_are_given(server: Loopback, t
 
 
 def test_settings_that_change_the_answers_of_chat_are_ignored(
-    server: Loopback, aiml: Aiml, monkeypatch: pytest.MonkeyPatch, clean: Path
+    server: Loopback, aiml: Aiml, monkeypatch: pytest.MonkeyPatch, empty_home: Path
 ) -> None:
-    config = clean / "xdg_config_home/aiml/config.toml"
+    config = empty_home / "xdg_config_home/aiml/config.toml"
     config.parent.mkdir(parents=True)
     config.write_text(
         'system = "Be a pirate."\nn = 2\nformat = "json"\nlogprobs = true\nauto_continue = 3\ntemperature = 0.5\n'
@@ -100,7 +102,7 @@ def test_settings_that_change_the_answers_of_chat_are_ignored(
     config.chmod(0o600)
     for name, value in {"SCHEMA": "a int", "JSON_OBJECT": "1", "EXTRACT": "1", "TOOLS": "[]", "YES": "1"}.items():
         monkeypatch.setenv(f"AIML_{name}", value)
-    server.answer_with(stream_text("chat", write()))
+    server.answer_with(stream_text("chat", build_command_json()))
     result = aiml("list files")
     assert (result.returncode, result.stdout) == (0, b"ls -la\n")
     body = server.requests[0].json
@@ -111,7 +113,7 @@ def test_settings_that_change_the_answers_of_chat_are_ignored(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["-y", "x"], "only runs after you confirm it"),
         (["--yes", "x"], "only runs after you confirm it"),
@@ -127,23 +129,23 @@ def test_settings_that_change_the_answers_of_chat_are_ignored(
     ],
 )  # fmt: skip
 def test_invalid_combinations_are_refused_before_anything_is_sent(
-    arguments: list[str], told: str, server: Loopback, aiml: Aiml
+    arguments: list[str], message: str, server: Loopback, aiml: Aiml
 ) -> None:
     result = aiml(*arguments)
     assert result.returncode == 2
-    assert told in result.stderr.decode()
+    assert message in result.stderr.decode()
     assert (result.stdout, server.requests) == (b"", [])
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        f"```json\n{write()}\n```",
-        write(note="more than was asked for"),
-        write(risk="LOW"),
-        write(command="ls -la\n"),
-        "\ufeff" + write(),
-        json.dumps(json.loads(write()), indent=4),
+        f"```json\n{build_command_json()}\n```",
+        build_command_json(note="more than was asked for"),
+        build_command_json(risk="LOW"),
+        build_command_json(command="ls -la\n"),
+        "\ufeff" + build_command_json(),
+        json.dumps(json.loads(build_command_json()), indent=4),
     ],
 )
 def test_a_command_is_read_in_any_form_of_the_json(text: str, server: Loopback, aiml: Aiml) -> None:
@@ -153,27 +155,27 @@ def test_a_command_is_read_in_any_form_of_the_json(text: str, server: Loopback, 
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         ("ls -la", "not JSON"),
         ("Use this:\n```sh\nls -la\n```", "not JSON"),
-        (f"Here it is: {write()}", "not JSON"),
+        (f"Here it is: {build_command_json()}", "not JSON"),
         ("[]", "not a JSON object"),
         ('{"command": "ls"}', "no string 'explanation'"),
         (json.dumps({"command": ["ls"], "explanation": "", "risk": "low"}), "no string 'command'"),
-        (write(risk="none"), "the risk is not one of low, medium, high"),
-        (write(command="```sh\nls\n```"), "code fence"),
-        (write(command="$ ls"), "prompt"),
-        (write(command="a" * 20_001), "20,001 characters"),
+        (build_command_json(risk="none"), "the risk is not one of low, medium, high"),
+        (build_command_json(command="```sh\nls\n```"), "code fence"),
+        (build_command_json(command="$ ls"), "prompt"),
+        (build_command_json(command="a" * 20_001), "20,001 characters"),
     ],
 )
 def test_an_invalid_answer_is_requested_again_and_is_finally_an_error(
-    text: str, why: str, server: Loopback, aiml: Aiml
+    text: str, reason: str, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(stream_text("chat", text))
     result = aiml("x")
     assert (result.returncode, result.stdout) == (9, b"")
-    assert why in result.stderr.decode()
+    assert reason in result.stderr.decode()
     assert len(server.requests) == 3
     assert "Answer again" in get_last_messages(server)[-1]["content"]
     assert aiml("x", "--schema-retries", "0").returncode == 9
@@ -182,15 +184,15 @@ def test_an_invalid_answer_is_requested_again_and_is_finally_an_error(
 
 def test_a_valid_second_answer_is_used(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "ls"))
-    server.answer_with(stream_text("chat", write()))
+    server.answer_with(stream_text("chat", build_command_json()))
     result = aiml("x")
     assert (result.returncode, result.stdout) == (0, b"ls -la\n")
 
 
 @pytest.mark.promise("risky-commands")
-@pytest.mark.parametrize("name", INVISIBLE)
+@pytest.mark.parametrize("name", INVISIBLE_CHARACTERS)
 def test_a_command_with_invisible_characters_is_refused(name: str, server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text("chat", write(command=f"echo {INVISIBLE[name]} hi")))
+    server.answer_with(stream_text("chat", build_command_json(command=f"echo {INVISIBLE_CHARACTERS[name]} hi")))
     result = aiml("x")
     assert (result.returncode, result.stdout) == (9, b"")
     assert b"control characters or invisible ones" in result.stderr
@@ -198,13 +200,15 @@ def test_a_command_with_invisible_characters_is_refused(name: str, server: Loopb
 
 def test_a_command_may_contain_tabs_newlines_and_other_scripts(server: Loopback, aiml: Aiml) -> None:
     command = "printf 'a\tb' &&\n  echo 'grüße 世界 👨\u200d👩'"
-    server.answer_with(stream_text("chat", write(command=command)))
+    server.answer_with(stream_text("chat", build_command_json(command=command)))
     result = aiml("x")
     assert (result.returncode, result.stdout.decode()) == (0, f"{command}\n")
 
 
 def test_an_answer_without_a_command_is_an_error_with_the_models_explanation(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text("chat", write(command="", explanation="That is\nno task \x1b[31mfor a shell.")))
+    server.answer_with(
+        stream_text("chat", build_command_json(command="", explanation="That is\nno task \x1b[31mfor a shell."))
+    )
     result = aiml("hello")
     assert (result.returncode, result.stdout) == (9, b"")
     assert result.stderr.decode().startswith(
@@ -214,9 +218,9 @@ def test_an_answer_without_a_command_is_an_error_with_the_models_explanation(ser
 
 
 def test_a_risky_command_is_printed_with_a_warning(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text("chat", write(command="rm -rf build")))
-    server.answer_with(stream_text("chat", write(risk="medium")))
-    server.answer_with(stream_text("chat", write(command="rm -rf build")))
+    server.answer_with(stream_text("chat", build_command_json(command="rm -rf build")))
+    server.answer_with(stream_text("chat", build_command_json(risk="medium")))
+    server.answer_with(stream_text("chat", build_command_json(command="rm -rf build")))
     results = [aiml("x"), aiml("x"), aiml("x", "-q")]
     assert [(each.returncode, each.stdout, each.stderr) for each in results] == [
         (0, b"rm -rf build\n", b"aiml: risky: deletes files\n"),
@@ -226,8 +230,8 @@ def test_a_risky_command_is_printed_with_a_warning(server: Loopback, aiml: Aiml)
 
 
 def test_a_model_that_refuses_schemas_gets_the_schema_in_the_system_text(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(json_error("'response_format' of type 'json_schema' is not supported with this model"))
-    server.answer_with(stream_text("chat", write()))
+    server.answer_with(build_json_error("'response_format' of type 'json_schema' is not supported with this model"))
+    server.answer_with(stream_text("chat", build_command_json()))
     result = aiml("x")
     assert (result.returncode, result.stdout) == (0, b"ls -la\n")
     assert b"the schema is added to the system text" in result.stderr
@@ -241,7 +245,7 @@ def test_a_model_without_schemas_in_the_catalog_gets_the_schema_in_the_system_te
 ) -> None:
     rows = [{"id": "m", "type": "openai/chat-completions", "info": {}, "capabilities": ["streaming"]}]
     save_models(CachedModels(server.url, "", time.time(), json.dumps({"data": rows}).encode(), []))
-    server.answer_with(stream_text("chat", write()))
+    server.answer_with(stream_text("chat", build_command_json()))
     assert aiml("x", "-m", "m").stdout == b"ls -la\n"
     body = server.requests[0].json
     assert "response_format" not in body
@@ -251,10 +255,10 @@ def test_a_model_without_schemas_in_the_catalog_gets_the_schema_in_the_system_te
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (json_error("no", "401 Unauthorized"), 3),
-        (json_error("no"), 4),
-        (json_error("no", "429 Too Many Requests"), 5),
-        (json_error("no", "500 Internal Server Error"), 6),
+        (build_json_error("no", "401 Unauthorized"), 3),
+        (build_json_error("no"), 4),
+        (build_json_error("no", "429 Too Many Requests"), 5),
+        (build_json_error("no", "500 Internal Server Error"), 6),
         (stream(delta('{"command": "rm -rf /'), delta(finish="length"), event("[DONE]")), 8),
         (stream(delta('{"command": "rm -rf /"')), 8),
         (stream(delta(""), delta(finish="stop"), event("[DONE]")), 9),
@@ -275,11 +279,11 @@ def test_a_failed_connection_exits_with_7(aiml: Aiml, monkeypatch: pytest.Monkey
 
 
 def test_the_turn_is_in_the_history_like_any_other(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text("chat", write()))
+    server.answer_with(stream_text("chat", build_command_json()))
     assert aiml("list", "files").returncode == 0
     assert [(each["role"], each["text"]) for each in read_messages()] == [
         ("user", "list files"),
-        ("assistant", write()),
+        ("assistant", build_command_json()),
     ]
     assert aiml("again", "--no-log").returncode == 0
     assert len(read_messages()) == 2
@@ -287,14 +291,14 @@ def test_the_turn_is_in_the_history_like_any_other(server: Loopback, aiml: Aiml)
 
 @pytest.mark.parametrize("flags", [["-S"], ["--no-stream"], ["--stream"]])
 def test_an_answer_without_a_stream_gives_the_same_command(flags: list[str], server: Loopback, aiml: Aiml) -> None:
-    choice = {"index": 0, "message": {"role": "assistant", "content": write()}, "finish_reason": "stop"}
+    choice = {"index": 0, "message": {"role": "assistant", "content": build_command_json()}, "finish_reason": "stop"}
     server.answer_with(json_response({"id": "1", "model": "m", "choices": [choice]}))
     result = aiml("x", *flags)
     assert (result.returncode, result.stdout) == (0, b"ls -la\n")
 
 
 def test_a_recorded_call_is_replayed(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text("chat", write()))
+    server.answer_with(stream_text("chat", build_command_json()))
     assert aiml("x", "--record", "r.jsonl").returncode == 0
     result = aiml("x", "--replay", "r.jsonl")
     assert (result.returncode, result.stdout, len(server.requests)) == (0, b"ls -la\n", 1)
@@ -316,11 +320,11 @@ def test_the_demo_writes_a_harmless_command_and_says_that_no_model_ran(aiml: Aim
 
 
 def test_control_sequences_in_an_error_message_are_escaped(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(json_error(HOSTILE_TEXT))
+    server.answer_with(build_json_error(HOSTILE_TEXT))
     assert b"\x1b" not in aiml("x").stderr
 
 
 def test_reasoning_is_not_written_to_standard_output(server: Loopback, aiml: Aiml) -> None:
     thought = event({"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}, "finish_reason": None}]})
-    server.answer_with(stream(thought, delta(write()), delta(finish="stop"), event("[DONE]")))
+    server.answer_with(stream(thought, delta(build_command_json()), delta(finish="stop"), event("[DONE]")))
     assert aiml("x").stdout == b"ls -la\n"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.answers import get_last_messages, json_error, stream_text
+from support.answers import build_json_error, get_last_messages, stream_text
 from support.console import SHELLS, Console
 from support.forked_process import install_program
 from support.loopback import SILENCE, Loopback
@@ -15,8 +15,8 @@ from support.paths import ROOT
 from aiml_cli.__main__ import main
 
 KEY, SCRIPTS = "\x1bi", ROOT / "completions"
-FISH = "set -g fish_autosuggestion_enabled 0; fish_default_key_bindings; function fish_prompt; echo '$ '; end"
-ALL = pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+FISH_SETUP = "set -g fish_autosuggestion_enabled 0; fish_default_key_bindings; function fish_prompt; echo '$ '; end"
+IN_EACH_SHELL = pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 # What is typed and what the model writes, with characters that mean something to a shell; what Enter then prints.
 EXCHANGES = [
     ("list all files", "echo r''an", "ran"),
@@ -46,7 +46,7 @@ def open_shell(server: Loopback, tmp_path: Path) -> Iterator[OpenShell]:
         }  # fmt: skip
         console = Console.start_shell(shell=shell, **settings)
         consoles.append(console)
-        prompt = f"{FISH}; " if shell == "fish" else ""
+        prompt = f"{FISH_SETUP}; " if shell == "fish" else ""
         console.type_line(f"{prompt}{setup or f'source {SCRIPTS}/aiml-key.{shell}'}; echo REA''DY")
         console.wait_until(lambda: "READY\n$" in console.read_text() and console.read_cursor_line() == "$")
         return console
@@ -57,7 +57,7 @@ def open_shell(server: Loopback, tmp_path: Path) -> Iterator[OpenShell]:
         console.__exit__()
 
 
-def answer(command: str, risk: str = "low") -> bytes:
+def build_answer(command: str, risk: str = "low") -> bytes:
     return stream_text("chat", json.dumps({"command": command, "explanation": "It does it.", "risk": risk}))
 
 
@@ -76,14 +76,14 @@ def interrupt(console: Console) -> None:
     console.press_until("\x03", lambda: console.read_cursor_line() == "$")
 
 
-@ALL
+@IN_EACH_SHELL
 def test_the_words_are_sent_and_the_command_is_inserted_unchanged(
     shell: str, open_shell: OpenShell, server: Loopback
 ) -> None:
     console = open_shell(shell)
     for words, command, printed in EXCHANGES:
         command = command.replace("do\n", "").replace("done", "end") if shell == "fish" else command  # noqa: PLW2901
-        server.scripts = [[answer(command)]]
+        server.scripts = [[build_answer(command)]]
         type_words(console, words)
         console.press(KEY)
         shown = [line.strip() for line in command.strip().split("\n")]
@@ -94,9 +94,9 @@ def test_the_words_are_sent_and_the_command_is_inserted_unchanged(
         console.wait_until(lambda printed=printed: console.read_text().endswith(f"\n{printed}\n$"))
 
 
-@ALL
+@IN_EACH_SHELL
 def test_nothing_runs_before_enter(shell: str, open_shell: OpenShell, server: Loopback) -> None:
-    server.answer_with(answer("echo r''an"))
+    server.answer_with(build_answer("echo r''an"))
     console = open_shell(shell)
     type_words(console, "words")
     console.press(KEY)
@@ -122,8 +122,8 @@ def test_the_words_are_kept_after_a_failure(
     shell: str, failure: str, open_shell: OpenShell, server: Loopback, tmp_path: Path
 ) -> None:
     answers = {
-        "401": json_error("the key is wrong", "401 Unauthorized"), "429": json_error("slow down", "429 Too Many"),
-        "cut": answer("rm -rf x")[:-60], "no command": stream_text("chat", "ls"), "hidden characters": answer("ls \x1b[8m x"),
+        "401": build_json_error("the key is wrong", "401 Unauthorized"), "429": build_json_error("slow down", "429 Too Many"),
+        "cut": build_answer("rm -rf x")[:-60], "no command": stream_text("chat", "ls"), "hidden characters": build_answer("ls \x1b[8m x"),
     }  # fmt: skip
     server.answer_with(answers.get(failure, b""))
     url = {"no connection": "http://127.0.0.1:9/v1"}.get(failure, server.url)
@@ -137,10 +137,10 @@ def test_the_words_are_kept_after_a_failure(
     console.wait_until(lambda: read_line(console) == "my own words!")
 
 
-@ALL
+@IN_EACH_SHELL
 def test_the_words_are_restored_after_ctrl_c(shell: str, open_shell: OpenShell, server: Loopback) -> None:
     server.answer_with(SILENCE)
-    server.answer_with(answer("echo second"))
+    server.answer_with(build_answer("echo second"))
     console = open_shell(shell)
     type_words(console, "my own words")
     console.press(KEY)
@@ -155,9 +155,9 @@ def test_the_words_are_restored_after_ctrl_c(shell: str, open_shell: OpenShell, 
     console.wait_until(lambda: read_line(console) == "echo second")
 
 
-@ALL
+@IN_EACH_SHELL
 def test_ctrl_c_still_works_in_the_shell_afterwards(shell: str, open_shell: OpenShell, server: Loopback) -> None:
-    server.answer_with(answer("echo x"))
+    server.answer_with(build_answer("echo x"))
     console = open_shell(shell)
     type_words(console, "words")
     console.press(KEY)
@@ -170,9 +170,9 @@ def test_ctrl_c_still_works_in_the_shell_afterwards(shell: str, open_shell: Open
     console.wait_until("\nback")
 
 
-@ALL
+@IN_EACH_SHELL
 def test_the_history_of_the_shell_holds_the_command(shell: str, open_shell: OpenShell, server: Loopback) -> None:
-    server.answer_with(answer("echo a''b"))
+    server.answer_with(build_answer("echo a''b"))
     console = open_shell(shell)
     type_words(console, "words")
     console.press(KEY)
@@ -183,7 +183,7 @@ def test_the_history_of_the_shell_holds_the_command(shell: str, open_shell: Open
     console.wait_until(lambda: read_line(console) == "echo a''b")
 
 
-@ALL
+@IN_EACH_SHELL
 def test_an_empty_line_sends_nothing(shell: str, open_shell: OpenShell, server: Loopback) -> None:
     console = open_shell(shell)
     for line in ("", "   "):
@@ -193,9 +193,9 @@ def test_an_empty_line_sends_nothing(shell: str, open_shell: OpenShell, server: 
 
 
 @pytest.mark.promise("risky-commands")
-@ALL
+@IN_EACH_SHELL
 def test_a_risky_command_is_marked(shell: str, open_shell: OpenShell, server: Loopback) -> None:
-    server.answer_with(answer("rm -rf x"))
+    server.answer_with(build_answer("rm -rf x"))
     console = open_shell(shell)
     type_words(console, "words")
     console.press(KEY)
@@ -207,7 +207,7 @@ def test_a_risky_command_is_marked(shell: str, open_shell: OpenShell, server: Lo
 def test_a_notice_says_if_history_expansion_would_change_the_command(
     shell: str, open_shell: OpenShell, server: Loopback
 ) -> None:
-    server.answer_with(answer('echo "x!echo"'))
+    server.answer_with(build_answer('echo "x!echo"'))
     console = open_shell(shell)
     type_words(console, "words")
     console.press(KEY)
@@ -215,30 +215,30 @@ def test_a_notice_says_if_history_expansion_would_change_the_command(
     assert "Enter expands the ! in this command" in console.read_text()
 
 
-TAKEN = {
+OTHER_BINDINGS = {
     "bash": 'bind \'"\\ei": "taken"\'',
     "zsh": "bindkey -s '^[i' taken",
     "fish": "bind \\ei 'commandline -i taken'",
 }
 
 
-@ALL
+@IN_EACH_SHELL
 def test_a_key_that_is_already_bound_is_rebound_only_if_it_was_named(
     shell: str, open_shell: OpenShell, server: Loopback, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    console = open_shell(shell, f"{TAKEN[shell]}; source {SCRIPTS}/aiml-key.{shell}")
+    console = open_shell(shell, f"{OTHER_BINDINGS[shell]}; source {SCRIPTS}/aiml-key.{shell}")
     console.press(KEY)
     console.wait_until(lambda: read_line(console) == "taken")
     assert main(["config", "completions", shell, "--key", "alt-i"]) == 0
     (tmp_path / "key").write_text(capfd.readouterr().out)
-    server.answer_with(answer("echo x"))
-    console = open_shell(shell, f"{TAKEN[shell]}; source {tmp_path}/key")
+    server.answer_with(build_answer("echo x"))
+    console = open_shell(shell, f"{OTHER_BINDINGS[shell]}; source {tmp_path}/key")
     type_words(console, "words")
     console.press(KEY)
     console.wait_until(lambda: read_line(console) == "echo x")
 
 
-@ALL
+@IN_EACH_SHELL
 def test_any_other_key_can_be_chosen(
     shell: str, open_shell: OpenShell, server: Loopback, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,7 +248,7 @@ def test_any_other_key_can_be_chosen(
     (tmp_path / "key").write_text(capfd.readouterr().out)
     console = open_shell(shell, f"source {tmp_path}/key")
     for number, pressed in enumerate(keys.values()):
-        server.scripts = [[answer(f"echo {number}")]]
+        server.scripts = [[build_answer(f"echo {number}")]]
         type_words(console, "words")
         console.press(pressed)
         console.wait_until(lambda number=number: read_line(console) == f"echo {number}")
@@ -256,7 +256,7 @@ def test_any_other_key_can_be_chosen(
         console.wait_until(lambda number=number: console.read_text().endswith(f"\n{number}\n$"))
 
 
-@ALL
+@IN_EACH_SHELL
 def test_the_default_key_is_not_bound_in_a_new_shell(shell: str, open_shell: OpenShell) -> None:
     query = {
         "bash": "(bind -p; bind -s; bind -X) | grep '^\"\\\\ei\"'; echo end",
@@ -278,19 +278,19 @@ def test_a_key_that_cannot_be_used_is_refused(key: str, capfd: pytest.CaptureFix
     assert "--key" in capfd.readouterr().err
 
 
-INSTALLED = {
+INSTALLED_FILES = {
     "bash": ("xdg_data_home/aiml/key.bash", "source {path}\n"),
     "zsh": ("xdg_data_home/aiml/key.zsh", "source {path}\n"),
     "fish": ("xdg_config_home/fish/conf.d/aiml.fish", ""),
 }
 
 
-@ALL
+@IN_EACH_SHELL
 def test_the_key_is_installed_only_if_named_and_is_kept_by_later_installs(
-    shell: str, clean: Path, capfd: pytest.CaptureFixture[str]
+    shell: str, empty_home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    name, line = INSTALLED[shell]
-    path = clean / name
+    name, line = INSTALLED_FILES[shell]
+    path = empty_home / name
     assert main(["config", "completions", shell, "--install"]) == 0
     assert "--install --key alt-i" in capfd.readouterr().err
     assert not path.exists()
@@ -307,12 +307,14 @@ def test_the_key_is_installed_only_if_named_and_is_kept_by_later_installs(
     assert path.read_bytes() == before
 
 
-@ALL
-@pytest.mark.parametrize(("typed", "is_installed"), [("y", True), ("", False), ("n", False)])
-def test_install_asks_whether_to_bind_the_key(shell: str, typed: str, is_installed: bool, clean: Path) -> None:
-    name, _ = INSTALLED[shell]
+@IN_EACH_SHELL
+@pytest.mark.parametrize(("user_input", "is_installed"), [("y", True), ("", False), ("n", False)])
+def test_install_asks_whether_to_bind_the_key(
+    shell: str, user_input: str, is_installed: bool, empty_home: Path
+) -> None:
+    name, _ = INSTALLED_FILES[shell]
     with Console("config", "completions", shell, "--install") as console:
         console.wait_until("[y/N]")
-        console.type_line(typed)
+        console.type_line(user_input)
         assert console.wait_for_exit() == 0
-    assert (clean / name).exists() == is_installed
+    assert (empty_home / name).exists() == is_installed

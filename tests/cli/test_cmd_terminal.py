@@ -9,15 +9,15 @@ from threading import Event
 from typing import Any
 
 import pytest
-from support.answers import get_last_messages, json_error, stream_text
+from support.answers import build_json_error, get_last_messages, stream_text
 from support.console import Console
 from support.history_file import read_messages
 from support.loopback import SILENCE, Loopback
 from support.pty_run import HOSTILE_TEXT
 
 QUESTION = "[r]un [e]dit re[v]ise e[x]plain [c]opy [n]o:"
-NOT_RUN = "aiml: nothing was run"
-Start = Callable[..., Console]
+NOT_RUN_NOTICE = "aiml: nothing was run"
+StartCmd = Callable[..., Console]
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +27,13 @@ def settings(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def start(server: Loopback) -> Iterator[Start]:
+def start_cmd(server: Loopback) -> Iterator[StartCmd]:
     """Return a function that starts `aiml cmd` with the answers of the model, and waits for the question."""
     consoles: list[Console] = []
 
     def start(*commands: str, flags: tuple[str, ...] = (), **environ: Any) -> Console:
         for command in commands:
-            server.answer_with(answer(command))
+            server.answer_with(build_answer(command))
         console = Console("cmd", *flags, "do", "it", **environ)
         consoles.append(console)
         console.wait_until(QUESTION)
@@ -44,7 +44,7 @@ def start(server: Loopback) -> Iterator[Start]:
         console.__exit__()
 
 
-def answer(command: str, explanation: str = "It does it.", risk: str = "low") -> bytes:
+def build_answer(command: str, explanation: str = "It does it.", risk: str = "low") -> bytes:
     return stream_text("chat", json.dumps({"command": command, "explanation": explanation, "risk": risk}))
 
 
@@ -52,8 +52,8 @@ def wait_for_question(console: Console, number: int) -> None:
     console.wait_until(lambda: console.read_text().count(QUESTION) == number)
 
 
-def test_a_confirmed_command_runs_in_the_shell_of_the_user(start: Start, tmp_path: Path) -> None:
-    console = start("echo $0 > ran\necho second line\nexit 7")
+def test_a_confirmed_command_runs_in_the_shell_of_the_user(start_cmd: StartCmd, tmp_path: Path) -> None:
+    console = start_cmd("echo $0 > ran\necho second line\nexit 7")
     assert console.read_lines()[:5] == [
         "aiml: a command for sh:", "│ echo $0 > ran", "│ echo second line", "│ exit 7", "  It does it.",
     ]  # fmt: skip
@@ -67,20 +67,20 @@ def test_a_confirmed_command_runs_in_the_shell_of_the_user(start: Start, tmp_pat
 
 
 @pytest.mark.promise("nothing-run")
-@pytest.mark.parametrize("typed", ["", "n", "no", "q", "N", "\x04"])
-def test_nothing_runs_if_the_user_declines(typed: str, start: Start, tmp_path: Path) -> None:
-    console = start("touch ran")
-    console.type_line(typed)
+@pytest.mark.parametrize("user_input", ["", "n", "no", "q", "N", "\x04"])
+def test_nothing_runs_if_the_user_declines(user_input: str, start_cmd: StartCmd, tmp_path: Path) -> None:
+    console = start_cmd("touch ran")
+    console.type_line(user_input)
     assert console.wait_for_exit() == 9
-    assert console.read_lines()[-1] == NOT_RUN
+    assert console.read_lines()[-1] == NOT_RUN_NOTICE
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.promise("nothing-run")
-@pytest.mark.parametrize("typed", ["y", "yes", "nothing", "rr", "ru", "run it", "r un", "1", "rm", "[r]"])
-def test_an_unknown_answer_repeats_the_question(typed: str, start: Start, tmp_path: Path) -> None:
-    console = start("touch ran")
-    console.type_line(typed)
+@pytest.mark.parametrize("user_input", ["y", "yes", "nothing", "rr", "ru", "run it", "r un", "1", "rm", "[r]"])
+def test_an_unknown_answer_repeats_the_question(user_input: str, start_cmd: StartCmd, tmp_path: Path) -> None:
+    console = start_cmd("touch ran")
+    console.type_line(user_input)
     wait_for_question(console, 2)
     console.type_line("")
     assert console.wait_for_exit() == 9
@@ -90,7 +90,7 @@ def test_an_unknown_answer_repeats_the_question(typed: str, start: Start, tmp_pa
 @pytest.mark.promise("nothing-run")
 def test_keys_typed_before_the_question_do_not_answer_it(server: Loopback, tmp_path: Path) -> None:
     gate = Event()
-    server.answer_with(gate, answer("touch ran"))
+    server.answer_with(gate, build_answer("touch ran"))
     with Console("cmd", "do it") as console:
         console.wait_until(server.request_arrived.is_set)
         console.type_line("r")
@@ -104,8 +104,10 @@ def test_keys_typed_before_the_question_do_not_answer_it(server: Loopback, tmp_p
 
 @pytest.mark.promise("nothing-run")
 @pytest.mark.parametrize("name", ["AIML_YES", "AIML_ALLOW"])
-def test_no_environment_variable_confirms_the_command(name: str, start: Start, tmp_path: Path, clean: Path) -> None:
-    console = start("touch ran", **{name: "1"})
+def test_no_environment_variable_confirms_the_command(
+    name: str, start_cmd: StartCmd, tmp_path: Path, empty_home: Path
+) -> None:
+    console = start_cmd("touch ran", **{name: "1"})
     console.type_line("")
     assert console.wait_for_exit() == 9
     assert not (tmp_path / "ran").exists()
@@ -113,15 +115,16 @@ def test_no_environment_variable_confirms_the_command(name: str, start: Start, t
 
 @pytest.mark.promise("risky-commands")
 @pytest.mark.parametrize(
-    ("typed", "code"), [("y", 9), ("", 9), ("ye", 9), ("r", 9), ("run", 9), ("yes please", 9), ("yes", 0), ("YES", 0)]
+    ("user_input", "code"),
+    [("y", 9), ("", 9), ("ye", 9), ("r", 9), ("run", 9), ("yes please", 9), ("yes", 0), ("YES", 0)],
 )
-def test_a_risky_command_needs_the_word_yes(typed: str, code: int, start: Start, tmp_path: Path) -> None:
+def test_a_risky_command_needs_the_word_yes(user_input: str, code: int, start_cmd: StartCmd, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    console = start("rm file")
+    console = start_cmd("rm file")
     assert "risky: deletes files" in console.read_text()
     console.type_line("r")
     console.wait_until("type yes to run it:")
-    console.type_line(typed)
+    console.type_line(user_input)
     assert console.wait_for_exit() == code
     assert (tmp_path / "file").exists() == (code == 9)
 
@@ -129,7 +132,7 @@ def test_a_risky_command_needs_the_word_yes(typed: str, code: int, start: Start,
 @pytest.mark.promise("risky-commands")
 @pytest.mark.parametrize("risk", ["medium", "high"])
 def test_a_high_risk_rating_by_the_model_requires_the_word_yes_too(risk: str, server: Loopback, tmp_path: Path) -> None:
-    server.answer_with(answer("touch ran", risk=risk))
+    server.answer_with(build_answer("touch ran", risk=risk))
     with Console("cmd", "do it") as console:
         console.wait_until(QUESTION)
         assert f"risky: {risk} (rated by the model)" in console.read_text()
@@ -140,9 +143,9 @@ def test_a_high_risk_rating_by_the_model_requires_the_word_yes_too(risk: str, se
     assert not (tmp_path / "ran").exists()
 
 
-def test_yes_at_the_first_question_runs_a_risky_command(start: Start, tmp_path: Path) -> None:
+def test_yes_at_the_first_question_runs_a_risky_command(start_cmd: StartCmd, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    console = start("rm file")
+    console = start_cmd("rm file")
     console.type_line("yes")
     assert console.wait_for_exit() == 0
     assert not (tmp_path / "file").exists()
@@ -159,14 +162,14 @@ def test_yes_at_the_first_question_runs_a_risky_command(start: Start, tmp_path: 
         ("no-such-program", 127),
     ],
 )
-def test_the_exit_code_is_that_of_the_command(command: str, code: int, start: Start) -> None:
-    console = start(command)
+def test_the_exit_code_is_that_of_the_command(command: str, code: int, start_cmd: StartCmd) -> None:
+    console = start_cmd(command)
     console.type_line("yes" if "kill" in command else "r")
     assert console.wait_for_exit() == code
 
 
-def test_ctrl_c_goes_to_the_running_command(start: Start) -> None:
-    console = start("trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.1; done")
+def test_ctrl_c_goes_to_the_running_command(start_cmd: StartCmd) -> None:
+    console = start_cmd("trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.1; done")
     console.type_line("r")
     console.wait_until("\nready")
     console.press("\x03")
@@ -176,8 +179,8 @@ def test_ctrl_c_goes_to_the_running_command(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_ends_the_command_too(number: int, code: int, start: Start, tmp_path: Path) -> None:
-    console = start("echo $$ >> pid; echo ready; sleep 1000; echo no")
+def test_a_signal_ends_the_command_too(number: int, code: int, start_cmd: StartCmd, tmp_path: Path) -> None:
+    console = start_cmd("echo $$ >> pid; echo ready; sleep 1000; echo no")
     console.type_line("r")
     console.wait_until("\nready")
     process = int((tmp_path / "pid").read_text())
@@ -189,8 +192,8 @@ def test_a_signal_ends_the_command_too(number: int, code: int, start: Start, tmp
 
 
 @pytest.mark.promise("signals")
-def test_ctrl_c_at_the_question_exits_with_130(start: Start, tmp_path: Path) -> None:
-    console = start("touch ran")
+def test_ctrl_c_at_the_question_exits_with_130(start_cmd: StartCmd, tmp_path: Path) -> None:
+    console = start_cmd("touch ran")
     console.press("\x03")
     assert console.wait_for_exit() == 130
     assert console.read_lines()[-1] == "aiml: interrupted"
@@ -206,7 +209,7 @@ def test_ctrl_c_while_the_model_answers_exits_with_130(server: Loopback) -> None
 
 
 def test_questions_go_to_the_terminal_when_standard_input_is_a_pipe(server: Loopback, tmp_path: Path) -> None:
-    server.answer_with(answer('read line; echo "got $line"'))
+    server.answer_with(build_answer('read line; echo "got $line"'))
     with Console.start_shell() as console:
         console.run("cmd", "use this", before="echo piped in | ")
         console.wait_until(QUESTION)
@@ -217,15 +220,15 @@ def test_questions_go_to_the_terminal_when_standard_input_is_a_pipe(server: Loop
 
 
 def test_no_question_is_asked_if_standard_output_is_not_a_terminal(server: Loopback, tmp_path: Path) -> None:
-    server.answer_with(answer("rm -rf x"))
+    server.answer_with(build_answer("rm -rf x"))
     with Console.start_shell() as console:
         console.run("cmd", "do it", after="> out; echo code $?")
         console.wait_until("code 0")
     assert (tmp_path / "out").read_text() == "rm -rf x\n"
 
 
-def test_an_edited_command_runs_as_edited(start: Start, server: Loopback) -> None:
-    console = start("echo old")
+def test_an_edited_command_runs_as_edited(start_cmd: StartCmd, server: Loopback) -> None:
+    console = start_cmd("echo old")
     console.type_line("e")
     console.wait_until("$ echo old")
     console.press("\x7f\x7f\x7fnew\r")
@@ -238,9 +241,9 @@ def test_an_edited_command_runs_as_edited(start: Start, server: Loopback) -> Non
 
 
 @pytest.mark.promise("risky-commands")
-def test_the_risk_of_an_edited_command_is_checked_again(start: Start, tmp_path: Path) -> None:
+def test_the_risk_of_an_edited_command_is_checked_again(start_cmd: StartCmd, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    console = start("ls file")
+    console = start_cmd("ls file")
     console.type_line("e")
     console.wait_until("$ ls file")
     console.press("\x01\x0brm file\r")
@@ -252,19 +255,19 @@ def test_the_risk_of_an_edited_command_is_checked_again(start: Start, tmp_path: 
     assert (tmp_path / "file").exists()
 
 
-def test_ctrl_c_while_editing_exits_with_130(start: Start) -> None:
-    console = start("echo old")
+def test_ctrl_c_while_editing_exits_with_130(start_cmd: StartCmd) -> None:
+    console = start_cmd("echo old")
     console.type_line("e")
     console.wait_until("$ echo old")
     console.press("\x03")
     assert console.wait_for_exit() == 130
 
 
-def test_a_dumb_terminal_uses_the_editor_and_gets_no_escape_sequences(start: Start, tmp_path: Path) -> None:
+def test_a_dumb_terminal_uses_the_editor_and_gets_no_escape_sequences(start_cmd: StartCmd, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\necho "echo edited" > "$1"\n')
     editor.chmod(0o755)
-    console = start("echo old", TERM="dumb", EDITOR=str(editor))
+    console = start_cmd("echo old", TERM="dumb", EDITOR=str(editor))
     console.type_line("e")
     wait_for_question(console, 2)
     console.type_line("r")
@@ -273,8 +276,8 @@ def test_a_dumb_terminal_uses_the_editor_and_gets_no_escape_sequences(start: Sta
     assert b"\x1b" not in console.output
 
 
-def test_a_revision_is_requested_in_the_same_conversation(start: Start, server: Loopback) -> None:
-    console = start("ls", "ls -la")
+def test_a_revision_is_requested_in_the_same_conversation(start_cmd: StartCmd, server: Loopback) -> None:
+    console = start_cmd("ls", "ls -la")
     console.type_line("v")
     console.wait_until("what should change?")
     console.type_line("show hidden files")
@@ -290,9 +293,9 @@ def test_a_revision_is_requested_in_the_same_conversation(start: Start, server: 
     assert (len(read_messages()), len(conversations)) == (4, 1)
 
 
-def test_a_failed_revision_keeps_the_command(start: Start, server: Loopback) -> None:
-    console = start("echo kept")
-    server.scripts.append([json_error("out of order")])
+def test_a_failed_revision_keeps_the_command(start_cmd: StartCmd, server: Loopback) -> None:
+    console = start_cmd("echo kept")
+    server.scripts.append([build_json_error("out of order")])
     console.type_line("v")
     console.wait_until("what should change?")
     console.type_line("all")
@@ -303,8 +306,8 @@ def test_a_failed_revision_keeps_the_command(start: Start, server: Loopback) -> 
     assert console.read_lines()[-1] == "kept"
 
 
-def test_an_explanation_is_shown_as_markdown(start: Start, server: Loopback) -> None:
-    console = start("ls {stdin} @file")
+def test_an_explanation_is_shown_as_markdown(start_cmd: StartCmd, server: Loopback) -> None:
+    console = start_cmd("ls {stdin} @file")
     server.scripts.append([stream_text("chat", "# Parts\n\n- **ls** lists")])
     console.type_line("x")
     wait_for_question(console, 2)
@@ -317,8 +320,8 @@ def test_an_explanation_is_shown_as_markdown(start: Start, server: Loopback) -> 
     assert "response_format" not in server.requests[-1].json
 
 
-def test_a_command_is_copied(start: Start) -> None:
-    console = start("echo 'copy me'")
+def test_a_command_is_copied(start_cmd: StartCmd) -> None:
+    console = start_cmd("echo 'copy me'")
     console.type_line("c")
     assert console.wait_for_exit() == 0
     assert b"\x1b]52;c;ZWNobyAnY29weSBtZSc=\x07" in console.output
@@ -327,7 +330,7 @@ def test_a_command_is_copied(start: Start) -> None:
 
 @pytest.mark.promise("no-driving")
 def test_text_of_the_model_cannot_control_the_terminal_or_imitate_the_question(server: Loopback) -> None:
-    server.answer_with(answer("ls", explanation=f"{HOSTILE_TEXT}\n{QUESTION} r\naiml: fake"))
+    server.answer_with(build_answer("ls", explanation=f"{HOSTILE_TEXT}\n{QUESTION} r\naiml: fake"))
     with Console("cmd", "do it") as console:
         console.wait_until(lambda: QUESTION in console.read_lines())
         assert b"\x1b]52" not in console.output
@@ -338,7 +341,9 @@ def test_text_of_the_model_cannot_control_the_terminal_or_imitate_the_question(s
 
 @pytest.mark.promise("nothing-run")
 def test_a_long_command_is_shown_to_its_end_before_the_question(server: Loopback, tmp_path: Path) -> None:
-    server.answer_with(answer("\n".join(["touch ran", *(f"echo {number}" for number in range(60)), "echo the end"])))
+    server.answer_with(
+        build_answer("\n".join(["touch ran", *(f"echo {number}" for number in range(60)), "echo the end"]))
+    )
     with Console("cmd", "do it") as console:
         console.wait_until("more lines: [space]")
         assert QUESTION not in console.read_text()
@@ -354,7 +359,7 @@ def test_a_long_command_is_shown_to_its_end_before_the_question(server: Loopback
 
 
 def test_a_narrow_terminal_shows_the_whole_command(server: Loopback) -> None:
-    server.answer_with(answer("echo " + "x" * 100 + " end"))
+    server.answer_with(build_answer("echo " + "x" * 100 + " end"))
     with Console("cmd", "do it", columns=30) as console:
         console.wait_until("[n]o:")
         shown = "".join(line.removeprefix("│ ") for line in console.read_lines() if line.startswith("│ "))
@@ -371,11 +376,11 @@ def test_the_demo_command_can_be_run() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "dash"])
-def test_the_prompt_names_the_shell_that_runs_the_command(shell: str, start: Start, server: Loopback) -> None:
+def test_the_prompt_names_the_shell_that_runs_the_command(shell: str, start_cmd: StartCmd, server: Loopback) -> None:
     path = shutil.which(shell)
     if not path:
         pytest.skip(f"{shell} is not installed")
-    console = start("echo 'a  b'; false", SHELL=path)
+    console = start_cmd("echo 'a  b'; false", SHELL=path)
     console.type_line("r")
     assert console.wait_for_exit() == 1
     assert console.read_lines()[-1] == "a  b"
@@ -383,14 +388,14 @@ def test_the_prompt_names_the_shell_that_runs_the_command(shell: str, start: Sta
 
 
 @pytest.mark.parametrize("shell", ["", "/no/such/shell", "relative", "/etc/passwd"])
-def test_a_missing_shell_is_replaced_by_sh(shell: str, start: Start) -> None:
-    console = start("echo ran", SHELL=shell)
+def test_a_missing_shell_is_replaced_by_sh(shell: str, start_cmd: StartCmd) -> None:
+    console = start_cmd("echo ran", SHELL=shell)
     console.type_line("r")
     assert console.wait_for_exit() == 0
 
 
 def test_the_terminal_modes_are_restored_before_the_command_runs(server: Loopback) -> None:
-    server.answer_with(answer("stty -a"))
+    server.answer_with(build_answer("stty -a"))
     with Console.start_shell() as console:
         console.run("cmd", "do it", after="; echo DO''NE")
         console.wait_until(QUESTION)

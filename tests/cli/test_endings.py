@@ -70,10 +70,10 @@ def test_the_json_of_an_interrupted_answer_holds_the_text_so_far(server: Loopbac
 def test_an_ignored_signal_stays_ignored(server: Loopback) -> None:
     """A job started with nohup outlives its terminal."""
 
-    def ignore() -> None:
+    def ignore_sighup() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    with start_streaming(server, preexec_fn=ignore) as process:
+    with start_streaming(server, preexec_fn=ignore_sighup) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
@@ -116,7 +116,7 @@ def test_a_full_disk_at_standard_output_is_an_error(server: Loopback) -> None:
     assert b"Traceback" not in done.stderr
 
 
-def in_shell(server: Loopback, line: str) -> "subprocess.CompletedProcess[bytes]":
+def run_in_shell(server: Loopback, line: str) -> "subprocess.CompletedProcess[bytes]":
     """Run a shell command; $AIML is the program for tests in which the start of its interpreter matters."""
     environ = {
         **os.environ, "PATH": install_program(Path("bin")), "AIML": f"{sys.executable} -m aiml_cli",
@@ -125,7 +125,7 @@ def in_shell(server: Loopback, line: str) -> "subprocess.CompletedProcess[bytes]
     return subprocess.run(["/bin/sh", "-c", line], env=environ, capture_output=True, timeout=60, check=False)
 
 
-SHELL = [
+SHELL_LINES = [
     ("$AIML chat hi >&-", "", 1, "standard output is closed"),
     ("$AIML models --demo >&-", "", 1, "Bad file descriptor"),
     ("$AIML chat --demo --as curl hi >&-", "", 1, "Bad file descriptor"),
@@ -151,12 +151,12 @@ SHELL = [
 
 
 @pytest.mark.promise("odd-environment")
-@pytest.mark.parametrize(("line", "stdout", "code", "stderr"), SHELL)
+@pytest.mark.parametrize(("line", "stdout", "code", "stderr"), SHELL_LINES)
 def test_output_and_exit_code_are_usable_in_a_shell_script(
     line: str, stdout: str, code: int, stderr: str, server: Loopback
 ) -> None:
     server.answer_with(HELLO)
-    done = in_shell(server, line)
+    done = run_in_shell(server, line)
     assert (done.stdout.decode(), done.returncode) == (stdout, code)
     assert stderr in done.stderr.decode()
     assert b"Traceback" not in done.stderr
@@ -165,7 +165,7 @@ def test_output_and_exit_code_are_usable_in_a_shell_script(
 @pytest.mark.promise("whole-or-told")
 def test_a_shell_script_with_set_e_stops_at_an_incomplete_answer(server: Loopback) -> None:
     server.answer_with(stream(delta("Hi"), delta(finish="length")))
-    done = in_shell(server, "set -e; answer=$(aiml chat hi); echo not reached")
+    done = run_in_shell(server, "set -e; answer=$(aiml chat hi); echo not reached")
     assert (done.returncode, done.stdout) == (8, b"")
 
 
@@ -175,7 +175,7 @@ def test_piped_text_comes_first_and_the_instruction_last(server: Loopback, aiml:
     assert server.requests[0].json["messages"][0]["content"] == "<stdin>\none\ntwo\n</stdin>\n\nsummarize this"
 
 
-STDIN = [
+INPUTS = [
     ([], b"\xef\xbb\xbfh\xc3\xa9", "hé"),
     ([], "hé".encode("utf-16"), "hé"),
     ([], b"caf\xe9 \x80", "café €"),
@@ -187,7 +187,7 @@ STDIN = [
 
 
 @pytest.mark.promise("stdin")
-@pytest.mark.parametrize(("words", "stdin", "prompt"), STDIN)
+@pytest.mark.parametrize(("words", "stdin", "prompt"), INPUTS)
 def test_piped_input_becomes_the_prompt(
     words: list[str], stdin: bytes, prompt: str, server: Loopback, aiml: Aiml
 ) -> None:

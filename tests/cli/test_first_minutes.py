@@ -18,20 +18,20 @@ from aiml_cli.__main__ import main
 from aiml_cli.api.model_list import parse_models
 from aiml_cli.store.model_cache import CachedModels, save_models
 
-CATALOGUE = b"""{"data": [
+CATALOG = b"""{"data": [
   {"id": "openai/gpt-5-1", "type": "chat-completion"}, {"id": "openai/gpt-5-1-pro", "type": "responses"},
   {"id": "vendor/other", "type": "chat-completion"}
 ]}"""
 
 
-def status(code: int, words: str) -> bytes:
+def build_error_response(code: int, words: str) -> bytes:
     body = f'{{"error": {{"message": "{words}"}}}}'
     return f"HTTP/1.1 {code} x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
-def hint(aiml: Aiml, server: Loopback, reply: bytes, *arguments: str) -> str:
+def get_hint(aiml: Aiml, server: Loopback, reply: bytes, *arguments: str) -> str:
     """Return the hint after a refusal, with a stored catalog."""
-    save_models(CachedModels(server.url, "", time.time(), CATALOGUE, parse_models(CATALOGUE)))
+    save_models(CachedModels(server.url, "", time.time(), CATALOG, parse_models(CATALOG)))
     server.answer_with(reply)
     done = aiml(*arguments)
     assert (done.returncode, done.stdout, len(server.requests)) == (4, b"", 1)
@@ -39,13 +39,13 @@ def hint(aiml: Aiml, server: Loopback, reply: bytes, *arguments: str) -> str:
     return text
 
 
-def editor(code: str) -> str:
+def write_editor(code: str) -> str:
     """Return an editor command that runs a line of Python, in which `path` is the file."""
     Path("editor.py").write_text(f"import os, sys, pathlib\npath = pathlib.Path(sys.argv[1])\n{code}\n")
     return shlex.join([sys.executable, str(Path("editor.py").absolute())])
 
 
-def left() -> list[Path]:
+def list_kept_prompts() -> list[Path]:
     """List the prompts that are still on disk."""
     return [path for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*") if path.is_file()]
 
@@ -75,12 +75,14 @@ def test_aiml_without_arguments_shows_three_examples(capfd: pytest.CaptureFixtur
 
 @pytest.mark.parametrize(("code", "words"), [(404, "not found"), (400, "The model gpt-5.1 does not exist")])
 def test_an_unknown_model_gives_a_suggestion(code: int, words: str, aiml: Aiml, server: Loopback) -> None:
-    told = hint(aiml, server, status(code, words), "chat", "-m", "gpt-5.1", "hi")
+    told = get_hint(aiml, server, build_error_response(code, words), "chat", "-m", "gpt-5.1", "hi")
     assert told.startswith("did you mean openai/gpt-5-1")
 
 
 def test_a_model_of_the_other_endpoint_gives_a_hint(aiml: Aiml, server: Loopback) -> None:
-    told = hint(aiml, server, status(400, "unsupported model"), "chat", "-m", "openai/gpt-5-1-pro", "hi")
+    told = get_hint(
+        aiml, server, build_error_response(400, "unsupported model"), "chat", "-m", "openai/gpt-5-1-pro", "hi"
+    )
     assert told == "openai/gpt-5-1-pro works with: aiml respond -m openai/gpt-5-1-pro\n"
 
 
@@ -90,7 +92,7 @@ def test_a_model_of_the_other_endpoint_gives_a_hint(aiml: Aiml, server: Loopback
 def test_an_error_that_is_not_about_the_model_keeps_its_hint(
     model: str, words: str, aiml: Aiml, server: Loopback
 ) -> None:
-    assert "--dry-run" in hint(aiml, server, status(400, words), "chat", "-m", model, "hi")
+    assert "--dry-run" in get_hint(aiml, server, build_error_response(400, words), "chat", "-m", model, "hi")
 
 
 def test_an_unknown_conversation_gives_a_suggestion(aiml: Aiml, server: Loopback) -> None:
@@ -105,31 +107,31 @@ def test_an_unknown_conversation_gives_a_suggestion(aiml: Aiml, server: Loopback
 def test_the_editor_starts_with_the_typed_words_and_its_text_is_sent(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     code = "path.write_text(path.read_text() + oct(path.stat().st_mode)[-3:] + '\\n@x\\n')"
-    assert aiml("chat", "-e", "one", "two", EDITOR="false", VISUAL=editor(code)).returncode == 0
+    assert aiml("chat", "-e", "one", "two", EDITOR="false", VISUAL=write_editor(code)).returncode == 0
     assert server.requests[0].json["messages"][0]["content"] == "one two\n600\n@x"
-    assert left() == []
+    assert list_kept_prompts() == []
 
 
 @pytest.mark.promise("stdin")
 def test_the_editor_does_not_read_the_piped_input(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     code = "os.set_blocking(0, False); path.write_text('sum' + sys.stdin.read()); print('noise')"
-    done = aiml("chat", "-e", stdin=b"data", EDITOR=editor(code))
+    done = aiml("chat", "-e", stdin=b"data", EDITOR=write_editor(code))
     assert (done.returncode, b"noise" in done.stdout) == (0, False)
     assert server.requests[0].json["messages"][0]["content"] == "<stdin>\ndata\n</stdin>\n\nsum"
 
 
 @pytest.mark.parametrize("code", ["path.write_text('')", "path.write_text('  \\n\\n')", "path.unlink()"])
 def test_an_empty_prompt_is_not_sent(code: str, aiml: Aiml, server: Loopback) -> None:
-    done = aiml("chat", "-e", "words", EDITOR=editor(code))
-    assert (done.returncode, server.requests, left()) == (2, [], [])
+    done = aiml("chat", "-e", "words", EDITOR=write_editor(code))
+    assert (done.returncode, server.requests, list_kept_prompts()) == (2, [], [])
     assert b"the prompt is empty" in done.stderr
 
 
 @pytest.mark.promise("private-files")
 def test_the_text_is_kept_if_the_editor_fails(aiml: Aiml, server: Loopback) -> None:
-    done = aiml("chat", "-e", EDITOR=editor("path.write_text('mine'); sys.exit(3)"))
-    (kept,) = left()
+    done = aiml("chat", "-e", EDITOR=write_editor("path.write_text('mine'); sys.exit(3)"))
+    (kept,) = list_kept_prompts()
     assert (done.returncode, server.requests, kept.read_text()) == (2, [], "mine")
     assert f"kept in {kept}".encode() in done.stderr
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -141,5 +143,5 @@ def test_text_from_the_editor_fills_the_template(aiml: Aiml, server: Loopback) -
     folder.mkdir(parents=True)
     (folder / "t.toml").write_text('prompt = "Say {words}!"')
     server.answer_with(HELLO)
-    assert aiml("chat", "-e", "-t", "t", EDITOR=editor("path.write_text('hi')")).returncode == 0
+    assert aiml("chat", "-e", "-t", "t", EDITOR=write_editor("path.write_text('hi')")).returncode == 0
     assert server.requests[0].json["messages"][0]["content"] == "Say hi!"

@@ -16,7 +16,7 @@ from aiml_cli.settings.options import Option, flags_of
 from aiml_cli.settings.resolve import Flags, RawValue
 
 
-class Typed:
+class ParsedArguments:
     """The words and flags that a command was given."""
 
     def __init__(self, endpoint: str = "chat", words: str = "The prompt.") -> None:
@@ -30,13 +30,13 @@ class Typed:
             """Ask."""
             self.words, self.flags = words, flags
 
-    def on(self, *argv: str) -> "Typed":
+    def parse(self, *argv: str) -> "ParsedArguments":
         result = CliRunner().invoke(self.app, argv)
         assert result.exit_code == 0, result.output
         return self
 
 
-def spellings() -> Iterator[Any]:
+def list_spellings() -> Iterator[Any]:
     for endpoint in ENDPOINT_NAMES:
         for row in flags_of(endpoint):
             for word in (row.flag, row.short, *row.aliases):
@@ -44,28 +44,28 @@ def spellings() -> Iterator[Any]:
                     yield pytest.param(endpoint, row, word, id=f"{endpoint}{word}")
 
 
-def spelled(endpoint: str) -> list[str]:
-    params = typer.main.get_command(Typed(endpoint).app).params
+def list_flag_words(endpoint: str) -> list[str]:
+    params = typer.main.get_command(ParsedArguments(endpoint).app).params
     return [word for param in params for word in (*param.opts, *param.secondary_opts)]
 
 
 def test_without_arguments_there_are_no_words_and_no_flags() -> None:
-    typed = Typed().on()
+    typed = ParsedArguments().parse()
     assert typed.words == []
     assert typed.flags == {}
 
 
-@pytest.mark.parametrize(("endpoint", "row", "word"), list(spellings()))
+@pytest.mark.parametrize(("endpoint", "row", "word"), list(list_spellings()))
 def test_every_spelling_of_a_flag_sets_its_option(endpoint: str, row: Option[Any], word: str) -> None:
     value = [] if row.value_type.is_switch else ["a value"]
     off = row.name == "stream" and word == row.short
     text = ("off" if off else "on") if row.value_type.is_switch else "a value"
-    assert Typed(endpoint).on(word, *value).flags == {row.name: RawValue((text,), row.flag)}
+    assert ParsedArguments(endpoint).parse(word, *value).flags == {row.name: RawValue((text,), row.flag)}
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
 def test_no_two_flags_of_a_command_share_a_spelling(endpoint: str) -> None:
-    assert [word for word, count in Counter(spelled(endpoint)).items() if count > 1] == []
+    assert [word for word, count in Counter(list_flag_words(endpoint)).items() if count > 1] == []
 
 
 @pytest.mark.parametrize(
@@ -87,46 +87,46 @@ def test_no_two_flags_of_a_command_share_a_spelling(endpoint: str) -> None:
     ],
 )
 def test_the_text_of_a_flag_is_kept_uninterpreted(argv: list[str], name: str, text: str) -> None:
-    assert {key: value.texts for key, value in Typed().on(*argv).flags.items()} == {name: (text,)}
+    assert {key: value.texts for key, value in ParsedArguments().parse(*argv).flags.items()} == {name: (text,)}
 
 
 def test_repeated_flags_are_kept_in_order() -> None:
-    typed = Typed().on("-f", "a", "-a", "b", "--attach", "c", "-O", "x=1", "--option", "y=2")
+    typed = ParsedArguments().parse("-f", "a", "-a", "b", "--attach", "c", "-O", "x=1", "--option", "y=2")
     assert typed.flags["file"].texts == ("a", "b", "c")
     assert typed.flags["option"].texts == ("x=1", "y=2")
 
 
 def test_words_need_no_quotes_and_flags_may_come_before_and_after_them() -> None:
-    typed = Typed().on("-m", "a/b", "why", "is", "the sky", "blue", "-u")
+    typed = ParsedArguments().parse("-m", "a/b", "why", "is", "the sky", "blue", "-u")
     assert typed.words == ["why", "is", "the sky", "blue"]
     assert (typed.flags["model"].texts, typed.flags["usage"].texts) == (("a/b",), ("on",))
 
 
 def test_two_dashes_end_the_flags() -> None:
-    typed = Typed().on("what", "is", "--", "-m", "--stream")
+    typed = ParsedArguments().parse("what", "is", "--", "-m", "--stream")
     assert typed.words == ["what", "is", "-m", "--stream"]
     assert typed.flags == {}
 
 
 def test_a_lone_dash_is_a_word() -> None:
-    assert Typed().on("-").words == ["-"]
+    assert ParsedArguments().parse("-").words == ["-"]
 
 
 @pytest.mark.parametrize(
     "argv", [["--no-such-flag"], ["--model"], ["--no-no-stdin"], ["--no-demo"], ["--api-key", "x"]]
 )
 def test_an_unknown_flag_is_a_usage_error(argv: list[str]) -> None:
-    assert CliRunner().invoke(Typed().app, argv).exit_code == 2
+    assert CliRunner().invoke(ParsedArguments().app, argv).exit_code == 2
 
 
 def test_a_command_without_words_accepts_none() -> None:
-    assert Typed(words="").on("-m", "a/b").words == []
-    assert CliRunner().invoke(Typed(words="").app, ["word"]).exit_code == 2
+    assert ParsedArguments(words="").parse("-m", "a/b").words == []
+    assert CliRunner().invoke(ParsedArguments(words="").app, ["word"]).exit_code == 2
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
 def test_help_lists_every_flag(endpoint: str) -> None:
-    shown = CliRunner().invoke(Typed(endpoint).app, ["--help"], terminal_width=200).output
+    shown = CliRunner().invoke(ParsedArguments(endpoint).app, ["--help"], terminal_width=200).output
     assert [row.flag for row in flags_of(endpoint) if row.flag not in shown] == []
     assert "[default: openai/gpt-5-1]" in shown
     assert "[default: True]" not in shown

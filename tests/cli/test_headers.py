@@ -9,7 +9,7 @@ from support.loopback import HELLO, Loopback, http_response, json_response
 from aiml_cli.__main__ import main
 
 KEY = "sk-made-up-key-0123456789"
-REFUSED = [
+FORBIDDEN_HEADERS = [
     "Authorization: Bearer SECRET", "authorization:SECRET", "Proxy-Authorization: SECRET", "Cookie: a=SECRET",
     "Set-Cookie: SECRET", "x-api-key: SECRET", "X_API_KEY: SECRET", "api-key: SECRET", "ApiKey: SECRET",
     "Ocp-Apim-Subscription-Key: SECRET", "X-Auth-Token: SECRET", "Private-Token: SECRET", "X-Goog-Api-Key: SECRET",
@@ -25,9 +25,9 @@ REFUSED = [
 
 
 @pytest.fixture
-def config(clean: Path) -> Path:
+def config(empty_home: Path) -> Path:
     """Return the path of the config file, in its directory."""
-    path = clean / "xdg_config_home/aiml/config.toml"
+    path = empty_home / "xdg_config_home/aiml/config.toml"
     path.parent.mkdir()
     return path
 
@@ -40,7 +40,7 @@ def environment(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.promise("headers")
-@pytest.mark.parametrize("header", REFUSED)
+@pytest.mark.parametrize("header", FORBIDDEN_HEADERS)
 @pytest.mark.parametrize("command", ["chat", "respond"])
 def test_a_forbidden_header_is_refused_and_its_value_is_not_shown(
     command: str, header: str, server: Loopback, capfd: pytest.CaptureFixture[str]
@@ -112,8 +112,8 @@ def test_other_requests_to_the_base_url_have_them_too(arguments: list[str], serv
     assert {request.get_header("x-team") for request in server.requests} == {"core"}
 
 
-def test_the_requests_of_rows_have_the_headers(server: Loopback, clean: Path) -> None:
-    (clean / "rows").write_text("a\nb\n")
+def test_the_requests_of_rows_have_the_headers(server: Loopback, empty_home: Path) -> None:
+    (empty_home / "rows").write_text("a\nb\n")
     assert main(["chat", "--each", "line", "-f", "rows", "--header", "X-Team: core", "{row}"]) == 0
     assert [request.get_header("x-team") for request in server.requests] == ["core", "core"]
 
@@ -156,11 +156,11 @@ def test_dry_run_and_debug_show_them(capfd: pytest.CaptureFixture[str]) -> None:
     assert "> X-Team: caf\u00e9\n" in capfd.readouterr().err
 
 
-def test_a_template_can_neither_set_nor_save_headers(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_template_can_neither_set_nor_save_headers(empty_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", "--save", "t", "--header", "X-Team: core", "hi"]) == 0
-    saved = (clean / "xdg_config_home/aiml/templates/t.toml").read_text()
+    saved = (empty_home / "xdg_config_home/aiml/templates/t.toml").read_text()
     assert "X-Team" not in saved
-    (clean / "xdg_config_home/aiml/templates/u.toml").write_text('prompt = "hi"\n[headers]\nX-Team = "x"\n')
+    (empty_home / "xdg_config_home/aiml/templates/u.toml").write_text('prompt = "hi"\n[headers]\nX-Team = "x"\n')
     assert main(["chat", "-t", "u"]) == 2
     assert "headers" in capfd.readouterr().err
 
@@ -199,11 +199,11 @@ def test_a_single_header_can_be_set_read_and_unset_by_config(config: Path, capfd
 
 
 def test_a_recording_stores_the_headers_but_a_replay_does_not_compare_them(
-    clean: Path, capfd: pytest.CaptureFixture[str]
+    empty_home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["chat", "--record", "r.jsonl", "--header", "X-Team: core", "hi"]) == 0
     answer = capfd.readouterr().out
-    assert json.loads((clean / "r.jsonl").read_text())["request"]["headers"] == {"X-Team": "core"}
+    assert json.loads((empty_home / "r.jsonl").read_text())["request"]["headers"] == {"X-Team": "core"}
     for arguments in ([], ["--header", "X-Team: other"]):
         assert main(["chat", "--replay", "r.jsonl", *arguments, "hi"]) == 0
         assert capfd.readouterr().out == answer

@@ -20,16 +20,16 @@ ROOT_COMMAND: Any = typer.main.get_command(app.build_command())
 SCREEN_LINES = 40
 
 
-def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def walk_commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     yield path, command
     for name, below in getattr(command, "commands", {}).items():
-        yield from walk(below, (*path, name))
+        yield from walk_commands(below, (*path, name))
 
 
-COMMANDS = dict(walk(ROOT_COMMAND))
+COMMANDS = dict(walk_commands(ROOT_COMMAND))
 
 
-def show(capfd: Capture, monkeypatch: pytest.MonkeyPatch, *arguments: str, columns: int = 80) -> str:
+def run_help(capfd: Capture, monkeypatch: pytest.MonkeyPatch, *arguments: str, columns: int = 80) -> str:
     monkeypatch.setenv("COLUMNS", str(columns))
     assert main(list(arguments)) == 0
     return capfd.readouterr().out
@@ -56,7 +56,7 @@ def test_each_command_uses_the_help_of_aiml(path: tuple[str, ...]) -> None:
 def test_no_sentence_is_shortened(
     path: tuple[str, ...], columns: int, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown = " ".join(show(capfd, monkeypatch, *path, "--help", columns=columns).split())
+    shown = " ".join(run_help(capfd, monkeypatch, *path, "--help", columns=columns).split())
     for text in list_sentences(COMMANDS[path]):
         assert " ".join(text.split()) in shown
     assert not re.search(r"\w\.\.\.( |$)", shown)
@@ -64,7 +64,7 @@ def test_no_sentence_is_shortened(
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_the_short_help_fits_a_screen(path: tuple[str, ...], capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = show(capfd, monkeypatch, *path, "-h").splitlines()
+    lines = run_help(capfd, monkeypatch, *path, "-h").splitlines()
     assert len(lines) < SCREEN_LINES
     assert max(map(len, lines)) <= 80
 
@@ -74,7 +74,7 @@ def test_the_short_help_fits_a_screen(path: tuple[str, ...], capfd: Capture, mon
 def test_the_short_help_has_the_most_used_flags_in_groups(
     command: str, endpoint: str, columns: int, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = show(capfd, monkeypatch, command, "-h", columns=columns)
+    text = run_help(capfd, monkeypatch, command, "-h", columns=columns)
     common = [row for row in flags_of(endpoint) if row.common]
     assert 15 <= len(common) <= 20
     assert re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.MULTILINE) == [
@@ -90,21 +90,21 @@ def test_the_short_help_has_the_most_used_flags_in_groups(
 def test_the_long_help_has_every_flag_in_its_group(
     command: str, endpoint: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = show(capfd, monkeypatch, command, "--help")
+    text = run_help(capfd, monkeypatch, command, "--help")
     groups = dict(zip(list_headings(text), re.split(r"^\S.*:$", text, flags=re.MULTILINE)[1:], strict=True))
     assert [row.flag for row in flags_of(endpoint) if f"{row.flag}" not in groups[row.panel]] == []
 
 
 def test_the_help_of_aiml_describes_tasks_and_not_the_api(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = show(capfd, monkeypatch, "--help")
+    text = run_help(capfd, monkeypatch, "--help")
     assert "Ask a question or start a conversation (Chat Completions)." in text
     assert "POST" not in text
-    assert text == show(capfd, monkeypatch, "-h")
+    assert text == run_help(capfd, monkeypatch, "-h")
 
 
 def test_the_fast_top_level_help_equals_the_generated_one(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     context = typer.Context(ROOT_COMMAND, info_name="aiml", terminal_width=78, **ROOT_COMMAND.context_settings)
-    assert show(capfd, monkeypatch, "--help").rstrip() == ROOT_COMMAND.get_help(context).rstrip()
+    assert run_help(capfd, monkeypatch, "--help").rstrip() == ROOT_COMMAND.get_help(context).rstrip()
 
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
@@ -130,8 +130,8 @@ def test_the_first_sentence_includes_the_default(text: str, sentence: str) -> No
 
 def test_the_help_of_json_fits_commands_without_format(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     for command in (["models"], ["usage"], ["history", "list"], ["config", "show"], ["tools", "list"]):
-        assert "Print JSON instead of text." in show(capfd, monkeypatch, *command, "--help")
-    assert ROWS["json"].help.split(".")[0] in " ".join(show(capfd, monkeypatch, "chat", "--help").split())
+        assert "Print JSON instead of text." in run_help(capfd, monkeypatch, *command, "--help")
+    assert ROWS["json"].help.split(".")[0] in " ".join(run_help(capfd, monkeypatch, "chat", "--help").split())
 
 
 def test_the_manual_page_has_each_heading_once() -> None:

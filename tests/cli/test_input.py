@@ -22,7 +22,7 @@ SOUND = {"data": "UklGRiQAAABXQVZFZm10IA==", "format": "wav"}
 
 
 @pytest.fixture(autouse=True)
-def _files(tmp_path: Path) -> None:
+def input_files(tmp_path: Path) -> None:
     (tmp_path / "photo").write_bytes(PNG)
     (tmp_path / "paper.txt").write_bytes(PDF)
     (tmp_path / "voice").write_bytes(WAV)
@@ -96,11 +96,11 @@ def test_a_fetched_image_is_recognized_despite_a_wrong_content_type(server: Loop
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
 def test_the_url_of_an_image_is_sent_unchanged(command: str, capfd: pytest.CaptureFixture[str]) -> None:
-    body = sent(capfd, command, "x", "-f", "https://x.test/a.png?b")
+    body = build_body(capfd, command, "x", "-f", "https://x.test/a.png?b")
     assert '"https://x.test/a.png?b"' in json.dumps(body)
 
 
-NOT_FETCHED = [
+FAILED_FETCHES = [
     (json_response({}, "404 Not Found"), 2, b"HTTP 404"),
     (json_response({}, "302 Found", "Location: http://x.test/"), 2, b"redirects to http://x.test/"),
     (http_response(b"PK\x03\x04"), 2, b"zip archive"),
@@ -109,7 +109,7 @@ NOT_FETCHED = [
 ]
 
 
-@pytest.mark.parametrize(("reply", "code", "words"), NOT_FETCHED, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(("reply", "code", "words"), FAILED_FETCHES, ids=lambda value: str(value)[:20])
 def test_a_url_that_cannot_be_fetched_is_an_error_before_the_request(
     reply: bytes, code: int, words: bytes, server: Loopback, aiml: Aiml
 ) -> None:
@@ -119,12 +119,12 @@ def test_a_url_that_cannot_be_fetched_is_an_error_before_the_request(
     assert words in done.stderr
 
 
-ENDLESS = (b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", Drip(b"text " * 100_000, every_s=0.05))
+ENDLESS_RESPONSE = (b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n", Drip(b"text " * 100_000, every_s=0.05))
 
 
 @pytest.mark.promise("timeouts")
 def test_a_slow_download_ends_at_the_timeout(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(*ENDLESS)
+    server.answer_with(*ENDLESS_RESPONSE)
     done = aiml("chat", "x", "-f", f"{server.url}/x", "--timeout", "1")
     assert (done.returncode, done.stdout, len(server.requests)) == (7, b"", 1)
     assert b"incomplete after 1 seconds" in done.stderr
@@ -132,7 +132,7 @@ def test_a_slow_download_ends_at_the_timeout(server: Loopback, aiml: Aiml) -> No
 
 @pytest.mark.promise("signals")
 def test_ctrl_c_ends_a_slow_download(server: Loopback) -> None:
-    server.answer_with(*ENDLESS)
+    server.answer_with(*ENDLESS_RESPONSE)
     child = CliProcess(
         build_command("chat", "x", "-f", f"{server.url}/x"), env={**os.environ, "AIML_BASE_URL": server.url},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -196,19 +196,19 @@ def test_the_demo_server_accepts_images_and_documents(command: str, capfd: pytes
     assert "2 attachments: file paper.txt.pdf, image image/png" in capfd.readouterr().out
 
 
-def row(name: str, *inputs: str, kind: str = "openai/chat-completions") -> dict[str, Any]:
+def build_entry(name: str, *inputs: str, kind: str = "openai/chat-completions") -> dict[str, Any]:
     """Make an entry of the catalog."""
     return {"id": name, "aliases": [f"{name}-alias"], "type": kind, "modalities": {"input": inputs, "output": ["text"]}}
 
 
-def store(url: str) -> None:
+def store_models(url: str) -> None:
     """Store a catalog as `aiml models` does."""
-    rows = [row("a/text", "text"), row("b/eyes", "image", "text"), row("c/all", "audio", "document", "image"),
-            row("d/response", "image", kind="openai/responses/submit"), row("e/unknown")]  # fmt: skip
+    rows = [build_entry("a/text", "text"), build_entry("b/eyes", "image", "text"), build_entry("c/all", "audio", "document", "image"),
+            build_entry("d/response", "image", kind="openai/responses/submit"), build_entry("e/unknown")]  # fmt: skip
     save_models(CachedModels(url, "", 0, json.dumps({"data": rows}).encode(), []))
 
 
-REFUSED = [
+REFUSED_FILES = [
     ("a/text", "photo", "does not accept image input, and photo is image/png", "these do: b/eyes, c/all\n"),
     ("a/text-alias", "photo", "does not accept image input", "these do: b/eyes, c/all\n"),
     ("a/text", "https://x.test/a.png", "does not accept image input", "these do: b/eyes, c/all\n"),
@@ -217,11 +217,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("model", "file", "words", "hint"), REFUSED)
+@pytest.mark.parametrize(("model", "file", "words", "hint"), REFUSED_FILES)
 def test_a_file_that_the_model_does_not_accept_is_refused_before_the_request(
     model: str, file: str, words: str, hint: str, server: Loopback, aiml: Aiml
 ) -> None:
-    store(server.url)
+    store_models(server.url)
     done = aiml("chat", "x", "-m", model, "-f", file)
     assert (done.returncode, server.requests) == (2, [])
     assert words in done.stderr.decode()
@@ -230,13 +230,13 @@ def test_a_file_that_the_model_does_not_accept_is_refused_before_the_request(
 
 @pytest.mark.parametrize("model", ["b/eyes", "b/eyes-alias", "e/unknown", "no/such", "A/TEXT"])
 def test_a_file_that_the_model_accepts_or_may_accept_is_sent(model: str, server: Loopback, aiml: Aiml) -> None:
-    store(server.url)
+    store_models(server.url)
     server.answer_with(HELLO)
     assert aiml("chat", "x", "-m", model, "-f", "photo").returncode == 0
     assert len(server.requests) == 1
 
 
-def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+def build_body(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     """Return the body that a command line would send."""
     assert main([*arguments, "--dry-run", "--no-stdin"]) == 0
     body: dict[str, Any] = json.loads(capfd.readouterr().out)["body"]
@@ -248,25 +248,25 @@ TURNS = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": Non
 ITEMS = [TURNS[0], {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}]
 
 
-@pytest.mark.parametrize("found", [TURNS, ITEMS, {"messages": TURNS}, {"input": ITEMS}])
+@pytest.mark.parametrize("content", [TURNS, ITEMS, {"messages": TURNS}, {"input": ITEMS}])
 def test_messages_from_a_file_come_before_the_prompt(
-    found: object, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    content: object, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "m.json").write_text(json.dumps(found))
+    (tmp_path / "m.json").write_text(json.dumps(content))
     asked = ["--messages", "m.json", "--tool-result", "c1=@note.txt", "and", "now?"]
     last = {"role": "user", "content": "and now?"}
-    assert sent(capfd, "chat", "-s", "Be brief.", *asked)["messages"] == [
+    assert build_body(capfd, "chat", "-s", "Be brief.", *asked)["messages"] == [
         {"role": "system", "content": "Be brief."}, *TURNS,
         {"role": "tool", "tool_call_id": "c1", "content": "1"}, last,
     ]  # fmt: skip
     output = {"type": "function_call_output", "call_id": "c1", "output": "1"}
-    assert sent(capfd, "respond", *asked)["input"] == [*ITEMS, output, last]
+    assert build_body(capfd, "respond", *asked)["input"] == [*ITEMS, output, last]
 
 
 def test_no_prompt_is_needed_with_messages_from_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.json").write_text(json.dumps(TURNS[:1]))
-    assert sent(capfd, "chat", "--messages", "m.json")["messages"] == TURNS[:1]
-    assert sent(capfd, "respond", "--messages", "m.json")["input"] == TURNS[:1]
+    assert build_body(capfd, "chat", "--messages", "m.json")["messages"] == TURNS[:1]
+    assert build_body(capfd, "respond", "--messages", "m.json")["input"] == TURNS[:1]
 
 
 def test_messages_can_come_from_standard_input(server: Loopback, aiml: Aiml) -> None:
@@ -278,7 +278,7 @@ def test_messages_can_come_from_standard_input(server: Loopback, aiml: Aiml) -> 
 
 def test_with_a_stored_response_only_the_tool_results_are_sent(capfd: pytest.CaptureFixture[str]) -> None:
     flags = ["--previous-response-id", "r", "--tool-result", 'a={"t": 1.50}', "--tool-result", "b=@@x"]
-    assert sent(capfd, "respond", *flags)["input"] == [
+    assert build_body(capfd, "respond", *flags)["input"] == [
         {"type": "function_call_output", "call_id": "a", "output": '{"t": 1.50}'},
         {"type": "function_call_output", "call_id": "b", "output": "@x"},
     ]
@@ -292,7 +292,7 @@ def test_a_notice_names_unused_properties_of_a_request_file(tmp_path: Path, capf
     assert shown.err == "aiml: m.json: only input is used, not model, tools\n"
 
 
-WRONG = [
+INVALID_MESSAGES = [
     ("[", "not JSON: Expecting value, line 1, column 2"),
     ("{}", "an object is not a list of messages"),
     ("[]", "an empty list is not a list of messages"),
@@ -309,7 +309,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("text", "words"), WRONG, ids=[words for _, words in WRONG])
+@pytest.mark.parametrize(("text", "words"), INVALID_MESSAGES, ids=[words for _, words in INVALID_MESSAGES])
 def test_a_file_without_valid_messages_is_a_usage_error(
     text: str, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,7 +320,7 @@ def test_a_file_without_valid_messages_is_a_usage_error(
     assert shown.out == ""
 
 
-MISUSE = [
+INVALID_ARGUMENTS = [
     (["chat", "hi", "--messages", "absent"], "absent: No such file"),
     (["chat", "hi", "--messages", "-", "-f", "-"], "--messages and --file cannot both be read from standard input"),
     (["chat", "hi", "--tool-result", "c1=1"], "--tool-result c1: there is no tool call with this id"),
@@ -329,7 +329,7 @@ MISUSE = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), MISUSE, ids=str)
+@pytest.mark.parametrize(("arguments", "words"), INVALID_ARGUMENTS, ids=str)
 def test_invalid_input_is_refused_before_anything_is_sent(
     arguments: list[str], words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

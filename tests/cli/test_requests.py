@@ -9,12 +9,12 @@ import pytest
 from aiml_cli.__main__ import main
 
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-FLAT = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": False}
+FLAT_FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": False}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
 FLAT_SCHEMA = {"type": "json_schema", "name": "n", "schema": {"type": "object"}}
 
 
-def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+def build_body(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     """Return the body that a command line would send, without the properties that are always there."""
     assert main([*arguments, "--dry-run"]) == 0
     body: dict[str, Any] = json.loads(capfd.readouterr().out)["body"]
@@ -22,20 +22,20 @@ def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
 
 
 def test_a_plain_question_sends_only_what_is_needed(capfd: pytest.CaptureFixture[str]) -> None:
-    assert sent(capfd, "chat", "why", "is", "it") == {
+    assert build_body(capfd, "chat", "why", "is", "it") == {
         "model": "openai/gpt-5-1",
         "messages": [{"role": "user", "content": "why is it"}],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    assert sent(capfd, "respond", "why", "is", "it") == {
+    assert build_body(capfd, "respond", "why", "is", "it") == {
         "model": "openai/gpt-5-1",
         "input": "why is it",
         "stream": True,
     }
 
 
-CHAT = [
+CHAT_FLAGS = [
     (["-m", "a/b"], {"model": "a/b"}),
     (["-S"], {"stream": False, "stream_options": None}),
     (["--no-include-usage"], {"stream_options": {"include_usage": False}}),
@@ -55,7 +55,7 @@ CHAT = [
     (["--no-parallel-tool-calls"], {"parallel_tool_calls": False}),
     (["--tool-choice", "required"], {"tool_choice": "required"}),
     (["--tool-choice", "f"], {"tool_choice": {"type": "function", "function": {"name": "f"}}}),
-    (["--tools", json.dumps([FLAT])], {"tools": [{"type": "function", "function": {
+    (["--tools", json.dumps([FLAT_FUNCTION])], {"tools": [{"type": "function", "function": {
         "name": "f", "parameters": {"type": "object"}, "strict": False}}]}),
     (["--response-format", json.dumps(FLAT_SCHEMA)], {"response_format": SCHEMA}),
     (["-O", "top_k=3"], {"top_k": 3}),
@@ -67,16 +67,16 @@ CHAT = [
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"), CHAT, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+    ("flags", "expected"), CHAT_FLAGS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
 def test_each_flag_of_chat_sets_its_property_of_the_body(
     flags: list[str], expected: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    body = sent(capfd, "chat", "hi", *flags)
+    body = build_body(capfd, "chat", "hi", *flags)
     assert {name: body.get(name) for name in expected} == expected
 
 
-RESPOND = [
+RESPOND_FLAGS = [
     (["--max-tokens", "16"], {"max_output_tokens": 16}),
     (["--max-output-tokens", "16"], {"max_output_tokens": 16}),
     (["-S"], {"stream": False}),
@@ -96,26 +96,26 @@ RESPOND = [
     ),
     (["--tool-choice", "f"], {"tool_choice": {"type": "function", "name": "f"}}),
     (["--tool-choice", "mcp"], {"tool_choice": {"type": "mcp"}}),
-    (["--tools", json.dumps([FUNCTION])], {"tools": [FLAT]}),
+    (["--tools", json.dumps([FUNCTION])], {"tools": [FLAT_FUNCTION]}),
     (["--response-format", json.dumps(SCHEMA)], {"text": {"format": FLAT_SCHEMA}}),
     (["--text-format", '{"type": "json_object"}'], {"text": {"format": {"type": "json_object"}}}),
 ]
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"), RESPOND, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+    ("flags", "expected"), RESPOND_FLAGS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
 def test_each_flag_of_respond_sets_its_property_of_the_body(
     flags: list[str], expected: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    body = sent(capfd, "respond", "hi", *flags)
+    body = build_body(capfd, "respond", "hi", *flags)
     assert {name: body.get(name) for name in expected} == expected
 
 
 def test_the_system_text_is_the_first_message_of_chat(capfd: pytest.CaptureFixture[str]) -> None:
     Path("style.txt").write_text("Be brief.\n")
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
-    assert sent(capfd, "chat", "hi", "-s", "@style.txt")["messages"] == messages
+    assert build_body(capfd, "chat", "hi", "-s", "@style.txt")["messages"] == messages
 
 
 def test_the_source_with_the_highest_priority_wins(
@@ -124,21 +124,21 @@ def test_the_source_with_the_highest_priority_wins(
     assert main(["config", "set", "temperature", "0.1"]) == 0
     assert main(["config", "set", "temperature", "0.2", "--profile", "work"]) == 0
     capfd.readouterr()
-    assert sent(capfd, "chat", "hi")["temperature"] == 0.1
-    assert sent(capfd, "chat", "hi", "--profile", "work")["temperature"] == 0.2
+    assert build_body(capfd, "chat", "hi")["temperature"] == 0.1
+    assert build_body(capfd, "chat", "hi", "--profile", "work")["temperature"] == 0.2
     monkeypatch.setenv("AIML_TEMPERATURE", "0")
-    assert sent(capfd, "chat", "hi", "--profile", "work")["temperature"] == 0
-    assert sent(capfd, "chat", "hi", "--temperature", "0.4")["temperature"] == 0.4
+    assert build_body(capfd, "chat", "hi", "--profile", "work")["temperature"] == 0
+    assert build_body(capfd, "chat", "hi", "--temperature", "0.4")["temperature"] == 0.4
 
 
 def test_a_switch_in_the_config_file_can_be_overridden_by_a_flag(capfd: pytest.CaptureFixture[str]) -> None:
     main(["config", "set", "stream", "off"])
     capfd.readouterr()
-    assert sent(capfd, "chat", "hi")["stream"] is False
-    assert sent(capfd, "chat", "hi", "--stream")["stream"] is True
+    assert build_body(capfd, "chat", "hi")["stream"] is False
+    assert build_body(capfd, "chat", "hi", "--stream")["stream"] is True
 
 
-WRONG = [
+USAGE_ERRORS = [
     (["chat", "hi", "--temperature", "3"], "--temperature: '3' is not a number from 0 to 2"),
     (["chat", "hi", "--temperature", "nan"], "--temperature: 'nan' is not a number from 0 to 2"),
     (["chat", "hi", "--top-p", "0"], "--top-p: '0' is not a number from 0.01 to 1"),
@@ -172,7 +172,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+    ("arguments", "words"), USAGE_ERRORS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
 def test_a_usage_error_exits_with_2_and_at_most_two_lines(
     arguments: list[str], words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -196,7 +196,7 @@ def test_an_invalid_value_in_the_environment_is_reported_like_one_of_a_flag(
 
 
 def test_an_empty_argument_is_not_a_flag(capfd: pytest.CaptureFixture[str]) -> None:
-    assert sent(capfd, "respond", "hi", "")["input"] == "hi "
-    assert "tools" not in sent(capfd, "respond", "", "hi", "")
+    assert build_body(capfd, "respond", "hi", "")["input"] == "hi "
+    assert "tools" not in build_body(capfd, "respond", "", "hi", "")
     assert main(["chat", "hi", "--max-cost", ""]) == 2
     assert "--max-cost: ''" in capfd.readouterr().err

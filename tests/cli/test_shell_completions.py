@@ -22,9 +22,9 @@ SCRIPTS = ROOT / "completions"
 BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
 # Where no program is found, none can be started.
 ENVIRONMENT: Any = {"PATH": "/nonexistent", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
-LIST, COMPLETE, DONE = "\t", "\x07", "\x14"
+LIST_KEY, COMPLETE_KEY, END_KEY = "\t", "\x07", "\x14"
 
-Offered = Callable[[str], set[str]]
+ListOffers = Callable[[str], set[str]]
 EFFORTS, FORMATS, COLORS = (" ".join(ROWS[name].value_type.choices) for name in ("effort", "format", "color"))
 FILES = "letter.txt list/ long.json"
 NAMES = ["acme/one", "acme/two:free", "other-model"]
@@ -35,7 +35,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 # What is typed before Tab, and all that is offered then.
-OFFERS = {
+EXPECTED_OFFERS = {
     "aiml m": "models",
     "aiml --v": "--version",
     "aiml config un": "unset",
@@ -112,7 +112,7 @@ OFFERS = {
     "aiml config unset color a": "",
 }
 # What is typed before Tab, and what the line is then, in a shell that completes a common beginning.
-LINES = {
+EXPECTED_LINES = {
     "aiml chat --form": "aiml chat --format ",
     "aiml chat --format=js": "aiml chat --format=json",
     "aiml chat --effort=no": "aiml chat --effort=none ",
@@ -125,7 +125,7 @@ LINES = {
     "aiml chat --model=acme/two:free,oth": "aiml chat --model=acme/two:free,other-model ",
 }
 # The words that bash cut a line into, and what the function puts into COMPREPLY.
-REPLIES = {
+EXPECTED_REPLIES = {
     ("aiml", "mod"): ["models"],
     ("aiml", "chat", "--effort", "=", ""): EFFORTS.split(),
     ("aiml", "chat", "--effort", "=", "x"): ["xhigh"],
@@ -138,7 +138,7 @@ REPLIES = {
 }
 
 
-def found(shell: str) -> str:
+def find_shell(shell: str) -> str:
     """Find a shell, or skip the test."""
     path = shutil.which(shell)
     if not path:
@@ -146,55 +146,61 @@ def found(shell: str) -> str:
     return path
 
 
-def found_bash() -> str:
-    bash = found("bash")
+def find_bash() -> str:
+    bash = find_shell("bash")
     if int(subprocess.check_output([bash, "-c", "echo $BASH_VERSINFO"])) < 4:
         pytest.skip("this bash is older than 4")
     return bash
 
 
-def plain(word: str) -> str:
+def strip_word(word: str) -> str:
     """Cut off what only some shells repeat: the flag, the @, the models before a comma, the directory."""
     return re.sub(r"^(.*[=@,])?(.*/(?=.))?", "", word)
 
 
-def environment(place: Path) -> dict[str, str]:
-    """Return the environment of a shell; its home is next to `place`."""
-    return {**ENVIRONMENT, "HOME": str(place.parent / "home")}
+def build_environment(work_folder: Path) -> dict[str, str]:
+    """Return the environment of a shell; its home is next to `work_folder`."""
+    return {**ENVIRONMENT, "HOME": str(work_folder.parent / "home")}
 
 
 class Session:
     """A shell on a terminal, with a key that lists, a key that completes, and one that ends the line."""
 
-    def __init__(self, command: list[str], setup: str, place: Path) -> None:
+    def __init__(self, command: list[str], setup: str, work_folder: Path) -> None:
         size = (100, 400)
         self.shell: Any = pexpect.spawn(
-            command[0], command[1:], cwd=place, env=environment(place), encoding="utf-8", echo=False, dimensions=size
+            command[0],
+            command[1:],
+            cwd=work_folder,
+            env=build_environment(work_folder),
+            encoding="utf-8",
+            echo=False,
+            dimensions=size,
         )
         self.shell.delaybeforesend = None
         self.shell.sendline(f"PS1=; {setup}; echo REA''DY")
         self.shell.expect("READY\r\n")
-        self.shell.send(DONE)  # what is typed before the shell edits the line is echoed by the terminal
+        self.shell.send(END_KEY)  # what is typed before the shell edits the line is echoed by the terminal
         self.shell.expect("<LINE:>")
 
     def press(self, line: str, key: str) -> tuple[str, str]:
         """Type a line and a key; return what was shown, and the line afterwards."""
-        self.shell.send(line + key + DONE)
+        self.shell.send(line + key + END_KEY)
         self.shell.expect(r"<LINE:([^>]*)>")
         shown = self.shell.before.replace("\r", "")
         assert "not found" not in shown
         return shown, self.shell.match[1]
 
-    def offered(self, line: str) -> set[str]:
+    def list_offers(self, line: str) -> set[str]:
         """List what is offered; zsh shows the meaning of a word after it, and the line again.
 
         The terminal may echo the line, with `^T` after it, when it arrives before zsh is back in its line editor.
         """
-        rows = [row for row in self.press(line, LIST)[0].splitlines() if not row.strip().startswith(line.strip())]
-        return {plain(word) for row in rows for word in row.split(" -- ")[0].split()}
+        rows = [row for row in self.press(line, LIST_KEY)[0].splitlines() if not row.strip().startswith(line.strip())]
+        return {strip_word(word) for row in rows for word in row.split(" -- ")[0].split()}
 
 
-def bash(script: Path, place: Path, before: str = ":") -> Session:
+def start_bash(script: Path, work_folder: Path, before: str = ":") -> Session:
     keys = [
         "set enable-bracketed-paste off",
         "set page-completions off",
@@ -203,68 +209,68 @@ def bash(script: Path, place: Path, before: str = ":") -> Session:
     ]
     done = r"""bind -x '"\C-t": printf "<LINE:%s>" "$READLINE_LINE"; READLINE_LINE='"""
     setup = "; ".join([before, f"source {script}", *(f"bind '{key}'" for key in keys), done])
-    return Session([found_bash(), "--norc", "--noprofile", "-i"], setup, place)
+    return Session([find_bash(), "--norc", "--noprofile", "-i"], setup, work_folder)
 
 
-def primed(session: Session) -> Offered:
+def complete_before_each_line(session: Session) -> ListOffers:
     """Complete something before each line, because after a failed completion bash treats the list key differently."""
 
-    def offered(line: str) -> set[str]:
-        assert len(session.offered("aiml c")) > 1
-        return session.offered(line)
+    def list_offers(line: str) -> set[str]:
+        assert len(session.list_offers("aiml c")) > 1
+        return session.list_offers(line)
 
-    return offered
+    return list_offers
 
 
-def zsh(script: Path, place: Path, *, sourced: bool = True) -> Session:
+def start_zsh(script: Path, work_folder: Path, *, is_sourced: bool = True) -> Session:
     done = "done-here() { zle -I; print -r -- \"<LINE:$BUFFER>\"; BUFFER=; }; zle -N done-here; bindkey '^T' done-here"
     keys = "unsetopt BEEP PROMPT_SP; unset zle_bracketed_paste; bindkey '^I' list-choices; bindkey '^G' complete-word; LISTMAX=9999"
-    path = "" if sourced else f"fpath=({script.parent} $fpath);"
-    load = f"source {script}" if sourced else ":"
+    path = "" if is_sourced else f"fpath=({script.parent} $fpath);"
+    load = f"source {script}" if is_sourced else ":"
     setup = f"stty -echo; {path} autoload -Uz compinit; compinit -D -u; {load}; {keys}; {done}"
-    return Session([found("zsh"), "-f"], setup, place)
+    return Session([find_shell("zsh"), "-f"], setup, work_folder)
 
 
-def fish(script: Path, place: Path) -> Offered:
-    shell = found("fish")
+def start_fish(script: Path, work_folder: Path) -> ListOffers:
+    shell = find_shell("fish")
 
-    def offered(line: str) -> set[str]:
+    def list_offers(line: str) -> set[str]:
         program = f"source {script}; complete -C '{line}'"
         done = subprocess.run(
             [shell, "--no-config", "-c", program],
-            cwd=place,
-            env=environment(place),
+            cwd=work_folder,
+            env=build_environment(work_folder),
             capture_output=True,
             text=True,
             check=True,
         )
         assert done.stderr == ""
-        return {plain(row.split("\t")[0]) for row in done.stdout.splitlines()}
+        return {strip_word(row.split("\t")[0]) for row in done.stdout.splitlines()}
 
-    return offered
+    return list_offers
 
 
-def started(shell: str, place: Path) -> Offered:
+def start_shell(shell: str, work_folder: Path) -> ListOffers:
     match shell:
         case "bash":
-            return primed(bash(SCRIPTS / "aiml.bash", place))
+            return complete_before_each_line(start_bash(SCRIPTS / "aiml.bash", work_folder))
         case "zsh":
-            return zsh(SCRIPTS / "aiml.zsh", place).offered
-    return fish(SCRIPTS / "aiml.fish", place)
+            return start_zsh(SCRIPTS / "aiml.zsh", work_folder).list_offers
+    return start_fish(SCRIPTS / "aiml.fish", work_folder)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def work_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with a few files, and next to it a home with hostile names among good ones."""
     folder = tmp_path_factory.mktemp("shell") / "place"
-    settle(folder.parent / "home/.cache/aiml", folder.parent / "home/.config/aiml")
+    write_names(folder.parent / "home/.cache/aiml", folder.parent / "home/.config/aiml")
     (folder / "list").mkdir(parents=True)
     for name in ("letter.txt", "long.json", "list/inside", "sp ace"):
         (folder / name).touch()
     return folder
 
 
-def settle(cache: Path, settings: Path) -> None:
+def write_names(cache: Path, settings: Path) -> None:
     """Write the names that a shell reads: models, templates, profiles."""
     (settings / "templates").mkdir(parents=True)
     cache.mkdir(parents=True)
@@ -281,26 +287,30 @@ def settle(cache: Path, settings: Path) -> None:
 
 
 @pytest.fixture(scope="module", params=["bash", "bash-completion", "zsh", "zsh autoloaded", "fish"])
-def offered(request: pytest.FixtureRequest, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Offered:
+def list_offers(
+    request: pytest.FixtureRequest, work_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> ListOffers:
     """Start a shell that has read the script; return a function that completes a line in it."""
     match request.param:
         case "bash-completion":
             if not BASH_COMPLETION.exists():
                 pytest.skip("bash-completion is not installed")
-            return primed(bash(SCRIPTS / "aiml.bash", place, f"source {BASH_COMPLETION}"))
+            return complete_before_each_line(
+                start_bash(SCRIPTS / "aiml.bash", work_folder, f"source {BASH_COMPLETION}")
+            )
         case "zsh autoloaded":
             script = tmp_path_factory.mktemp("functions") / "_aiml"
             shutil.copy(SCRIPTS / "aiml.zsh", script)
-            return zsh(script, place, sourced=False).offered
-    return started(request.param, place)
+            return start_zsh(script, work_folder, is_sourced=False).list_offers
+    return start_shell(request.param, work_folder)
 
 
-@pytest.mark.parametrize("line", OFFERS)
-def test_tab_offers_exactly_what_fits(offered: Offered, line: str) -> None:
-    assert offered(line) == set(OFFERS[line].split())
+@pytest.mark.parametrize("line", EXPECTED_OFFERS)
+def test_tab_offers_exactly_what_fits(list_offers: ListOffers, line: str) -> None:
+    assert list_offers(line) == set(EXPECTED_OFFERS[line].split())
 
 
-def test_neither_a_completion_nor_typed_text_is_executed(offered: Offered, place: Path) -> None:
+def test_neither_a_completion_nor_typed_text_is_executed(list_offers: ListOffers, work_folder: Path) -> None:
     for line in (
         "aiml chat -m ",
         "aiml chat -m $(>pwned)",
@@ -308,47 +318,47 @@ def test_neither_a_completion_nor_typed_text_is_executed(offered: Offered, place
         "aiml chat --profile `>pwned`",
         "aiml models ",
     ):
-        offered(line)
-    assert not [*place.parent.rglob("pwned")]
+        list_offers(line)
+    assert not [*work_folder.parent.rglob("pwned")]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_scripts_find_the_names_where_aiml_stores_them(
-    shell: str, clean: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+    shell: str, empty_home: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model_cache.save_models(
         model_cache.CachedModels("https://api.example/v1", "", 0, b"[]", [Model(name) for name in NAMES + HOSTILE])
     )
     template_files.save_template("mine", {"prompt": "hi"}, lambda _: True)
     config_edit.set_value("color", "never", "night")
-    for folder in (clean / "team", place / "beside"):
+    for folder in (empty_home / "team", work_folder / "beside"):
         folder.mkdir(exist_ok=True)
         (folder / f"{folder.name}.toml").touch()
-    monkeypatch.setitem(ENVIRONMENT, "AIML_TEMPLATE_PATH", f"{clean}/team:beside::/nowhere")
+    monkeypatch.setitem(ENVIRONMENT, "AIML_TEMPLATE_PATH", f"{empty_home}/team:beside::/nowhere")
     for variable in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setitem(ENVIRONMENT, variable, os.environ[variable])
-    ask = started(shell, place)
-    assert ask("aiml chat -m ") == {plain(name) for name in NAMES}
+    ask = start_shell(shell, work_folder)
+    assert ask("aiml chat -m ") == {strip_word(name) for name in NAMES}
     assert ask("aiml chat -t ") == {"mine", "team"}
     assert ask("aiml chat --profile ") == {"night"}
 
 
 @pytest.fixture(scope="module")
-def line_of(place: Path) -> Iterator[Callable[[str], str]]:
+def complete_line(work_folder: Path) -> Iterator[Callable[[str], str]]:
     """Yield a function that completes a line in bash."""
-    session = bash(SCRIPTS / "aiml.bash", place)
-    yield lambda line: session.press(line, COMPLETE)[1]
+    session = start_bash(SCRIPTS / "aiml.bash", work_folder)
+    yield lambda line: session.press(line, COMPLETE_KEY)[1]
     session.shell.close()
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_bash_inserts_what_fits_into_the_line(line_of: Callable[[str], str], line: str) -> None:
-    assert line_of(line) == LINES[line]
+@pytest.mark.parametrize("line", EXPECTED_LINES)
+def test_bash_inserts_what_fits_into_the_line(complete_line: Callable[[str], str], line: str) -> None:
+    assert complete_line(line) == EXPECTED_LINES[line]
 
 
-@pytest.mark.parametrize("words", REPLIES)
+@pytest.mark.parametrize("words", EXPECTED_REPLIES)
 def test_the_bash_function_fills_compreply_for_every_way_of_splitting_words(
-    words: tuple[str, ...], place: Path
+    words: tuple[str, ...], work_folder: Path
 ) -> None:
     line = re.sub(r" (=@?|:) ?", r"\1", " ".join(words))
     last = f"@{words[-1]}" if words[-2].endswith("@") else words[-1]
@@ -356,15 +366,17 @@ def test_the_bash_function_fills_compreply_for_every_way_of_splitting_words(
         f'source {SCRIPTS / "aiml.bash"}; COMP_LINE=$1 COMP_POINT=${{#1}} last=$2; shift 2; COMP_WORDS=("$@");'
         'COMP_CWORD=$(($# - 1)); _aiml aiml "$last"; printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    command = [found_bash(), "-c", program, "bash", line, last, *words]
-    done = subprocess.run(command, cwd=place, env=environment(place), capture_output=True, text=True, check=True)
+    command = [find_bash(), "-c", program, "bash", line, last, *words]
+    done = subprocess.run(
+        command, cwd=work_folder, env=build_environment(work_folder), capture_output=True, text=True, check=True
+    )
     assert done.stderr == ""
-    assert done.stdout.split() == REPLIES[words]
+    assert done.stdout.split() == EXPECTED_REPLIES[words]
 
 
 @pytest.mark.parametrize(("shell", "name"), [("bash", "aiml.bash"), ("zsh", "aiml.zsh"), ("fish", "aiml.fish")])
 def test_the_shell_accepts_the_syntax_of_its_script(shell: str, name: str) -> None:
-    done = subprocess.run([found(shell), "-n", SCRIPTS / name], capture_output=True, text=True, check=False)
+    done = subprocess.run([find_shell(shell), "-n", SCRIPTS / name], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.loopback import HELLO, HELLO_RESPONSE, Loopback
 
 # `click` comes with tools of developers only; where it is, httpx loads a command line of its own with rich.
-PROBE = """
+MODULES_SCRIPT = """
 import json, os, sys
 sys.modules["click"] = None
 def leave(code):
@@ -20,7 +20,7 @@ real, os._exit = os._exit, leave
 from aiml_cli.__main__ import run
 run()
 """
-HEAVY = ["httpx", "rich", "prompt_toolkit", "pydantic", "sqlite3", "click", "asyncio", "jsonschema", "tomlkit"]
+HEAVY_MODULES = ["httpx", "rich", "prompt_toolkit", "pydantic", "sqlite3", "click", "asyncio", "jsonschema", "tomlkit"]
 
 
 MAX_OWN_MODULES = 65
@@ -29,7 +29,7 @@ MAX_OWN_MODULES = 65
 def run_and_list_modules(url: str, *arguments: str) -> list[str]:
     """Run a command and return the modules that it has loaded when it ends."""
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, *arguments],
+        [sys.executable, "-c", MODULES_SCRIPT, *arguments],
         env={**os.environ, "AIML_BASE_URL": url}, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True,
     )  # fmt: skip
     found: list[str] = json.loads(done.stderr.splitlines()[-1])
@@ -39,7 +39,7 @@ def run_and_list_modules(url: str, *arguments: str) -> list[str]:
 def run_and_list_heavy(url: str, *arguments: str) -> list[str]:
     """Run a command and return the heavy modules that it has loaded when it ends."""
     loaded = run_and_list_modules(url, *arguments)
-    return [name for name in HEAVY if name in loaded]
+    return [name for name in HEAVY_MODULES if name in loaded]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from support.console import Console
 from aiml_cli.__main__ import main
 from aiml_cli.settings.value_types import find_similar
 
-FLAGS = [
+MISTYPED_FLAGS = [
     ("--temp", "--temperature"),
     ("--sys", "did you mean --system?"),
     ("--mod", "did you mean --model?"),
@@ -22,7 +22,7 @@ FLAGS = [
     ("--store", "--store belongs to aiml respond"),
     ("--include", "--include belongs to aiml respond"),
 ]
-COMMANDS = [
+MISTYPED_COMMANDS = [
     ("hist", "did you mean aiml history?"),
     ("conf", "did you mean aiml config?"),
     ("temp", "did you mean aiml templates?"),
@@ -32,7 +32,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize(("flag", "hint"), FLAGS)
+@pytest.mark.parametrize(("flag", "hint"), MISTYPED_FLAGS)
 def test_a_mistyped_flag_gives_a_suggestion(flag: str, hint: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["chat", flag, "hi"]) == 2
     assert hint in capfd.readouterr().err
@@ -74,7 +74,7 @@ def test_yes_is_never_suggested(command: list[str], flag: str, capfd: pytest.Cap
     assert "--yes?" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("word", "hint"), COMMANDS)
+@pytest.mark.parametrize(("word", "hint"), MISTYPED_COMMANDS)
 def test_a_mistyped_command_gives_a_suggestion(word: str, hint: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 2
     assert hint in capfd.readouterr().err

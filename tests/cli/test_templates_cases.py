@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.answers import answer_with_cost, json_error, stream_text
+from support.answers import build_answer_with_cost, build_json_error, stream_text
 from support.loopback import SILENCE, Loopback, json_response
 from support.row_runs import set_when_sent
 from support.run_cli import Aiml, build_command
@@ -33,7 +33,7 @@ def write_case(vars_: str, expect: str, prompt: str = "Say {x}") -> None:
     write(f"prompt = '''{prompt}'''\n[[case]]\nvars = {{{vars_}}}\nexpect = {{{expect}}}\n")
 
 
-def run(server: Loopback | None, *flags: str) -> int:
+def run_cases(server: Loopback | None, *flags: str) -> int:
     base = ["--base-url", server.url, "--retries", "0"] if server else ["--demo"]
     return main(["config", "templates", "@t.toml", "--test", *base, *flags])
 
@@ -72,17 +72,17 @@ EXPECTATIONS = [
 
 
 @pytest.mark.parametrize(("endpoint", "flags"), ENDPOINTS)
-@pytest.mark.parametrize(("expect", "why"), EXPECTATIONS)
+@pytest.mark.parametrize(("expect", "reason"), EXPECTATIONS)
 def test_an_answer_is_compared_with_every_expectation(
-    expect: str, why: str, endpoint: str, flags: list[str], server: Loopback, capfd: Capture
+    expect: str, reason: str, endpoint: str, flags: list[str], server: Loopback, capfd: Capture
 ) -> None:
     write_case('x = "it"', expect)
     server.answer_with(stream_text(endpoint, ANSWER))
-    assert run(server, *flags) == (10 if why else 0)
+    assert run_cases(server, *flags) == (10 if reason else 0)
     out, err = capfd.readouterr()
     line = out.splitlines()[1].split("\t")
-    assert line[:4] == ["1", "openai/gpt-5-1", "failed" if why else "passed", why]
-    assert ("1 of 1 cases of @t.toml failed" in err) == bool(why)
+    assert line[:4] == ["1", "openai/gpt-5-1", "failed" if reason else "passed", reason]
+    assert ("1 of 1 cases of @t.toml failed" in err) == bool(reason)
 
 
 SCHEMAS = [
@@ -98,9 +98,9 @@ SCHEMAS = [
 ]
 
 
-@pytest.mark.parametrize(("expect", "answer", "why"), SCHEMAS)
+@pytest.mark.parametrize(("expect", "answer", "reason"), SCHEMAS)
 def test_an_answer_is_checked_against_a_schema_file(
-    expect: str, answer: str, why: str, server: Loopback, capfd: Capture, tmp_path: Path, monkeypatch: Any
+    expect: str, answer: str, reason: str, server: Loopback, capfd: Capture, tmp_path: Path, monkeypatch: Any
 ) -> None:
     for path in ("team/schemas/list.json", "list.json"):
         write('{"type": "array"}', path)
@@ -108,12 +108,12 @@ def test_an_answer_is_checked_against_a_schema_file(
     Path("t.toml").rename("team/t.toml")
     server.answer_with(stream_text("chat", answer))
     flags = ["--base-url", server.url, "--json"]
-    assert main(["config", "templates", "@team/t.toml", "--test", *flags]) == (10 if why else 0)
-    assert read_results(capfd)[0]["failures"] == ([why] if why else [])
+    assert main(["config", "templates", "@team/t.toml", "--test", *flags]) == (10 if reason else 0)
+    assert read_results(capfd)[0]["failures"] == ([reason] if reason else [])
 
 
 # A prompt, the values of a case, and what is sent.
-FILLED = [
+FILLED_PROMPTS = [
     ("Say {x}", 'x = "it"', "Say it"),
     ("Say {x}", "x = 3", "Say 3"),
     ("Say {x}", 'x = "@t.toml"', "Say @t.toml"),
@@ -131,28 +131,28 @@ FILLED = [
 
 
 @pytest.mark.parametrize(("endpoint", "flags"), ENDPOINTS)
-@pytest.mark.parametrize(("prompt", "values", "sent"), FILLED)
+@pytest.mark.parametrize(("prompt", "values", "expected"), FILLED_PROMPTS)
 def test_a_case_sends_the_filled_template(
-    prompt: str, values: str, sent: str, endpoint: str, flags: list[str], server: Loopback
+    prompt: str, values: str, expected: str, endpoint: str, flags: list[str], server: Loopback
 ) -> None:
     write_case(values, 'contains = "Ruby"', prompt)
     server.answer_with(stream_text(endpoint, ANSWER))
-    assert run(server, *flags) == 0
-    assert read_prompt(server.requests[0].json) == sent
+    assert run_cases(server, *flags) == 0
+    assert read_prompt(server.requests[0].json) == expected
 
 
 def test_settings_of_the_template_apply_and_flags_override_them(server: Loopback) -> None:
     settings = "[settings]\nmodel = 'm'\nsystem = 'Be {mood}.'\nseed = 3\nusage = true\nstream = false"
     write(f"prompt = 'a'\n{settings}\n[[case]]\nvars = {{mood = 'kind'}}\nexpect = {{contains = 'Ruby'}}")
-    server.answer_with(answer_with_cost(ANSWER, "stop", 0.5))
-    assert run(server) == 0
-    assert run(server, "-m", "other") == 0
+    server.answer_with(build_answer_with_cost(ANSWER, "stop", 0.5))
+    assert run_cases(server) == 0
+    assert run_cases(server, "-m", "other") == 0
     first, second = (request.json for request in server.requests)
     assert (first["model"], first["seed"], first["messages"][0]["content"]) == ("m", 3, "Be kind.")
     assert (second["model"], first["stream"]) == ("other", False)
 
 
-BROKEN = [
+INVALID_CASES = [
     ("[case]\nexpect = {contains = 'a'}", "case is not a list of tables: begin each case with [[case]]"),
     ("[[cases]]\nexpect = {contains = 'a'}", "did you mean case?"),
     ("case = ['a']", "case is not a list of tables"),
@@ -198,18 +198,18 @@ BROKEN = [
 
 
 @pytest.mark.promise("cases")
-@pytest.mark.parametrize(("text", "words"), BROKEN)
+@pytest.mark.parametrize(("text", "words"), INVALID_CASES)
 def test_an_invalid_case_is_an_error_before_anything_is_sent(
     text: str, words: str, server: Loopback, capfd: Capture
 ) -> None:
     os.mkfifo("fifo")
     good = "" if "case" not in text or text.startswith(("[case]", "[[cases", "case")) else text
     write(f"prompt = 'Say {{x}}'\n{text}")
-    assert run(server) == 2
+    assert run_cases(server) == 2
     assert (words in (shown := capfd.readouterr()).err, shown.out, server.requests) == (True, "", [])
     if good:  # also after a case that is in order
         write(f"prompt = 'Say {{x}}'\n[[case]]\nvars = {{x = 1}}\nexpect = {{contains = 'a'}}\n{good}")
-        assert run(server) == 2
+        assert run_cases(server) == 2
         assert ("case 2: " in capfd.readouterr().err, server.requests) == (True, [])
 
 
@@ -219,7 +219,7 @@ def test_a_template_with_an_invalid_case_can_still_be_used(capfd: Capture) -> No
     assert "hi" in capfd.readouterr().out
 
 
-HOSTILE = [
+SLOW_CHECKS = [
     'matches = "(a+a+)+$"',
     'matches = "([a-z]+)*\\\\d"',
     'matches = ["a", "(?:(a+)+)+$"]',
@@ -228,21 +228,21 @@ HOSTILE = [
 
 
 @pytest.mark.promise("cases")
-@pytest.mark.parametrize("expect", HOSTILE)
+@pytest.mark.parametrize("expect", SLOW_CHECKS)
 def test_a_check_that_takes_too_long_is_stopped(
     expect: str, server: Loopback, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(template_cases, "CHECK_CPU_S", 0.1)
     write_case("x = 1", f'contains = "b!", {expect}')
     server.answer_with(stream_text("chat", f'"{"a" * 5000}!"'))
-    assert run(server, "--json") == 10
+    assert run_cases(server, "--json") == 10
     failures = read_results(capfd)[0]["failures"]
     assert failures == ["does not contain 'b!'", "could not be checked within 0.1 s: an expression is too slow"]
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
 
 
-TWO = "prompt = 'Say {x}'\n[[case]]\nname = 'one'\nvars = {x = 1}\nexpect = {contains = 'Ruby'}\n"
-TWO += "[[case]]\nvars = {x = 2}\nexpect = {contains = 'Perl'}\n"
+TWO_CASES = "prompt = 'Say {x}'\n[[case]]\nname = 'one'\nvars = {x = 1}\nexpect = {contains = 'Ruby'}\n"
+TWO_CASES += "[[case]]\nvars = {x = 2}\nexpect = {contains = 'Perl'}\n"
 
 
 @pytest.mark.parametrize(("endpoint", "flags"), ENDPOINTS)
@@ -250,9 +250,9 @@ TWO += "[[case]]\nvars = {x = 2}\nexpect = {contains = 'Perl'}\n"
 def test_each_case_is_sent_to_each_model_in_order(
     jobs: list[str], endpoint: str, flags: list[str], server: Loopback, capfd: Capture
 ) -> None:
-    write(TWO)
+    write(TWO_CASES)
     server.answer_with(stream_text(endpoint, ANSWER))
-    assert run(server, "-m", "a", "-m", "b", *flags, *jobs) == 10
+    assert run_cases(server, "-m", "a", "-m", "b", *flags, *jobs) == 10
     out, err = capfd.readouterr()
     assert [line.split("\t")[:4] for line in out.splitlines()[1:]] == [
         ["one", "a", "passed", ""],
@@ -265,9 +265,9 @@ def test_each_case_is_sent_to_each_model_in_order(
 
 
 def test_json_output_has_one_object_per_result(server: Loopback, capfd: Capture) -> None:
-    write(TWO)
-    server.answer_with(answer_with_cost(ANSWER, "stop", 0.25))
-    assert run(server, "--json", "-m", "a") == 10
+    write(TWO_CASES)
+    server.answer_with(build_answer_with_cost(ANSWER, "stop", 0.25))
+    assert run_cases(server, "--json", "-m", "a") == 10
     first, second = read_results(capfd)
     assert first == {
         "case": 1, "name": "one", "model": "a", "result": "passed", "failures": [], "error": None, "answer": ANSWER,
@@ -276,23 +276,23 @@ def test_json_output_has_one_object_per_result(server: Loopback, capfd: Capture)
     assert (second["name"], second["result"], second["failures"]) == (None, "failed", ["does not contain 'Perl'"])
 
 
-FAILING = [
-    (json_error("no such model"), 10, "no such model", "RequestRefused"),
-    (json_error("boom", "500 Internal Server Error"), 10, "boom", "ServerFailed"),
-    (json_error("slow down", "429 Too Many Requests"), 10, "slow down", "RateLimited"),
+FAILED_REQUESTS = [
+    (build_json_error("no such model"), 10, "no such model", "RequestRefused"),
+    (build_json_error("boom", "500 Internal Server Error"), 10, "boom", "ServerFailed"),
+    (build_json_error("slow down", "429 Too Many Requests"), 10, "slow down", "RateLimited"),
     (stream_text("chat", ANSWER)[:-60], 10, "", "CutShort"),
     (stream_text("chat", ANSWER, "length"), 10, "the answer was cut off at the token limit", "CutShort"),
     (stream_text("chat", " \n"), 10, "has no text", None),
 ]
 
 
-@pytest.mark.parametrize(("answer", "code", "words", "name"), FAILING)
+@pytest.mark.parametrize(("answer", "code", "words", "name"), FAILED_REQUESTS)
 def test_a_request_that_fails_is_a_failed_case(
     answer: bytes, code: int, words: str, name: str | None, server: Loopback, capfd: Capture
 ) -> None:
-    write(TWO)
+    write(TWO_CASES)
     server.answer_with(answer)
-    assert run(server, "--json") == code
+    assert run_cases(server, "--json") == code
     results = read_results(capfd)
     assert [(each["result"], each["error"]) for each in results] == [("failed", name)] * 2
     assert all(words in each["failures"][0] for each in results)
@@ -305,8 +305,8 @@ def test_a_refused_key_stops_the_run(
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
     write("prompt = 'x'\n" + "[[case]]\nexpect = {contains = 'Ruby'}\n" * 20)
     server.answer_with(stream_text("chat", ANSWER))
-    server.answer_with(json_error(f"bad {KEY}", status))
-    assert run(server, "--json", "-j", "1") == 3
+    server.answer_with(build_json_error(f"bad {KEY}", status))
+    assert run_cases(server, "--json", "-j", "1") == 3
     shown = capfd.readouterr()
     results = [each["result"] for each in json.loads(shown.out)]
     assert results == ["passed", "failed", *["not_asked"] * 18]
@@ -314,17 +314,17 @@ def test_a_refused_key_stops_the_run(
 
 
 def test_without_a_key_nothing_is_sent(capfd: Capture) -> None:
-    write(TWO)
+    write(TWO_CASES)
     assert main(["config", "templates", "@t.toml", "--test"]) == 3
     assert "there is no key" in capfd.readouterr().err
 
 
 def test_the_demo_answers_without_a_key(capfd: Capture) -> None:
     write_case('x = "this"', 'contains = "Say this", matches = "no model ran"')
-    assert run(None) == 0
+    assert run_cases(None) == 0
     out, err = capfd.readouterr()
     assert (out.splitlines()[1].split("\t")[:3], "1 case passed" in err) == (["1", "demo/echo", "passed"], True)
-    assert run(None, "-m", "demo/error", "-q") == 10
+    assert run_cases(None, "-m", "demo/error", "-q") == 10
     assert capfd.readouterr().err == "aiml: 1 of 1 cases of @t.toml failed\nhint: --json shows the answers\n"
 
 
@@ -339,13 +339,13 @@ def test_own_and_shared_templates_can_be_tested_by_name(capfd: Capture, monkeypa
 
 def test_max_cost_applies_to_all_cases_together(server: Loopback, capfd: Capture) -> None:
     write("prompt = '" + "word " * 1000 + "'\n" + "[[case]]\nexpect = {contains = 'word'}\n" * 4)
-    assert run(None, "--max-cost", "0.004") == 2
+    assert run_cases(None, "--max-cost", "0.004") == 2
     assert "the 4 requests may cost $" in capfd.readouterr().err
-    assert run(None, "--max-cost", "0.1") == 0
+    assert run_cases(None, "--max-cost", "0.1") == 0
     capfd.readouterr()
     # The bound of the input leaves room for all, what the answers cost does not.
     write("prompt = 'word'\n" + "[[case]]\nexpect = {contains = 'word'}\n" * 4)
-    assert run(None, "--max-cost", "0.00015", "-j", "1", "--json") == 10
+    assert run_cases(None, "--max-cost", "0.00015", "-j", "1", "--json") == 10
     out, err = capfd.readouterr()
     results = [each["result"] for each in json.loads(out)]
     assert (results[0], results[-1]) == ("passed", "not_asked")
@@ -353,9 +353,9 @@ def test_max_cost_applies_to_all_cases_together(server: Loopback, capfd: Capture
 
 
 def test_the_cost_is_stored_but_the_conversation_is_not(server: Loopback, capfd: Capture) -> None:
-    write(TWO)
-    server.answer_with(answer_with_cost(ANSWER, "stop", 0.25))
-    assert run(server, "-m", "a") == 10
+    write(TWO_CASES)
+    server.answer_with(build_answer_with_cost(ANSWER, "stop", 0.25))
+    assert run_cases(server, "-m", "a") == 10
     assert main(["history", "list"]) == 0
     assert main(["usage", "--by", "model", "--period", "all", "--json"]) == 0
     out = capfd.readouterr().out
@@ -363,10 +363,10 @@ def test_the_cost_is_stored_but_the_conversation_is_not(server: Loopback, capfd:
 
 
 def test_recorded_answers_are_tested_offline(server: Loopback, capfd: Capture) -> None:
-    write(TWO)
+    write(TWO_CASES)
     server.answer_with(stream_text("chat", ANSWER))
-    assert run(server, "--record", "r.jsonl", "-j", "1") == 10
-    assert run(server, "--replay", "r.jsonl") == 10
+    assert run_cases(server, "--record", "r.jsonl", "-j", "1") == 10
+    assert run_cases(server, "--replay", "r.jsonl") == 10
     lines = capfd.readouterr().out.splitlines()
     assert (lines[:3] == lines[3:], len(server.requests)) == (True, 2)
 
@@ -414,7 +414,7 @@ MISUSES = [
 
 @pytest.mark.parametrize(("arguments", "words"), MISUSES)
 def test_invalid_combinations_of_flags_are_refused(arguments: list[str], words: str, capfd: Capture) -> None:
-    write(TWO)
+    write(TWO_CASES)
     assert main(["config", "templates", *arguments]) == 2
     assert (words in (shown := capfd.readouterr()).err, shown.out) == (True, "")
 
@@ -423,12 +423,12 @@ def test_every_choice_is_checked(server: Loopback, capfd: Capture) -> None:
     write_case("x = 1", 'contains = "a"')
     choices = [{"index": n, "message": {"content": text}, "finish_reason": "stop"} for n, text in enumerate(["a", "b"])]
     server.answer_with(json_response({"id": "c", "model": "m", "choices": choices}))
-    assert run(server, "--json") == 10
+    assert run_cases(server, "--json") == 10
     assert read_results(capfd)[0]["failures"] == ["choice 2 does not contain 'a'"]
 
 
 def test_standard_input_is_not_read(server: Loopback, aiml: Aiml) -> None:
-    write(TWO)
+    write(TWO_CASES)
     server.answer_with(stream_text("chat", ANSWER))
     aiml("config", "templates", "@t.toml", "--test", stdin=b"piped")
     assert [read_prompt(request.json)[:4] for request in server.requests] == ["Say "] * 2

@@ -19,7 +19,7 @@ from aiml_cli.core.template_formats import ImportedTemplate, convert_mustache
 from aiml_cli.store.template_files import list_templates
 
 Capture = pytest.CaptureFixture[str]
-GITHUB = r"""
+GITHUB_PROMPT = r"""
 name: Text Summarizer
 description: Summarizes input text concisely
 model: openai/gpt-4o-mini
@@ -60,33 +60,33 @@ evaluators:
 
 
 @pytest.fixture(autouse=True)
-def _needs_yaml() -> None:
+def require_yaml() -> None:
     pytest.importorskip("yaml")
 
 
-def folder() -> Path:
+def get_templates_folder() -> Path:
     return Path("xdg_config_home/aiml/templates")
 
 
-def load(name: str) -> dict[str, Any]:
-    return tomllib.loads((folder() / f"{name}.toml").read_text())
+def load_template(name: str) -> dict[str, Any]:
+    return tomllib.loads((get_templates_folder() / f"{name}.toml").read_text())
 
 
-def take_over(capfd: Capture, *arguments: str) -> str:
+def run_import(capfd: Capture, *arguments: str) -> str:
     """Import, and return the notices."""
     assert main(["config", "templates", "--import", *arguments]) == 0, capfd.readouterr().err
     return capfd.readouterr().err
 
 
-def github(capfd: Capture, text: str, name: str = "p.prompt.yml") -> tuple[dict[str, Any], str]:
+def import_prompt_file(capfd: Capture, text: str, name: str = "p.prompt.yml") -> tuple[dict[str, Any], str]:
     """Import a prompt file; return the template and the notices."""
     Path(name).write_text(text)
-    told = take_over(capfd, name, "-y")
-    return load(name.partition(".")[0]), told
+    told = run_import(capfd, name, "-y")
+    return load_template(name.partition(".")[0]), told
 
 
 def test_a_prompt_file_of_github_models_becomes_a_template(capfd: Capture) -> None:
-    found, told = github(capfd, GITHUB, "sum.prompt.yml")
+    found, told = import_prompt_file(capfd, GITHUB_PROMPT, "sum.prompt.yml")
     assert found["prompt"] == "Summarize for {user_name} as {{json}}:\n{prompt}"
     assert found["settings"] == {
         "system": 'You write {lang}. {"a": {{b}}} {lang} {{{plugin:x}}}\n\nBe short.',
@@ -116,7 +116,7 @@ def test_a_prompt_file_of_github_models_becomes_a_template(capfd: Capture) -> No
 
 
 def test_an_imported_template_can_be_used_and_tested(capfd: Capture) -> None:
-    github(capfd, GITHUB, "sum.prompt.yml")
+    import_prompt_file(capfd, GITHUB_PROMPT, "sum.prompt.yml")
     values = ["-P", "lang=x", "-P", "user_name=y"]
     assert main(["chat", "-t", "sum", *values, "--dry-run", "--demo", "-q", "some", "text"]) == 0
     texts = [message["content"] for message in json.loads(capfd.readouterr().out)["body"]["messages"]]
@@ -144,12 +144,12 @@ def test_an_imported_evaluator_accepts_the_same_answers(
     import re
 
     text = f"{MESSAGES}testData: [{{input: '[x]'}}]\nevaluators: [{{name: e, string: {{{evaluator}}}}}]"
-    pattern = github(capfd, text)[0]["case"][0]["expect"]["matches"]
+    pattern = import_prompt_file(capfd, text)[0]["case"][0]["expect"]["matches"]
     assert [bool(re.search(pattern, answer)) for answer in good + bad] == [True] * len(good) + [False] * len(bad)
 
 
 # What stands in a prompt file, what of the template is checked, and what is said.
-PARTS = [
+PROMPT_PARTS = [
     ("testData: [{input: a, expected: positive}]", "case", [{"vars": {"prompt": "a"}, "expect": {"contains": "positive"}}],
      "test 1 expects an answer that contains 'positive'"),
     (f"testData: [{{input: a, expected: {'x' * 90}}}]", "case", None, "test 1, which has nothing that can be checked here"),
@@ -170,14 +170,14 @@ PARTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "part", "value", "told"), PARTS)
+@pytest.mark.parametrize(("text", "part", "value", "notice"), PROMPT_PARTS)
 def test_each_part_of_a_prompt_file_is_imported_or_reported(
-    text: str, part: str, value: Any, told: str, capfd: Capture
+    text: str, part: str, value: Any, notice: str, capfd: Capture
 ) -> None:
-    found, said = github(capfd, MESSAGES + text)
+    found, said = import_prompt_file(capfd, MESSAGES + text)
     assert (found["prompt"], found.get(part)) == ("Say {prompt}", value)
-    assert told in said.replace("saved p as", "")
-    assert bool(told) == ("not imported" in said or "expects an answer" in said)
+    assert notice in said.replace("saved p as", "")
+    assert bool(notice) == ("not imported" in said or "expects an answer" in said)
 
 
 ROLES = [
@@ -193,11 +193,11 @@ ROLES = [
 def test_messages_become_prompt_and_system_text(
     messages: str, prompt: str | None, system: str | None, capfd: Capture
 ) -> None:
-    found, _ = github(capfd, f"messages: {messages}")
+    found, _ = import_prompt_file(capfd, f"messages: {messages}")
     assert (found.get("prompt"), found.get("settings", {}).get("system")) == (prompt, system)
 
 
-REFUSED = [
+REFUSED_PROPERTIES = [
     "modelParameters: {baseUrl: 'https://evil.example'}",
     "modelParameters: {tools: [{type: mcp, server_label: a, server_url: 'https://evil.example'}]}",
     "modelParameters: {server_url: 'https://evil.example'}",
@@ -206,15 +206,15 @@ REFUSED = [
 
 
 @pytest.mark.promise("templates-are-data")
-@pytest.mark.parametrize("text", REFUSED)
+@pytest.mark.parametrize("text", REFUSED_PROPERTIES)
 def test_a_prompt_file_that_names_a_server_or_a_file_is_refused(text: str, capfd: Capture) -> None:
     Path("p.prompt.yml").write_text(MESSAGES + text)
     assert main(["config", "templates", "--import", "p.prompt.yml"]) == 2
     assert "cannot be set in a template\nhint: nothing was imported" in capfd.readouterr().err
-    assert not folder().exists()
+    assert not get_templates_folder().exists()
 
 
-def pattern(path: str, system: str, user: str | None = None) -> None:
+def write_pattern(path: str, system: str, user: str | None = None) -> None:
     Path(path).mkdir(parents=True, exist_ok=True)
     (Path(path) / "system.md").write_text(system)
     if user is not None:
@@ -238,23 +238,23 @@ PATTERNS = [
 def test_a_fabric_pattern_becomes_a_template(
     source: str, system: str, user: str | None, prompt: str | None, text: str | None, capfd: Capture
 ) -> None:
-    pattern("patterns/sum_it", system, user)
-    told = take_over(capfd, source)
-    found = load("sum_it")
+    write_pattern("patterns/sum_it", system, user)
+    told = run_import(capfd, source)
+    found = load_template("sum_it")
     assert (found.get("prompt"), found.get("settings", {}).get("system")) == (prompt, text)
     assert ("{{plugin:datetime:now}}, which is kept as text" in told) == ("plugin" in system)
 
 
 def test_all_or_some_patterns_of_a_folder_can_be_imported(capfd: Capture) -> None:
     for number in range(20):
-        pattern(f"patterns/p{number}", f"You are {number}.")
-    pattern("patterns/empty", "")
+        write_pattern(f"patterns/p{number}", f"You are {number}.")
+    write_pattern("patterns/empty", "")
     (Path("patterns") / "loaders").mkdir()
     (Path("patterns") / "p1" / "README.md").write_text("x")
     (Path("patterns") / "role.md").write_text("A role of aichat.")
-    take_over(capfd, "patterns", "p1", "p2")
+    run_import(capfd, "patterns", "p1", "p2")
     assert list_templates() == ["p1", "p2"]
-    told = take_over(capfd, "patterns", "-y")
+    told = run_import(capfd, "patterns", "-y")
     assert len(list_templates()) == 21
     assert "empty was skipped: it has neither a prompt nor settings" in told
     assert "p1: not imported: README.md" in told
@@ -263,52 +263,52 @@ def test_all_or_some_patterns_of_a_folder_can_be_imported(capfd: Capture) -> Non
 
 
 def test_a_pattern_imported_from_within_its_folder_has_the_name_of_the_folder(
-    capfd: Capture, monkeypatch: pytest.MonkeyPatch, clean: Path
+    capfd: Capture, monkeypatch: pytest.MonkeyPatch, empty_home: Path
 ) -> None:
-    pattern("patterns/sum_it", "You are brief.")
+    write_pattern("patterns/sum_it", "You are brief.")
     monkeypatch.chdir("patterns/sum_it")
     assert main(["config", "templates", "--import", "."]) == 0
     assert main(["config", "templates", "--import", "system.md", "-y"]) == 0
-    monkeypatch.chdir(clean)
-    assert load("sum_it")["settings"]["system"] == "You are brief."
+    monkeypatch.chdir(empty_home)
+    assert load_template("sum_it")["settings"]["system"] == "You are brief."
 
 
 def test_in_a_script_existing_templates_are_listed_and_nothing_is_imported(capfd: Capture) -> None:
-    pattern("patterns/one", "Old.")
-    take_over(capfd, "patterns")
+    write_pattern("patterns/one", "Old.")
+    run_import(capfd, "patterns")
     for name in ("one", "two"):
-        pattern(f"patterns/{name}", "New.")
+        write_pattern(f"patterns/{name}", "New.")
     assert main(["config", "templates", "--import", "patterns"]) == 2
     assert "these templates already exist: one\nhint: add -y to replace them" in capfd.readouterr().err
-    assert (list_templates(), load("one")["settings"]["system"]) == (["one"], "Old.")
-    take_over(capfd, "patterns", "-y")
-    assert load("one")["settings"]["system"] == "New."
+    assert (list_templates(), load_template("one")["settings"]["system"]) == (["one"], "Old.")
+    run_import(capfd, "patterns", "-y")
+    assert load_template("one")["settings"]["system"] == "New."
 
 
 @pytest.mark.parametrize(("answer", "system"), [("y", "New."), ("n", "Old.")])
 def test_on_a_terminal_the_user_is_asked_before_a_template_is_replaced(
     answer: str, system: str, capfd: Capture
 ) -> None:
-    pattern("patterns/one", "Old.")
-    take_over(capfd, "patterns")
+    write_pattern("patterns/one", "Old.")
+    run_import(capfd, "patterns")
     for name in ("one", "two"):
-        pattern(f"patterns/{name}", "New.")
+        write_pattern(f"patterns/{name}", "New.")
     program, *rest = build_command("config", "templates", "--import", "patterns")
     child = TerminalProcess(program, rest, timeout=60, env=os.environ)
     child.expect_exact("replace ")
     child.sendline(answer)
     child.expect(pexpect.EOF)
     child.close()
-    assert (child.exitstatus, load("one")["settings"]["system"]) == (0, system)
-    assert load("two")["settings"]["system"] == "New."
+    assert (child.exitstatus, load_template("one")["settings"]["system"]) == (0, system)
+    assert load_template("two")["settings"]["system"] == "New."
 
 
 def test_two_templates_with_one_name_are_refused(capfd: Capture) -> None:
-    pattern("patterns/a b", "One.")
-    pattern("patterns/a-b", "Two.")
+    write_pattern("patterns/a b", "One.")
+    write_pattern("patterns/a-b", "Two.")
     assert main(["config", "templates", "--import", "patterns"]) == 2
     assert "two templates are named 'a-b'" in capfd.readouterr().err
-    assert not folder().exists()
+    assert not get_templates_folder().exists()
 
 
 @given(st.text("{} ab.1-\n", max_size=30))
@@ -328,8 +328,8 @@ def test_without_yaml_fabric_patterns_can_still_be_imported(capfd: Capture, monk
     import sys
 
     monkeypatch.setitem(sys.modules, "yaml", None)
-    pattern("patterns/one", "You are brief.")
-    take_over(capfd, "patterns")
+    write_pattern("patterns/one", "You are brief.")
+    run_import(capfd, "patterns")
     Path("p.prompt.yml").write_text(MESSAGES)
     assert main(["config", "templates", "--import", "p.prompt.yml"]) == 2
     assert "pip install 'aiml-cli[yaml]'" in capfd.readouterr().err

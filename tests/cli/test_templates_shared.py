@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from support.loopback import HELLO, Loopback
 from support.repl_lines import ReplDriver
-from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions, can_run_as_others
+from support.run_cli import IGNORES_PERMISSIONS, Aiml, build_permission_prefix, can_run_as_others
 
 from aiml_cli.__main__ import main
 
-STRANGER = 54321
+OTHER_USER_ID = 54321
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
 ENDPOINTS = ["chat", "respond"]
 Capture = pytest.CaptureFixture[str]
@@ -26,11 +26,11 @@ def write(path: str, text: str) -> Path:
     return target
 
 
-def own(name: str, text: str) -> Path:
+def write_own_template(name: str, text: str) -> Path:
     return write(f"xdg_config_home/aiml/templates/{name}.toml", text)
 
 
-def read_body(capfd: Capture, *arguments: str) -> dict[str, Any]:
+def build_body(capfd: Capture, *arguments: str) -> dict[str, Any]:
     """Return the request's body that --dry-run shows."""
     assert main([*arguments, "--dry-run", "--demo", "-q"]) == 0, capfd.readouterr().err
     found: dict[str, Any] = json.loads(capfd.readouterr().out)["body"]
@@ -46,7 +46,7 @@ def read_texts(body: dict[str, Any]) -> tuple[str, str]:
     return body.get("instructions", ""), prompt
 
 
-def fail(capfd: Capture, *arguments: str) -> str:
+def read_refusal(capfd: Capture, *arguments: str) -> str:
     """Return the error message of a call that must send nothing."""
     assert main(list(arguments)) == 2
     shown = capfd.readouterr()
@@ -55,31 +55,31 @@ def fail(capfd: Capture, *arguments: str) -> str:
 
 
 # A file, by the names under which it can be given.
-NAMES = ["@t.toml", "@./t.toml", "@{}/t.toml", "@~/t.toml", "@sub/../t.toml", "@link.toml", "@no suffix"]
+FILE_NAMES = ["@t.toml", "@./t.toml", "@{}/t.toml", "@~/t.toml", "@sub/../t.toml", "@link.toml", "@no suffix"]
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FILE_NAMES)
 def test_a_template_is_read_from_a_named_file(name: str, endpoint: str, capfd: Capture) -> None:
     text = 'prompt = "Hi {who}"\n[defaults]\nwho = "you"\n[settings]\nsystem = "S"'
     for path in ("t.toml", "home/t.toml", "no suffix"):
         write(path, text)
     Path("sub").mkdir()
     Path("link.toml").symlink_to("t.toml")
-    body = read_body(capfd, endpoint, "-t", name.format(Path.cwd()), "-P", "who=me")
+    body = build_body(capfd, endpoint, "-t", name.format(Path.cwd()), "-P", "who=me")
     assert read_texts(body) == ("S", "Hi me")
 
 
 @pytest.mark.promise("no-cwd")
 def test_a_template_file_must_be_named_with_an_at_sign(capfd: Capture) -> None:
     write("t.toml", "prompt = 'x'")
-    assert "there is no template 't'" in fail(capfd, "chat", "-t", "t", "hi")
-    assert "'t.toml' is not a valid template name\nhint: use @t.toml for the file" in fail(
+    assert "there is no template 't'" in read_refusal(capfd, "chat", "-t", "t", "hi")
+    assert "'t.toml' is not a valid template name\nhint: use @t.toml for the file" in read_refusal(
         capfd, "chat", "-t", "t.toml"
     )
-    assert "hint: use @./t.toml for the file" in fail(capfd, "chat", "-t", "./t.toml")
-    assert "a name consists of letters, digits, - and _" in fail(capfd, "chat", "-t", "no such", "hi")
-    assert "a name consists of letters, digits, - and _" in fail(capfd, "chat", "--save", "t.toml", "hi")
+    assert "hint: use @./t.toml for the file" in read_refusal(capfd, "chat", "-t", "./t.toml")
+    assert "a name consists of letters, digits, - and _" in read_refusal(capfd, "chat", "-t", "no such", "hi")
+    assert "a name consists of letters, digits, - and _" in read_refusal(capfd, "chat", "--save", "t.toml", "hi")
 
 
 BAD_FILES = [
@@ -105,7 +105,7 @@ BAD_FILES = [
 @pytest.mark.parametrize(("name", "words"), BAD_FILES)
 @pytest.mark.parametrize("command", [["chat", "hi", "-t"], ["chat", "--save", "s", "-t"]], ids=" ".join)
 def test_an_invalid_template_file_is_refused(command: list[str], name: str, words: str, capfd: Capture) -> None:
-    own("mine", "prompt = 'x'")
+    write_own_template("mine", "prompt = 'x'")
     write("other.toml", "prompt = 'x'")
     write("evil.toml", "prompt = 'x'\n[settings]\nbase_url = 'https://evil.example'")
     write("reads.toml", "prompt = 'x'\n[settings]\nsystem = '@/etc/hosts'")
@@ -114,37 +114,37 @@ def test_an_invalid_template_file_is_refused(command: list[str], name: str, word
     write("broken.toml", "prompt =")
     Path("binary").write_bytes(b"\xff\xfe\x00prompt")
     os.mkfifo("fifo")
-    assert words in fail(capfd, *command, name)
+    assert words in read_refusal(capfd, *command, name)
 
 
-def spoil_owner(path: Path) -> None:
-    os.chown(path, STRANGER, STRANGER)
+def change_owner(path: Path) -> None:
+    os.chown(path, OTHER_USER_ID, OTHER_USER_ID)
 
 
-def spoil_link(path: Path) -> None:
+def replace_by_link(path: Path) -> None:
     target = path.rename(path.with_name("target"))
     path.symlink_to(target)
-    os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+    os.chown(path, OTHER_USER_ID, OTHER_USER_ID, follow_symlinks=False)
 
 
-def spoil_mode(path: Path) -> None:
+def change_mode(path: Path) -> None:
     path.chmod(0o646)
 
 
-def spoil_folder(path: Path) -> None:
+def change_folder_mode(path: Path) -> None:
     path.parent.chmod(0o777)
 
 
-SPOILS = [
-    pytest.param(spoil_owner, "belongs to user 54321, who is neither you nor root", marks=needs_root),
-    pytest.param(spoil_link, "belongs to user 54321", marks=needs_root),
-    (spoil_mode, "everyone can change it"),
-    (spoil_folder, "everyone can replace it"),
+UNSAFE_CHANGES = [
+    pytest.param(change_owner, "belongs to user 54321, who is neither you nor root", marks=needs_root),
+    pytest.param(replace_by_link, "belongs to user 54321", marks=needs_root),
+    (change_mode, "everyone can change it"),
+    (change_folder_mode, "everyone can replace it"),
 ]
 
 
 @pytest.mark.promise("trusted-files")
-@pytest.mark.parametrize(("spoil", "words"), SPOILS)
+@pytest.mark.parametrize(("make_unsafe", "words"), UNSAFE_CHANGES)
 @pytest.mark.parametrize(
     "command",
     [["chat", "hi", "-t", "{}"], ["config", "templates", "{}"], ["config", "templates", "{}", "--test", "--demo"]],
@@ -152,28 +152,28 @@ SPOILS = [
 )
 @pytest.mark.parametrize("name", ["@team/t.toml", "t"])
 def test_a_file_that_others_can_change_is_not_used(
-    name: str, command: list[str], spoil: Any, words: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+    name: str, command: list[str], make_unsafe: Any, words: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write("team/t.toml", "prompt = 'x'\n[[case]]\nexpect = {contains = 'x'}")
     monkeypatch.setenv("AIML_TEMPLATE_PATH", str(path.parent))
-    spoil(path)
-    assert words in fail(capfd, *(word.format(name) for word in command))
+    make_unsafe(path)
+    assert words in read_refusal(capfd, *(word.format(name) for word in command))
 
 
 @pytest.mark.promise("trusted-files")
 @pytest.mark.skipif(not can_run_as_others(), reason="needs root, setpriv, and a checkout that other users can read")
-def test_files_of_root_are_used_by_everybody(aiml: Aiml, clean: Path) -> None:
+def test_files_of_root_are_used_by_everybody(aiml: Aiml, empty_home: Path) -> None:
     write("team/t.toml", "prompt = 'x'").chmod(0o644)
-    for folder in (clean, *clean.parents[:-2]):
+    for folder in (empty_home, *empty_home.parents[:-2]):
         folder.chmod(folder.stat().st_mode | 0o755)
-    for folder in clean.iterdir():
+    for folder in empty_home.iterdir():
         if folder.name != "team":
-            os.chown(folder, STRANGER, STRANGER)
-    before = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
+            os.chown(folder, OTHER_USER_ID, OTHER_USER_ID)
+    before = ["setpriv", f"--reuid={OTHER_USER_ID}", f"--regid={OTHER_USER_ID}", "--clear-groups"]
     flags = ["--dry-run", "--demo", "-q"]
-    done = aiml("chat", "-t", "t", *flags, before=before, AIML_TEMPLATE_PATH=f"{clean}/team")
+    done = aiml("chat", "-t", "t", *flags, before=before, AIML_TEMPLATE_PATH=f"{empty_home}/team")
     assert (done.returncode, b'"content": "x"' in done.stdout) == (0, True), done.stderr
-    os.chown("team/t.toml", STRANGER + 1, STRANGER)
+    os.chown("team/t.toml", OTHER_USER_ID + 1, OTHER_USER_ID)
     done = aiml("chat", "-t", "@team/t.toml", *flags, before=before)
     assert (done.returncode, b"who is neither you nor root" in done.stderr) == (2, True)
 
@@ -203,7 +203,7 @@ PATTERN = "[settings]\nsystem = 'Write {style}.'\ntemperature = 0.1\nseed = 1\n[
 QUESTION = "prompt = 'Explain {topic} {style}ly.'\n[settings]\ntemperature = 0.2"
 OTHER = "prompt = 'Ask {who}.'\n[settings]\nsystem = 'Be {mood}.'\n[defaults]\nmood = 'kind'\nstyle = 'long'"
 # Templates in their order, values, and the system text, prompt and temperature that they make.
-COMBINED = [
+COMBINATIONS = [
     ("pq", "topic=x", ("Write short.", "Explain x shortly."), 0.2),
     ("qp", "topic=x", ("Write short.", "Explain x shortly."), 0.1),
     ("qp", "topic=x style=long", ("Write long.", "Explain x longly."), 0.1),
@@ -215,20 +215,20 @@ COMBINED = [
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-@pytest.mark.parametrize(("names", "values", "texts", "temperature"), COMBINED)
+@pytest.mark.parametrize(("names", "values", "texts", "temperature"), COMBINATIONS)
 @pytest.mark.parametrize("kind", ["{}", "@{}.toml"])
 def test_several_templates_are_merged_and_the_later_one_wins(
     kind: str, names: str, values: str, texts: tuple[str, str], temperature: float, endpoint: str, capfd: Capture
 ) -> None:
     for name, text in (("p", PATTERN), ("q", QUESTION), ("o", OTHER)):
-        own(name, text)
+        write_own_template(name, text)
         write(f"{name}.toml", text)
     flags = [word for name in names for word in ("-t", kind.format(name))]
     flags += [word for value in values.split() for word in ("-P", value)]
-    body = read_body(capfd, endpoint, *flags)
+    body = build_body(capfd, endpoint, *flags)
     assert (read_texts(body), body["temperature"]) == (texts, temperature)
     assert main([endpoint, *flags, "--save", "all", "-q"]) == 0
-    saved = read_body(capfd, endpoint, "-t", "all")
+    saved = build_body(capfd, endpoint, "-t", "all")
     assert saved == body
 
 
@@ -243,9 +243,9 @@ BAD_COMBINATIONS = [
 
 @pytest.mark.parametrize(("flags", "words"), BAD_COMBINATIONS)
 def test_an_error_about_merged_templates_names_all_of_them(flags: list[str], words: str, capfd: Capture) -> None:
-    own("q", QUESTION)
-    own("o", "[settings]\nsystem = 'Be kind.'")
-    assert words in fail(capfd, "chat", "-t", "q", "-t", "o", *flags)
+    write_own_template("q", QUESTION)
+    write_own_template("o", "[settings]\nsystem = 'Be kind.'")
+    assert words in read_refusal(capfd, "chat", "-t", "q", "-t", "o", *flags)
 
 
 def test_cases_and_their_schemas_are_saved_with_the_template(capfd: Capture) -> None:
@@ -262,7 +262,7 @@ def test_cases_and_their_schemas_are_saved_with_the_template(capfd: Capture) -> 
     ]
 
 
-def set_path(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def set_template_path(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIML_TEMPLATE_PATH", value)
 
 
@@ -270,14 +270,14 @@ def test_folders_are_searched_in_order_after_the_users_own(capfd: Capture, monke
     for folder, names in {"a": "one two", "b": "two three", "c": "four"}.items():
         for name in names.split():
             write(f"{folder}/{name}.toml", f"prompt = '{name} of {folder}'")
-    own("one", "prompt = 'one of mine'")
-    set_path(f"{Path.cwd()}/a::{Path.cwd()}/nowhere:{Path.cwd()}/b/:~/../c", monkeypatch)
-    found = {name: read_texts(read_body(capfd, "chat", "-t", name))[1] for name in ("one", "two", "three", "four")}
+    write_own_template("one", "prompt = 'one of mine'")
+    set_template_path(f"{Path.cwd()}/a::{Path.cwd()}/nowhere:{Path.cwd()}/b/:~/../c", monkeypatch)
+    found = {name: read_texts(build_body(capfd, "chat", "-t", name))[1] for name in ("one", "two", "three", "four")}
     assert list(found.values()) == ["one of mine", "two of a", "three of b", "four of c"]
 
 
 # How the folder is named: in the environment, in the config, in a profile, with a flag.
-WAYS: list[tuple[str, str, list[str]]] = [
+PATH_SOURCES: list[tuple[str, str, list[str]]] = [
     ("{}", "", []),
     ("", "template_path = '{}'", []),
     ("", "template_path = ['/nowhere', '{}']", []),
@@ -289,15 +289,15 @@ WAYS: list[tuple[str, str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("variable", "config", "flags"), WAYS)
+@pytest.mark.parametrize(("variable", "config", "flags"), PATH_SOURCES)
 def test_template_path_can_be_set_by_every_source(
     variable: str, config: str, flags: list[str], capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(write("team/t.toml", "prompt = 'x'").parent)
     write("xdg_config_home/aiml/config.toml", config.format(folder))
-    set_path(variable.format(folder), monkeypatch)
+    set_template_path(variable.format(folder), monkeypatch)
     flags = [flag.format(folder) for flag in flags]
-    assert read_texts(read_body(capfd, "respond", "-t", "t", *flags))[1] == "x"
+    assert read_texts(build_body(capfd, "respond", "-t", "t", *flags))[1] == "x"
     assert main(["config", "templates", *flags]) == 0
     assert f"t\tx\t\t{folder}/t.toml\t\n" in capfd.readouterr().out
 
@@ -312,13 +312,13 @@ def test_template_path_is_printed_in_the_form_that_set_accepts(capfd: Capture) -
 @pytest.mark.parametrize("value", ["team", "./team", "/x:team", "team:/x", "..", ".", "$HOME"])
 def test_a_relative_folder_is_refused(value: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     write("team/t.toml", "prompt = 'x'")
-    set_path(value, monkeypatch)
+    set_template_path(value, monkeypatch)
     for command in (["chat", "-t", "t"], ["config", "templates"]):
-        assert "is not an absolute path\nhint: begin it with / or ~" in fail(capfd, *command)
-    set_path("", monkeypatch)
-    assert "is not an absolute path" in fail(capfd, "config", "set", "template_path", value)
+        assert "is not an absolute path\nhint: begin it with / or ~" in read_refusal(capfd, *command)
+    set_template_path("", monkeypatch)
+    assert "is not an absolute path" in read_refusal(capfd, "config", "set", "template_path", value)
     write("xdg_config_home/aiml/config.toml", f"template_path = ['{value}']")
-    assert "is not an absolute path" in fail(capfd, "chat", "-t", "t")
+    assert "is not an absolute path" in read_refusal(capfd, "chat", "-t", "t")
     assert main(["chat", "--template-path", "/x", "--dry-run", "--demo", "hi"]) == 0
 
 
@@ -327,16 +327,16 @@ def test_empty_entries_of_template_path_are_ignored(
     value: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("t.toml", "prompt = 'x'")
-    set_path(value, monkeypatch)
-    assert "there is no template 't'" in fail(capfd, "chat", "-t", "t")
+    set_template_path(value, monkeypatch)
+    assert "there is no template 't'" in read_refusal(capfd, "chat", "-t", "t")
 
 
 def test_the_list_shows_the_path_of_each_template_and_what_hides_it(
     capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine, hidden = own("t", "prompt = 'mine'"), write("team/t.toml", "prompt = 'team'")
+    mine, hidden = write_own_template("t", "prompt = 'mine'"), write("team/t.toml", "prompt = 'team'")
     other = write("team/u.toml", "prompt = 'other'\n[[case]]\nexpect = {contains = 'x'}")
-    set_path(f"{Path.cwd()}/team", monkeypatch)
+    set_template_path(f"{Path.cwd()}/team", monkeypatch)
     assert main(["config", "templates"]) == 0
     assert capfd.readouterr().out.splitlines() == [
         "name\tprompt\tvariables\tpath\thidden_by",
@@ -358,15 +358,15 @@ def test_the_list_shows_the_path_of_each_template_and_what_hides_it(
 
 
 def test_the_users_own_folder_is_listed_once(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = own("t", "prompt = 'mine'")
-    set_path(f"{mine.parent}/:{mine.parent}", monkeypatch)
+    mine = write_own_template("t", "prompt = 'mine'")
+    set_template_path(f"{mine.parent}/:{mine.parent}", monkeypatch)
     assert main(["config", "templates"]) == 0
     assert capfd.readouterr().out.splitlines()[1:] == [f"t\tmine\t\t{mine}\t"]
 
 
 def test_a_template_is_saved_only_in_the_users_own_folder(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = write("team/t.toml", "prompt = 'team'")
-    set_path(str(shared.parent), monkeypatch)
+    set_template_path(str(shared.parent), monkeypatch)
     assert main(["chat", "-t", "t", "--save", "t", "--seed", "1"]) == 0
     assert shared.read_text() == "prompt = 'team'"
     assert "seed = 1" in Path("xdg_config_home/aiml/templates/t.toml").read_text()
@@ -374,7 +374,7 @@ def test_a_template_is_saved_only_in_the_users_own_folder(capfd: Capture, monkey
 
 def test_config_check_checks_the_template_folders(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("team/t.toml", "prompt = 'x'")
-    set_path(f"{path.parent}:/nowhere", monkeypatch)
+    set_template_path(f"{path.parent}:/nowhere", monkeypatch)
     command = ["config", "check", "--base-url", "http://127.0.0.1:9/v1"]
     assert main(command) == 7
     out = capfd.readouterr().out
@@ -385,21 +385,23 @@ def test_config_check_checks_the_template_folders(capfd: Capture, monkeypatch: p
     assert f"not ok  {path} is not used: everyone can change it" in capfd.readouterr().out
 
 
-@pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="file modes do not bind this user")
+@pytest.mark.skipif(IGNORES_PERMISSIONS, reason="file modes do not bind this user")
 def test_an_unreadable_folder_is_treated_like_a_missing_one(aiml: Aiml) -> None:
     path = write("team/t.toml", "prompt = 'x'")
-    own("mine", "prompt = 'mine'")
+    write_own_template("mine", "prompt = 'mine'")
     path.parent.chmod(0)
-    done = aiml("chat", "-t", "mine", "--dry-run", before=bind_to_permissions(), AIML_TEMPLATE_PATH=str(path.parent))
+    done = aiml(
+        "chat", "-t", "mine", "--dry-run", before=build_permission_prefix(), AIML_TEMPLATE_PATH=str(path.parent)
+    )
     assert (done.returncode, b'"mine"' in done.stdout) == (0, True)
-    done = aiml("chat", "-t", "t", "--dry-run", before=bind_to_permissions(), AIML_TEMPLATE_PATH=str(path.parent))
+    done = aiml("chat", "-t", "t", "--dry-run", before=build_permission_prefix(), AIML_TEMPLATE_PATH=str(path.parent))
     assert (done.returncode, b"there is no template 't'" in done.stderr) == (2, True)
     done = aiml(
         "config",
         "check",
         "--base-url",
         "http://127.0.0.1:9/v1",
-        before=bind_to_permissions(),
+        before=build_permission_prefix(),
         AIML_TEMPLATE_PATH=str(path.parent),
     )
     assert f"not ok  template_path: {path.parent}: Permission denied" in done.stdout.decode()
@@ -424,8 +426,8 @@ REPL_LINES = [
 def test_the_repl_accepts_the_same_forms(
     line: str, texts: tuple[str, str], endpoint: str, server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own("t", "prompt = 'Hi {who}'")
-    own("s", "[settings]\nsystem = 'S'")
+    write_own_template("t", "prompt = 'Hi {who}'")
+    write_own_template("s", "[settings]\nsystem = 'S'")
     for name in ("t.toml", "sp ace.toml"):
         write(name, "prompt = 'Hi {who}'")
     write("team/shared.toml", "prompt = 'From the team'")
@@ -436,7 +438,7 @@ def test_the_repl_accepts_the_same_forms(
 
 
 def test_an_error_in_the_repl_does_not_end_it(server: Loopback, capsys: pytest.CaptureFixture[str]) -> None:
-    own("t", "prompt = 'Hi'")
+    write_own_template("t", "prompt = 'Hi'")
     repl = ReplDriver(server)
     repl.type_lines("/template", "/template @nowhere", "/template t -t u", "/template '", "/template @")
     told = capsys.readouterr().err

@@ -24,25 +24,27 @@ def fail(text: str) -> str:
 NEEDS_A_NAME = "for example: aiml tools add"
 
 
-def tools(*words: str) -> int:
+def run_tools(*words: str) -> int:
     return main(["tools", *words])
 
 
-def config(home: Path) -> Path:
+def get_config_folder(home: Path) -> Path:
     return home / "xdg_config_home" / "aiml"
 
 
 @pytest.fixture
-def files(clean: Path) -> Path:
+def files(empty_home: Path) -> Path:
     """A tool file, a server that cannot start, and a Python file; return the config folder."""
-    assert tools("add", "-q", "hello", "--description", "Greet somebody.", "--", "printf", "%s", "hello {name}") == 0
-    assert tools("add", "-q", "gone", "--mcp", "--", "/nonexistent/server", "--flag") == 0
-    (clean / "sums.py").write_text(PYTHON_FILE)
-    return config(clean)
+    assert (
+        run_tools("add", "-q", "hello", "--description", "Greet somebody.", "--", "printf", "%s", "hello {name}") == 0
+    )
+    assert run_tools("add", "-q", "gone", "--mcp", "--", "/nonexistent/server", "--flag") == 0
+    (empty_home / "sums.py").write_text(PYTHON_FILE)
+    return get_config_folder(empty_home)
 
 
 def test_without_tools_a_notice_says_how_to_add_one(capfd: pytest.CaptureFixture[str]) -> None:
-    assert tools() == tools("list") == tools("check") == 0
+    assert run_tools() == run_tools("list") == run_tools("check") == 0
     out, err = capfd.readouterr()
     assert out == ""
     assert err.count("aiml tools add NAME -- COMMAND") == 3
@@ -50,7 +52,7 @@ def test_without_tools_a_notice_says_how_to_add_one(capfd: pytest.CaptureFixture
 
 def test_tools_without_a_subcommand_lists_the_tools(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
-    assert tools() == tools("list") == 0
+    assert run_tools() == run_tools("list") == 0
     out = capfd.readouterr().out.splitlines()
     assert out[:3] == out[3:]
     assert out[1] == "hello\tcommand\tprintf %s 'hello {name}'\tGreet somebody."
@@ -59,10 +61,10 @@ def test_tools_without_a_subcommand_lists_the_tools(files: Path, capfd: pytest.C
 
 def test_json_of_the_list_has_every_entry_and_no_secret(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     url = ("--url", "https://example.com/mcp", "--header", "Authorization: Bearer secret-1")
-    assert tools("add", "-q", "remote", *url) == 0
-    assert tools("add", "-q", "other", "--env", "TOKEN=secret-2", "--timeout", "5", "--", "date") == 0
+    assert run_tools("add", "-q", "remote", *url) == 0
+    assert run_tools("add", "-q", "other", "--env", "TOKEN=secret-2", "--timeout", "5", "--", "date") == 0
     capfd.readouterr()
-    assert tools("list", "--json") == 0
+    assert run_tools("list", "--json") == 0
     text = capfd.readouterr().out
     entries = {entry["name"]: entry for entry in json.loads(text)}
     assert [*entries] == ["hello", "other", "mcp:gone", "mcp:remote"]
@@ -76,7 +78,7 @@ def test_a_damaged_file_is_reported_after_the_others(files: Path, capfd: pytest.
     (files / "tools" / "bad.toml").write_text("run = 5\n")
     (files / "mcp.json").write_text("{")
     capfd.readouterr()
-    assert tools("list") == 2
+    assert run_tools("list") == 2
     out, err = capfd.readouterr()
     assert "hello" in out
     assert "bad.toml" in err
@@ -89,9 +91,9 @@ def test_show_describes_commands_and_the_functions_of_a_file(
 ) -> None:
     capfd.readouterr()
     flags = ["--json"] if is_json else []
-    assert tools("show", "hello", *flags) == 0
+    assert run_tools("show", "hello", *flags) == 0
     command = capfd.readouterr().out
-    assert tools("show", "sums.py", *flags) == 0
+    assert run_tools("show", "sums.py", *flags) == 0
     functions = capfd.readouterr().out
     if is_json:
         assert json.loads(command)["tools"][0]["parameters"]["properties"] == {"name": {"type": "string"}}
@@ -124,7 +126,7 @@ def test_a_wrong_argument_is_an_error(
     files: Path, capfd: pytest.CaptureFixture[str], words: list[str], code: int, message: str
 ) -> None:
     capfd.readouterr()
-    assert tools(*words) == code
+    assert run_tools(*words) == code
     out, err = capfd.readouterr()
     assert message in err
     assert "Traceback" not in err
@@ -143,15 +145,15 @@ def test_call_prints_the_result_unchanged(
     files: Path, capfd: pytest.CaptureFixture[str], words: list[str], expected: str
 ) -> None:
     capfd.readouterr()
-    assert tools("call", *words) == 0
+    assert run_tools("call", *words) == 0
     assert capfd.readouterr() == (expected, "")
 
 
 def test_a_file_with_one_function_can_be_called_without_its_name(
-    clean: Path, capfd: pytest.CaptureFixture[str]
+    empty_home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (clean / "one.py").write_text("def only() -> str:\n    return 'x\\n'\n")
-    assert tools("call", "one.py") == 0
+    (empty_home / "one.py").write_text("def only() -> str:\n    return 'x\\n'\n")
+    assert run_tools("call", "one.py") == 0
     assert capfd.readouterr() == ("x\n", "")
 
 
@@ -162,18 +164,18 @@ def test_the_arguments_can_be_on_standard_input(files: Path, aiml: Aiml) -> None
 
 def test_call_can_print_the_result_as_json(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
-    assert tools("call", "hello", '{"name": "Ada"}', "--json") == 0
+    assert run_tools("call", "hello", '{"name": "Ada"}', "--json") == 0
     assert json.loads(capfd.readouterr().out) == {"text": "hello Ada", "is_error": False, "media": []}
-    assert tools("call", "sums.py:fail", '{"text": "x"}', "--json") == 9
+    assert run_tools("call", "sums.py:fail", '{"text": "x"}', "--json") == 9
     assert json.loads(capfd.readouterr().out)["is_error"] is True
 
 
 def test_check_starts_each_tool_once_and_reports_its_status(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
-    assert tools("check", "hello", "sums.py", "hello") == 0
+    assert run_tools("check", "hello", "sums.py", "hello") == 0
     lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
     assert [(line[0], line[1]) for line in lines] == [("name", "status"), ("hello", "ready"), ("sums.py", "ready")]
-    assert tools("check", "--json") == 2
+    assert run_tools("check", "--json") == 2
     out, err = capfd.readouterr()
     checks = {check["name"]: check for check in json.loads(out)}
     assert {name: check["ready"] for name, check in checks.items()} == {"hello": True, "mcp:gone": False}
@@ -188,13 +190,13 @@ def test_check_starts_each_tool_once_and_reports_its_status(files: Path, capfd: 
         (["printf", "{{city}}"], None), (["awk", "{ print }"], None),
     ],
 )  # fmt: skip
-def test_placeholders_become_parameters(clean: Path, command: list[str], params: str | None) -> None:
-    assert tools("add", "-q", "it", "--", *command) == 0
-    text = (config(clean) / "tools" / "it.toml").read_text()
+def test_placeholders_become_parameters(empty_home: Path, command: list[str], params: str | None) -> None:
+    assert run_tools("add", "-q", "it", "--", *command) == 0
+    text = (get_config_folder(empty_home) / "tools" / "it.toml").read_text()
     assert (f'params = "{params}"' in text) if params else ("params" not in text)
 
 
-def test_the_tool_file_contains_the_values_of_the_flags(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_tool_file_contains_the_values_of_the_flags(empty_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     flags = [
         "--description",
         "Look.",
@@ -207,27 +209,28 @@ def test_the_tool_file_contains_the_values_of_the_flags(clean: Path, capfd: pyte
         "--env",
         "B=1",
     ]
-    assert tools("add", "it", *flags, "--", "echo", "{city}", "--flag", "{days}") == 0
-    assert tools("show", "it", "--json") == 0
+    assert run_tools("add", "it", *flags, "--", "echo", "{city}", "--flag", "{days}") == 0
+    assert run_tools("show", "it", "--json") == 0
     shown = json.loads(capfd.readouterr().out)
     assert (shown["timeout"], shown["env"], shown["run"]) == (2.5, ["A", "B"], ["echo", "{city}", "--flag", "{days}"])
     assert shown["tools"][0]["parameters"]["required"] == ["city"]
-    path = config(clean) / "tools" / "it.toml"
+    path = get_config_folder(empty_home) / "tools" / "it.toml"
     assert stat.S_IMODE(path.stat().st_mode) & 0o022 == 0
 
 
-def test_a_relative_program_becomes_absolute(clean: Path) -> None:
-    assert tools("add", "-q", "it", "--", "./run.sh") == 0
-    assert f'"{clean}/run.sh"' in (config(clean) / "tools" / "it.toml").read_text()
+def test_a_relative_program_becomes_absolute(empty_home: Path) -> None:
+    assert run_tools("add", "-q", "it", "--", "./run.sh") == 0
+    assert f'"{empty_home}/run.sh"' in (get_config_folder(empty_home) / "tools" / "it.toml").read_text()
 
 
-def test_a_server_is_saved_in_the_common_format(clean: Path) -> None:
+def test_a_server_is_saved_in_the_common_format(empty_home: Path) -> None:
     assert (
-        tools("add", "-q", "fs", "--mcp", "--env", "A=1", "--timeout", "9", "--", "npx", "-y", "server", "folder") == 0
+        run_tools("add", "-q", "fs", "--mcp", "--env", "A=1", "--timeout", "9", "--", "npx", "-y", "server", "folder")
+        == 0
     )
     url = ["--url", "https://example.com/mcp", "--header", "Authorization: Bearer ${TOKEN}"]
-    assert tools("add", "-q", "mcp:remote", *url) == 0
-    assert json.loads((config(clean) / "mcp.json").read_text()) == {
+    assert run_tools("add", "-q", "mcp:remote", *url) == 0
+    assert json.loads((get_config_folder(empty_home) / "mcp.json").read_text()) == {
         "mcpServers": {
             "fs": {"command": "npx", "args": ["-y", "server", "folder"], "env": {"A": "1"}, "timeout": 9},
             "remote": {"url": "https://example.com/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}},
@@ -253,57 +256,65 @@ def test_a_server_is_saved_in_the_common_format(clean: Path) -> None:
     ],
 )  # fmt: skip
 def test_an_invalid_tool_is_refused_and_no_file_is_created(
-    clean: Path, capfd: pytest.CaptureFixture[str], words: list[str], message: str
+    empty_home: Path, capfd: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    assert tools("add", *words) == 2
+    assert run_tools("add", *words) == 2
     assert message in capfd.readouterr().err
-    assert not [path for path in config(clean).rglob("*") if path.suffix in (".toml", ".json") and path.is_file()]
+    assert not [
+        path
+        for path in get_config_folder(empty_home).rglob("*")
+        if path.suffix in (".toml", ".json") and path.is_file()
+    ]
 
 
-def test_add_gives_advice_about_servers_and_missing_programs(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert tools("add", "a", "--", "npx", "-y", "@modelcontextprotocol/server-filesystem") == 0
+def test_add_gives_advice_about_servers_and_missing_programs(
+    empty_home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_tools("add", "a", "--", "npx", "-y", "@modelcontextprotocol/server-filesystem") == 0
     assert "--mcp" in capfd.readouterr().err
-    assert tools("add", "b", "--", "no-such-program-anywhere") == 0
+    assert run_tools("add", "b", "--", "no-such-program-anywhere") == 0
     err = capfd.readouterr().err
     assert "--description" in err
     assert "is not in PATH" in err
 
 
 @pytest.mark.parametrize(
-    "again",
+    "arguments",
     [["add", "hello", "--", "date"], ["add", "gone", "--mcp", "--", "date"], ["import", "foreign.json"]],
 )
 def test_nothing_is_replaced_without_yes(
-    files: Path, clean: Path, capfd: pytest.CaptureFixture[str], again: list[str]
+    files: Path, empty_home: Path, capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    (clean / "foreign.json").write_text(json.dumps({"mcpServers": {"gone": {"command": "date"}}}))
+    (empty_home / "foreign.json").write_text(json.dumps({"mcpServers": {"gone": {"command": "date"}}}))
     before = [(files / "tools" / "hello.toml").read_text(), (files / "mcp.json").read_text()]
-    assert tools(*again) == 2
+    assert run_tools(*arguments) == 2
     assert "add -y to replace" in capfd.readouterr().err
     assert [(files / "tools" / "hello.toml").read_text(), (files / "mcp.json").read_text()] == before
-    words = [*again[:1], "-y", *again[1:]]
-    assert tools(*words) == 0
+    words = [*arguments[:1], "-y", *arguments[1:]]
+    assert run_tools(*words) == 0
     assert [(files / "tools" / "hello.toml").read_text(), (files / "mcp.json").read_text()] != before
 
 
-def test_an_import_leaves_out_automatic_approvals(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_import_leaves_out_automatic_approvals(empty_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     servers = {
         "a": {"command": "date", "autoApprove": ["x"], "alwaysAllow": True, "trust": True},
         "b": {"url": "https://example.com"},
     }
-    (clean / "foreign.json").write_text(json.dumps({"mcpServers": servers}))
-    assert tools("import", "foreign.json", "c") == 2
+    (empty_home / "foreign.json").write_text(json.dumps({"mcpServers": servers}))
+    assert run_tools("import", "foreign.json", "c") == 2
     assert "available: a, b" in capfd.readouterr().err
-    assert tools("import", "foreign.json", "a") == 0
-    assert json.loads((config(clean) / "mcp.json").read_text()) == {"mcpServers": {"a": {"command": "date"}}}
-    assert tools("import", "foreign.json", "-y") == 0
-    assert [*json.loads((config(clean) / "mcp.json").read_text())["mcpServers"]] == ["a", "b"]
+    assert run_tools("import", "foreign.json", "a") == 0
+    assert json.loads((get_config_folder(empty_home) / "mcp.json").read_text()) == {
+        "mcpServers": {"a": {"command": "date"}}
+    }
+    assert run_tools("import", "foreign.json", "-y") == 0
+    assert [*json.loads((get_config_folder(empty_home) / "mcp.json").read_text())["mcpServers"]] == ["a", "b"]
 
 
 def test_remove_deletes_nothing_if_one_of_the_names_is_unknown(files: Path) -> None:
-    assert tools("remove", "-y", "hello", "unknown") == 2
+    assert run_tools("remove", "-y", "hello", "unknown") == 2
     assert (files / "tools" / "hello.toml").exists()
-    assert tools("remove", "-y", "hello", "gone") == 0
+    assert run_tools("remove", "-y", "hello", "gone") == 0
     assert not (files / "tools" / "hello.toml").exists()
     assert json.loads((files / "mcp.json").read_text()) == {"mcpServers": {}}
 
@@ -323,10 +334,10 @@ def test_on_a_terminal_the_user_is_asked_before_a_tool_is_removed_or_replaced(fi
 
 
 @pytest.mark.parametrize("words", [["list"], ["show", "evil"], ["call", "evil", "{}"], ["check"]])
-def test_control_sequences_are_escaped_on_a_terminal(files: Path, clean: Path, words: list[str]) -> None:
-    (clean / "evil.txt").write_text(HOSTILE_TEXT)
+def test_control_sequences_are_escaped_on_a_terminal(files: Path, empty_home: Path, words: list[str]) -> None:
+    (empty_home / "evil.txt").write_text(HOSTILE_TEXT)
     flags = ["--description", HOSTILE_TEXT]
-    assert tools("add", "-q", "evil", *flags, "--", "cat", str(clean / "evil.txt")) == 0
+    assert run_tools("add", "-q", "evil", *flags, "--", "cat", str(empty_home / "evil.txt")) == 0
     with Console("tools", *words) as console:
         console.wait_for_exit()
         assert b"\x1b]52" not in console.output
@@ -334,17 +345,17 @@ def test_control_sequences_are_escaped_on_a_terminal(files: Path, clean: Path, w
         assert "\u202e".encode() not in console.output
 
 
-def test_a_pipe_gets_the_result_unchanged(files: Path, clean: Path, aiml: Aiml) -> None:
+def test_a_pipe_gets_the_result_unchanged(files: Path, empty_home: Path, aiml: Aiml) -> None:
     data = b"\x1b[2Jbytes\r\n\x00end"
-    (clean / "data").write_bytes(data)
-    assert tools("add", "-q", "raw", "--", "cat", str(clean / "data")) == 0
+    (empty_home / "data").write_bytes(data)
+    assert run_tools("add", "-q", "raw", "--", "cat", str(empty_home / "data")) == 0
     assert aiml("tools", "call", "raw", "{}").stdout == data
 
 
-def test_ctrl_c_ends_the_call_and_its_process(files: Path, clean: Path) -> None:
-    started = clean / "started"
+def test_ctrl_c_ends_the_call_and_its_process(files: Path, empty_home: Path) -> None:
+    started = empty_home / "started"
     assert (
-        tools(
+        run_tools(
             "add", "-q", "hang", "--", sys.executable, "-c", f"open({str(started)!r}, 'w'); import time; time.sleep(60)"
         )
         == 0
@@ -357,19 +368,19 @@ def test_ctrl_c_ends_the_call_and_its_process(files: Path, clean: Path) -> None:
     assert str(started) not in listed
 
 
-def test_demo_tools_can_be_called_without_a_file(clean: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert tools("call", "weather", '{"city": "Paris"}') == 2
-    assert tools("call", "weather", '{"city": "Paris"}', "--demo") == 0
+def test_demo_tools_can_be_called_without_a_file(empty_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_tools("call", "weather", '{"city": "Paris"}') == 2
+    assert run_tools("call", "weather", '{"city": "Paris"}', "--demo") == 0
     assert "in Paris" in capfd.readouterr().out
-    assert tools("add", "-q", "weather", "--", "printf", "mine") == 0
-    assert tools("call", "weather", "{}", "--demo") == 0
+    assert run_tools("add", "-q", "weather", "--", "printf", "mine") == 0
+    assert run_tools("call", "weather", "{}", "--demo") == 0
     assert capfd.readouterr().out == "mine"
-    assert tools("list", "--demo", "--json") == 0
+    assert run_tools("list", "--demo", "--json") == 0
     assert [entry["name"] for entry in json.loads(capfd.readouterr().out)] == ["weather", "time"]
 
 
-def test_the_key_is_not_in_the_environment_of_a_call(clean: Path, aiml: Aiml) -> None:
-    assert tools("add", "-q", "env", "--", "env") == 0
+def test_the_key_is_not_in_the_environment_of_a_call(empty_home: Path, aiml: Aiml) -> None:
+    assert run_tools("add", "-q", "env", "--", "env") == 0
     done = aiml("tools", "call", "env", "{}", AIMLAPI_API_KEY="sk-secret-123456")
     assert done.returncode == 0
     assert b"secret" not in done.stdout

@@ -13,7 +13,7 @@ from support.loopback import HELLO, Loopback
 from aiml_cli.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
-BETWEEN = [
+FLAGS_BETWEEN_WORDS = [
     "what does rm -rf do",
     "what does grep -v do",
     "explain set -e in bash",
@@ -29,7 +29,7 @@ BETWEEN = [
     "how does git checkout -f -- file work",
     "why -u -- is it",
 ]
-DOUBTFUL = [
+AMBIGUOUS_WORDS = [
     ("explain rm -rf", "-rf is ambiguous: part of the text, or -r with the value f"),
     ("explain tar -xvf", "-xvf is ambiguous"),
     ("explain curl -s -o", "-s needs a value, and -o looks like a flag"),
@@ -42,17 +42,17 @@ DOUBTFUL = [
 ]
 
 
-def body(capfd: Capture, *arguments: str) -> Any:
+def build_body(capfd: Capture, *arguments: str) -> Any:
     """Return the request body that a command line makes."""
     assert main([arguments[0], "--dry-run", *arguments[1:]]) == 0
     return json.loads(capfd.readouterr().out)["body"]
 
 
-def prompt(capfd: Capture, *arguments: str) -> Any:
-    return body(capfd, "chat", *arguments)["messages"][-1]["content"]
+def build_prompt(capfd: Capture, *arguments: str) -> Any:
+    return build_body(capfd, "chat", *arguments)["messages"][-1]["content"]
 
 
-def refusal(capfd: Capture, *arguments: str) -> str:
+def read_refusal(capfd: Capture, *arguments: str) -> str:
     assert main(list(arguments)) == 2
     shown = capfd.readouterr()
     assert (shown.out, len(shown.err.splitlines())) == ("", 2)
@@ -61,29 +61,31 @@ def refusal(capfd: Capture, *arguments: str) -> str:
 
 @pytest.mark.promise("words-kept")
 @pytest.mark.parametrize("command", [["chat"], ["respond"], ["cmd"], ["chat", "-S"]], ids=" ".join)
-@pytest.mark.parametrize("words", BETWEEN)
+@pytest.mark.parametrize("words", FLAGS_BETWEEN_WORDS)
 def test_a_flag_between_words_is_refused_with_a_hint_to_quote_the_prompt(
     command: list[str], words: str, server: Loopback, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIML_BASE_URL", server.url)
     server.answer_with(HELLO)
-    told = refusal(capfd, *command, *words.split())
+    told = read_refusal(capfd, *command, *words.split())
     assert f"quote the prompt: aiml {' '.join(command)} '{words}'" in told
     assert server.requests == []
 
 
 @pytest.mark.promise("words-kept")
-@pytest.mark.parametrize(("words", "told"), DOUBTFUL)
-def test_an_ambiguous_word_is_refused_and_not_taken_as_a_flag(words: str, told: str, capfd: Capture) -> None:
-    shown = refusal(capfd, "chat", *words.split())
-    assert told in shown
+@pytest.mark.parametrize(("words", "message"), AMBIGUOUS_WORDS)
+def test_an_ambiguous_word_is_refused_and_not_taken_as_a_flag(words: str, message: str, capfd: Capture) -> None:
+    shown = read_refusal(capfd, "chat", *words.split())
+    assert message in shown
     assert f"quote the prompt: aiml chat '{words}'" in shown
 
 
 @pytest.mark.parametrize("words", ["rm -rf files", "grep -v -n me", "what --json does"])
 @pytest.mark.parametrize("command", ["search", "list", "rm", "export", "show"])
 def test_flags_between_the_words_of_a_search_are_refused_too(command: str, words: str, capfd: Capture) -> None:
-    assert f"quote the prompt: aiml history {command} '{words}'" in refusal(capfd, "history", command, *words.split())
+    assert f"quote the prompt: aiml history {command} '{words}'" in read_refusal(
+        capfd, "history", command, *words.split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_flags_between_the_words_of_a_search_are_refused_too(command: str, words
     ],
 )
 def test_flags_before_and_after_the_words_work(arguments: list[str], capfd: Capture) -> None:
-    sent = body(capfd, "chat", *arguments)
+    sent = build_body(capfd, "chat", *arguments)
     assert (sent["model"], sent["messages"]) == ("a/b", [{"role": "user", "content": "what is it"}])
 
 
@@ -108,33 +110,33 @@ def test_flags_before_and_after_the_words_work(arguments: list[str], capfd: Capt
     [["what does rm -rf do"], ["--", "what", "does", "rm", "-rf", "do"], ["what", "does", "rm", "--", "-rf", "do"]],
 )
 def test_quotes_or_two_dashes_turn_flags_into_words(arguments: list[str], capfd: Capture) -> None:
-    assert prompt(capfd, *arguments) == "what does rm -rf do"
+    assert build_prompt(capfd, *arguments) == "what does rm -rf do"
 
 
 def test_a_value_that_begins_with_a_dash_requires_an_equals_sign(capfd: Capture) -> None:
-    assert body(capfd, "chat", "--system=-o", "hi")["messages"][0]["content"] == "-o"
-    assert "write --system=-o" in refusal(capfd, "chat", "--system", "-o", "hi")
-    assert "not a number from 0 to 2" in refusal_of_value(capfd, "chat", "hi", "--temperature", "-1")
+    assert build_body(capfd, "chat", "--system=-o", "hi")["messages"][0]["content"] == "-o"
+    assert "write --system=-o" in read_refusal(capfd, "chat", "--system", "-o", "hi")
+    assert "not a number from 0 to 2" in read_value_refusal(capfd, "chat", "hi", "--temperature", "-1")
 
 
-def refusal_of_value(capfd: Capture, *arguments: str) -> str:
+def read_value_refusal(capfd: Capture, *arguments: str) -> str:
     assert main(list(arguments)) == 2
     return capfd.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["-model", "-system", "-output", "-temperature=1"])
 def test_a_long_flag_with_one_dash_gives_a_suggestion(flag: str, capfd: Capture) -> None:
-    assert f"did you mean -{flag}?" in refusal(capfd, "chat", flag, "x")
+    assert f"did you mean -{flag}?" in read_refusal(capfd, "chat", flag, "x")
 
 
 def test_a_short_flag_may_be_joined_with_a_known_value(capfd: Capture) -> None:
-    assert prompt(capfd, "hi", "-xpy") == "hi"
-    assert body(capfd, "chat", "hi", "-n2")["n"] == 2
+    assert build_prompt(capfd, "hi", "-xpy") == "hi"
+    assert build_body(capfd, "chat", "hi", "-n2")["n"] == 2
 
 
 @pytest.mark.parametrize("secret", [["--api-key", "sk-123456"], ["--header", "X-A: abc"], ["--api-key=sk-123456"]])
 def test_the_suggested_command_contains_no_secret(secret: list[str], capfd: Capture) -> None:
-    told = refusal(capfd, "chat", "why", *secret, "-v", "is", "it")
+    told = read_refusal(capfd, "chat", "why", *secret, "-v", "is", "it")
     assert "sk-123456" not in told
     assert "abc" not in told
 
@@ -173,14 +175,14 @@ def test_files_from_a_shell_pattern_are_sent(
     arguments: list[str], files: list[str], capfd: Capture, write: Callable[..., None]
 ) -> None:
     write("a.py", "b.py", "c.py", "LICENSE", "Makefile", "notes", "src/d.py", "src/e.py")
-    sent = prompt(capfd, *arguments)
+    sent = build_prompt(capfd, *arguments)
     assert sent.split('"')[1::2] == files
     assert sent.endswith("review these")
 
 
 def test_a_single_word_that_happens_to_be_a_file_name_stays_a_word(capfd: Capture, write: Callable[..., None]) -> None:
     write("a.py", "test")
-    assert prompt(capfd, "-f", "a.py", "test", "this").endswith("test this")
+    assert build_prompt(capfd, "-f", "a.py", "test", "this").endswith("test this")
 
 
 @pytest.mark.parametrize(

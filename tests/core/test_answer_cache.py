@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.answers import answer_with_cost, json_error, stream_text
+from support.answers import build_answer_with_cost, build_json_error, stream_text
 from support.console import Console
 from support.forked_process import CliProcess
 from support.history_file import history_path
 from support.loopback import RESET, SILENCE, STREAM, Loopback, chunk, delta, event, json_response, stream
-from support.run_cli import IS_ABOVE_PERMISSIONS, Aiml, bind_to_permissions, build_command
+from support.run_cli import IGNORES_PERMISSIONS, Aiml, build_command, build_permission_prefix
 
 from aiml_cli.__main__ import main
 from aiml_cli.store import answer_cache
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
-BOTH = pytest.mark.parametrize("endpoint", ["chat", "respond"])
+ON_BOTH_ENDPOINTS = pytest.mark.parametrize("endpoint", ["chat", "respond"])
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
-FOLDERS = ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+FOLDER_VARIABLES = ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
 GOOD, BAD = '{"name": "Ada"}', '{"name": 3}'
 
 
@@ -63,7 +63,7 @@ def age_entries(seconds: float) -> None:
         path.write_bytes(zlib.compress(b"%.3f\n%b" % (float(head) - seconds, data)))
 
 
-@BOTH
+@ON_BOTH_ENDPOINTS
 @pytest.mark.promise("cache")
 @pytest.mark.parametrize(
     "flags", [[], ["-S"], ["--format", "raw"], ["--format", "raw", "-S"], ["--format", "jsonl"], ["--json"], ["-x"]]
@@ -74,11 +74,11 @@ def test_the_second_answer_equals_the_first_byte_for_byte(
     server.answer_with(stream_text(endpoint, "Some “text”\n\n```sh\nls\n```\nand more"))
     first, second = (run(endpoint, "--cache", "hi", *flags) for _ in range(2))
     assert (first.returncode, second.returncode, len(server.requests)) == (0, 0, 1)
-    assert _without_facts_of_the_call(second.stdout) == _without_facts_of_the_call(first.stdout) != b""
+    assert remove_call_facts(second.stdout) == remove_call_facts(first.stdout) != b""
     assert (first.stderr, second.stderr) == (b"", b"aiml: from the cache, 0 s old\n")
 
 
-def _without_facts_of_the_call(output: bytes) -> Any:
+def remove_call_facts(output: bytes) -> Any:
     """Return the output; of JSON, without what differs from call to call."""
     try:
         lines = [json.loads(output)]
@@ -158,11 +158,11 @@ def test_an_answer_from_the_future_is_not_used(server: Loopback, run: Run) -> No
 
 
 @pytest.mark.parametrize("age", ["30", "0", "0h", "-5m", "1.5h", "h", "1y", "1 h", "9999999d", "9" * 5000 + "d", "1dd"])
-@pytest.mark.parametrize("place", ["flag", "environment"])
-def test_an_invalid_age_is_refused(age: str, place: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    if place == "environment":
+@pytest.mark.parametrize("source", ["flag", "environment"])
+def test_an_invalid_age_is_refused(age: str, source: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    if source == "environment":
         monkeypatch.setenv("AIML_CACHE", age)
-    done = run("chat", *([f"--cache={age}"] if place == "flag" else []), "hi")
+    done = run("chat", *([f"--cache={age}"] if source == "flag" else []), "hi")
     assert (done.returncode, done.stdout, b"an age with its unit" in done.stderr) == (2, b"", True)
     assert len(done.stderr) < 500
 
@@ -185,7 +185,7 @@ def test_a_word_after_cache_that_is_not_an_age_belongs_to_the_prompt(
     assert (server.requests[0].json["messages"][-1]["content"], len(list_entries())) == (prompt, 1)
 
 
-@BOTH
+@ON_BOTH_ENDPOINTS
 def test_the_cache_is_off_by_default(
     endpoint: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,13 +206,13 @@ def test_the_cache_is_off_by_default(
 @pytest.mark.parametrize(
     "flags", [["-T", "weather"], ["--no-log"], ["--record", "r.jsonl"], ["--replay", "r.jsonl"], ["--background"]]
 )
-@pytest.mark.parametrize("place", ["flag", "environment"])
+@pytest.mark.parametrize("source", ["flag", "environment"])
 def test_requests_that_must_be_new_or_private_are_not_cached(
-    flags: list[str], place: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
+    flags: list[str], source: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the flag this is an error; a setting from the environment is ignored."""
     server.answer_with(stream_text("respond", "Hello"))
-    if place == "environment":
+    if source == "environment":
         monkeypatch.setenv("AIML_CACHE", "1d")
         run("respond", "hi", *flags)
     else:
@@ -222,26 +222,26 @@ def test_requests_that_must_be_new_or_private_are_not_cached(
     assert list_entries() == []
 
 
-@pytest.mark.parametrize("place", ["flag", "environment"])
+@pytest.mark.parametrize("source", ["flag", "environment"])
 def test_rows_with_no_log_are_not_cached(
-    place: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    source: str, server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     (tmp_path / "rows").write_text("a\nb\n")
     monkeypatch.setenv("AIML_CACHE", "1d")
-    flags = ["--no-log"] if place == "flag" else []
+    flags = ["--no-log"] if source == "flag" else []
     if not flags:
         monkeypatch.setenv("AIML_NO_LOG", "1")
     assert run("chat", "--each", "line", "-f", "rows", *flags).returncode == 0
     assert list_entries() == []
 
 
-FILTERED = stream(delta("no"), delta(finish="content_filter"), event("[DONE]"))
-REFUSED = json_response(
+FILTERED_ANSWER = stream(delta("no"), delta(finish="content_filter"), event("[DONE]"))
+REFUSED_ANSWER = json_response(
     {"choices": [{"index": 0, "finish_reason": "stop", "message": {"refusal": "No.", "content": None}}]}
 )
-CUT = stream(delta("half"))
-EMPTY = stream(delta(finish="stop"), event("[DONE]"))
+TRUNCATED_ANSWER = stream(delta("half"))
+EMPTY_ANSWER = stream(delta(finish="stop"), event("[DONE]"))
 LATE_ERROR = stream(delta("half"), event({"error": {"message": "broken"}}))
 
 
@@ -251,13 +251,13 @@ LATE_ERROR = stream(delta("half"), event({"error": {"message": "broken"}}))
     [
         (stream_text("chat", "half", "length"), []),
         (stream_text("chat", "half", "length"), ["--allow-cut"]),
-        (FILTERED, []),
-        (REFUSED, []),
-        (CUT, []),
-        (EMPTY, []),
+        (FILTERED_ANSWER, []),
+        (REFUSED_ANSWER, []),
+        (TRUNCATED_ANSWER, []),
+        (EMPTY_ANSWER, []),
         (LATE_ERROR, []),
-        (json_error("bad"), []),
-        (json_error("down", "500 Internal Server Error"), []),
+        (build_json_error("bad"), []),
+        (build_json_error("down", "500 Internal Server Error"), []),
         (stream_text("chat", "prose"), ["-x"]),
         (stream_text("chat", "prose"), ["--items"]),
         (stream_text("chat", BAD), ["--schema", "name"]),
@@ -296,7 +296,7 @@ def test_an_answer_in_several_parts_is_stored_as_a_whole(server: Loopback, run: 
 @pytest.mark.parametrize("is_reset", [True, False])
 def test_parts_are_stored_if_each_of_them_ended(is_reset: bool, server: Loopback, run: Run) -> None:
     """A part whose connection broke may lack what was still on its way."""
-    server.answer_with(*((STREAM, chunk(delta("half")), RESET) if is_reset else (CUT,)))
+    server.answer_with(*((STREAM, chunk(delta("half")), RESET) if is_reset else (TRUNCATED_ANSWER,)))
     server.answer_with(stream_text("chat", " and half"))
     outputs = [run("chat", "--cache", "hi", "--auto-continue", "3").stdout for _ in range(2)]
     assert (outputs[0], len(server.requests)) == (b"half and half\n", 3 if is_reset else 2)
@@ -304,7 +304,7 @@ def test_parts_are_stored_if_each_of_them_ended(is_reset: bool, server: Loopback
 
 
 def test_an_answer_of_a_fallback_model_is_stored_for_that_model(server: Loopback, run: Run) -> None:
-    server.scripts_by_model = {"a": [json_error("down", "503 Down")], "b": [stream_text("chat", "Hello")]}
+    server.scripts_by_model = {"a": [build_json_error("down", "503 Down")], "b": [stream_text("chat", "Hello")]}
     for _ in range(2):
         assert run("chat", "--cache", "-m", "a,b", "hi").stdout == b"Hello\n"
     assert [request.json["model"] for request in server.requests] == ["a", "b", "a"]
@@ -344,7 +344,7 @@ def test_a_stored_answer_is_kept_if_the_reader_closes_the_pipe(server: Loopback,
 
 
 def test_a_cached_answer_has_no_cost_in_any_output(server: Loopback, run: Run, tmp_path: Path) -> None:
-    server.answer_with(answer_with_cost("Hello", "stop", 0.5))
+    server.answer_with(build_answer_with_cost("Hello", "stop", 0.5))
     run("chat", "--cache", "hi")
     usage = run("usage", "--by", "day").stdout
     done = run("chat", "--cache", "hi", "-u", "--json", "--meta", "meta.json")
@@ -366,7 +366,7 @@ def test_max_cost_does_not_prevent_a_cached_answer(server: Loopback, run: Run) -
     assert run("chat", "--demo", "--cache", "--max-cost", "0.0000001", "hi").returncode == 0
 
 
-@BOTH
+@ON_BOTH_ENDPOINTS
 def test_answers_of_the_demo_server_are_cached_across_calls(endpoint: str, run: Run) -> None:
     first, second = (run(endpoint, "--demo", "--cache", "hi", "--json") for _ in range(2))
     assert (json.loads(first.stdout)["id"], b"from the cache" in second.stderr) == (
@@ -404,7 +404,7 @@ def test_concurrent_workers_and_processes_store_every_answer(server: Loopback, a
     assert {row["text"] for row in rows} == {"Hello"}
 
 
-@BOTH
+@ON_BOTH_ENDPOINTS
 def test_equal_rows_are_sent_once(endpoint: str, server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(stream_text(endpoint, "Hello"))
     (tmp_path / "rows").write_text("same\n" * 20 + "other\n" + "same\n" * 20)
@@ -416,7 +416,7 @@ def test_equal_rows_are_sent_once(endpoint: str, server: Loopback, aiml: Aiml, t
 
 
 def test_a_row_is_sent_itself_if_an_equal_row_fails(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    server.answer_with(json_error("no"))
+    server.answer_with(build_json_error("no"))
     server.answer_with(stream_text("chat", "Hello"))
     (tmp_path / "rows").write_text("same\n" * 12)
     done = aiml("chat", "--cache", "--each", "line", "-j", "8", "-f", "rows")
@@ -515,19 +515,19 @@ def test_a_file_that_others_can_read_is_replaced(server: Loopback, run: Run) -> 
 @pytest.mark.promise("answer-first")
 def test_without_a_home_directory_the_answer_is_shown_with_a_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "Hello"))
-    done = aiml("chat", "--cache", "hi", **dict.fromkeys(FOLDERS, ""), HOME="/dev/null/home")
+    done = aiml("chat", "--cache", "hi", **dict.fromkeys(FOLDER_VARIABLES, ""), HOME="/dev/null/home")
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
     assert done.stderr.count(b"not cached") == 1
 
 
 @pytest.mark.promise("answer-first")
-@pytest.mark.skipif(IS_ABOVE_PERMISSIONS, reason="root may write everywhere, and there is no setpriv")
+@pytest.mark.skipif(IGNORES_PERMISSIONS, reason="root may write everywhere, and there is no setpriv")
 def test_a_read_only_folder_gives_one_notice(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     (tmp_path / "rows").write_text("a\nb\nc\n")
     answer_cache.answer_cache_dir().mkdir(mode=0o500, parents=True)
     for flags in (["hi"], ["--each", "line", "-f", "rows"]):
-        done = aiml("chat", "--cache", *flags, before=bind_to_permissions())
+        done = aiml("chat", "--cache", *flags, before=build_permission_prefix())
         assert (done.returncode, done.stderr.count(b"not cached")) == (0, 1)
 
 
@@ -589,14 +589,14 @@ def test_deleting_some_conversations_leaves_the_answers(server: Loopback, run: R
     assert len(list_entries()) == 1
 
 
-def type_and_wait(console: Console, line: str, shown: str = "") -> None:
+def type_and_wait(console: Console, line: str, expected: str = "") -> None:
     """Type a line, and wait until its effect and the next prompt are on the screen."""
     console.type_line(line)
-    console.wait_until(lambda: f"> {line}" in console.read_text() and shown in console.read_text())
+    console.wait_until(lambda: f"> {line}" in console.read_text() and expected in console.read_text())
     console.wait_for_prompt()
 
 
-def ask_in_turns(server: Loopback, *lines: tuple[str, str]) -> None:
+def type_questions(server: Loopback, *lines: tuple[str, str]) -> None:
     """Type lines into a conversation in turns with a cache, each with what it shows."""
     console = Console("chat", AIML_BASE_URL=server.url, columns=100)
     console.wait_for_prompt()
@@ -609,6 +609,6 @@ def ask_in_turns(server: Loopback, *lines: tuple[str, str]) -> None:
 def test_the_repl_uses_the_cache_except_for_retry(server: Loopback) -> None:
     server.answer_with(stream_text("chat", "first"))
     server.answer_with(stream_text("chat", "second"))
-    ask_in_turns(server, ("/set cache 30", "an age with its unit"), ("hi", "first"), ("/retry", "second"))
-    ask_in_turns(server, ("hi", "from the cache, "))
+    type_questions(server, ("/set cache 30", "an age with its unit"), ("hi", "first"), ("/retry", "second"))
+    type_questions(server, ("hi", "from the cache, "))
     assert len(server.requests) == 2

@@ -25,15 +25,15 @@ from support.run_cli import Aiml, build_command
 from aiml_cli.__main__ import main
 from aiml_cli.demo.server import serve
 
-QUEUED = json_response(response_object(status="queued", output=[], usage=None))
-WORKING = json_response(response_object("Hel", "in_progress"))
-DONE = json_response(response_object("Hello"))
-CANCELLED = json_response(response_object(status="cancelled", output=[]))
-PROBLEM = {"message": "Not found", "statusCode": 404}
+QUEUED_RESPONSE = json_response(response_object(status="queued", output=[], usage=None))
+RUNNING_RESPONSE = json_response(response_object("Hel", "in_progress"))
+COMPLETED_RESPONSE = json_response(response_object("Hello"))
+CANCELLED_RESPONSE = json_response(response_object(status="cancelled", output=[]))
+ERROR_BODY = {"message": "Not found", "statusCode": 404}
 
 
 def test_background_prints_the_id_and_the_command_to_check_it(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(QUEUED)
+    server.answer_with(QUEUED_RESPONSE)
     ended = aiml("respond", "--background", "hi")
     assert (ended.returncode, ended.stdout) == (0, b"resp_1\n")
     assert ended.stderr == b"aiml: the response is queued; check it with: aiml respond --wait resp_1\n"
@@ -43,19 +43,19 @@ def test_background_prints_the_id_and_the_command_to_check_it(server: Loopback, 
 
 
 def test_the_command_to_check_it_names_the_server(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(QUEUED)
+    server.answer_with(QUEUED_RESPONSE)
     ended = aiml("respond", "--background", "--base-url", server.url, "hi")
     assert f"aiml respond --base-url {server.url} --wait resp_1" in ended.stderr.decode()
 
 
 def test_background_with_json_prints_the_whole_object(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(QUEUED)
+    server.answer_with(QUEUED_RESPONSE)
     found = json.loads(aiml("respond", "--background", "--json", "hi").stdout)
     assert (found["id"], found["finish_reason"], found["complete"]) == ("resp_1", "queued", False)
 
 
 def test_a_queued_response_is_not_checked_against_the_schema(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(QUEUED)
+    server.answer_with(QUEUED_RESPONSE)
     ended = aiml("respond", "--background", "--schema", "name, age int", "hi")
     assert (ended.returncode, ended.stdout) == (0, b"resp_1\n")
 
@@ -69,18 +69,18 @@ def test_background_streams_if_stream_is_given(server: Loopback, aiml: Aiml) -> 
     assert server.requests[0].json["stream"] is True
 
 
-@pytest.mark.parametrize(("flags", "is_told"), [((), True), (("--store",), False)])
+@pytest.mark.parametrize(("flags", "has_hint"), [((), True), (("--store",), False)])
 def test_a_refused_background_request_gives_a_hint_about_store(
-    server: Loopback, aiml: Aiml, flags: tuple[str, ...], *, is_told: bool
+    server: Loopback, aiml: Aiml, flags: tuple[str, ...], *, has_hint: bool
 ) -> None:
     server.answer_with(json_response({"message": "store must be true"}, "400 Bad Request"))
     ended = aiml("respond", "--background", *flags, "hi")
     assert ended.returncode == 4
-    assert (b"need --store for background responses" in ended.stderr) is is_told
+    assert (b"need --store for background responses" in ended.stderr) is has_hint
 
 
 def test_wait_polls_until_the_response_has_ended(server: Loopback, aiml: Aiml) -> None:
-    for reply in (WORKING, DONE):
+    for reply in (RUNNING_RESPONSE, COMPLETED_RESPONSE):
         server.answer_with(reply)
     ended = aiml("respond", "--wait", "resp_1")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"Hello\n", b"")
@@ -104,7 +104,7 @@ def test_a_response_that_was_waited_for_has_the_usual_exit_code(
 
 
 def test_wait_shows_every_format(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(DONE)
+    server.answer_with(COMPLETED_RESPONSE)
     found = json.loads(aiml("respond", "--wait", "resp_1", "--json").stdout)
     assert (found["text"], found["complete"], found["attempts"]) == ("Hello", True, 1)
     assert json.loads(aiml("respond", "--wait", "resp_1", "--format", "raw").stdout) == response_object("Hello")
@@ -132,7 +132,7 @@ def test_a_failure_while_waiting_prints_the_command_to_check_it(server: Loopback
 
 
 def test_a_terminal_shows_the_status_while_waiting(server: Loopback) -> None:
-    for reply in (QUEUED, DONE):
+    for reply in (QUEUED_RESPONSE, COMPLETED_RESPONSE):
         server.answer_with(reply)
     program, *rest = build_command("respond", "--base-url", server.url, "--wait", "resp_1")
     child = TerminalProcess(program, rest, dimensions=(24, 80), timeout=60)
@@ -144,7 +144,7 @@ def test_a_terminal_shows_the_status_while_waiting(server: Loopback) -> None:
 
 
 def test_show_prints_the_text_so_far(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(WORKING)
+    server.answer_with(RUNNING_RESPONSE)
     ended = aiml("respond", "--show", "resp_1")
     assert (ended.returncode, ended.stdout) == (8, b"Hel\n")
     assert b"its status is in_progress" in ended.stderr
@@ -152,7 +152,7 @@ def test_show_prints_the_text_so_far(server: Loopback, aiml: Aiml) -> None:
 
 
 def test_a_background_setting_does_not_make_an_unfinished_response_complete(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(WORKING)
+    server.answer_with(RUNNING_RESPONSE)
     assert aiml("respond", "--show", "resp_1", AIML_BACKGROUND="on").returncode == 8
 
 
@@ -174,24 +174,24 @@ def test_a_stored_response_may_arrive_as_a_stream(server: Loopback, aiml: Aiml, 
 
 
 def test_cancel_shows_the_status(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(CANCELLED)
+    server.answer_with(CANCELLED_RESPONSE)
     ended = aiml("respond", "--cancel", "resp_1")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"cancelled\n", b"")
     assert server.requests[0].request_line == "POST /v1/responses/resp_1/cancel HTTP/1.1"
 
 
 def test_a_finished_response_cannot_be_cancelled(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(DONE)
+    server.answer_with(COMPLETED_RESPONSE)
     ended = aiml("respond", "--cancel", "resp_1")
     assert (ended.returncode, ended.stdout) == (9, b"completed\n")
     assert b"was not cancelled" in ended.stderr
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "405 Method Not Allowed", "501 Not Implemented"])
-@pytest.mark.parametrize("verb", ["--wait", "--show", "--cancel"])
-def test_a_gateway_without_stored_responses_is_explained(server: Loopback, aiml: Aiml, status: str, verb: str) -> None:
-    server.answer_with(json_response(PROBLEM, status))
-    ended = aiml("respond", verb, "resp_1")
+@pytest.mark.parametrize("flag", ["--wait", "--show", "--cancel"])
+def test_a_gateway_without_stored_responses_is_explained(server: Loopback, aiml: Aiml, status: str, flag: str) -> None:
+    server.answer_with(json_response(ERROR_BODY, status))
+    ended = aiml("respond", flag, "resp_1")
     assert (ended.returncode, ended.stdout) == (4, b"")
     assert b"resp_1: the server does not have this response" in ended.stderr
     assert b"gateway" in ended.stderr
@@ -229,7 +229,7 @@ def test_invalid_combinations_are_refused_before_anything_is_sent(
 
 
 def test_standard_input_is_not_read_as_a_prompt(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(DONE)
+    server.answer_with(COMPLETED_RESPONSE)
     assert aiml("respond", "--show", "resp_1", stdin=b"ignored").stdout == b"Hello\n"
 
 

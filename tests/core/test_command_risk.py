@@ -6,7 +6,7 @@ import pytest
 
 from aiml_cli.core.command_risk import find_risks
 
-RISKY = [
+RISKY_COMMANDS = [
     "rm x", "rm -rf build", "rm -fr ~", "rm -r -f x", "rm --recursive x", "/bin/rm -rf x", "RM -rf x", "rm\t-rf\tx",
     # hidden by quotes, escapes, variables
     r"r\m -rf x", r"\rm -rf x", '"rm" -rf x', "r''m -rf x", "rm${IFS}-rf${IFS}x", "{rm,-rf,x}", "a=rm; $a -rf x",
@@ -71,7 +71,7 @@ RISKY = [
     # what only quotes hide from a reader
     "cat <<X\ndon't\nX\nrm -rf x\necho can't", "# don't\nrm -rf x # can't",
 ]  # fmt: skip
-HARMLESS = [
+HARMLESS_COMMANDS = [
     # a text that a program searches for or prints is not run
     'grep -rn "rm -rf" .', "grep -r 'a > b' .", "echo 'rm' | cat", "rg 'drop table' src", 'rg "os.remove"', 'rg "foo|ba[rz]"',
     'find . -name "*.py" -exec grep -l "os.remove" {} +', "find . -name '*.sh' -exec grep -n 'sudo' {} \\;",
@@ -97,7 +97,7 @@ HARMLESS = [
     'x=$(ls); echo "$x"', "echo hi >&2", "rsync -av a b", "rg -n 'foo|bar' src", "ls | grep -v '^d' | cut -d, -f1", "",
 ]  # fmt: skip
 # What a text is made of that takes long to read for a program that reads badly.
-UNITS = [
+REPEATED_UNITS = [
     "sudo ",
     "rm -r; ",
     "'",
@@ -123,12 +123,12 @@ UNITS = [
 
 
 @pytest.mark.promise("risky-commands")
-@pytest.mark.parametrize("command", RISKY)
+@pytest.mark.parametrize("command", RISKY_COMMANDS)
 def test_a_risky_command_is_found(command: str) -> None:
     assert find_risks(command)
 
 
-@pytest.mark.parametrize("command", HARMLESS)
+@pytest.mark.parametrize("command", HARMLESS_COMMANDS)
 def test_an_everyday_command_is_not_risky(command: str) -> None:
     assert find_risks(command) == []
 
@@ -138,12 +138,12 @@ def test_each_reason_is_given_once() -> None:
 
 
 @pytest.mark.promise("linear")
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", REPEATED_UNITS)
 def test_the_search_takes_linear_time(unit: str) -> None:
-    def measure(length: int) -> float:
+    def measure_seconds(length: int) -> float:
         text, began = (unit * length)[:length], process_time()
         find_risks(text)
         return process_time() - began
 
-    short, long = (min(measure(length) for _ in range(3)) for length in (2_000, 20_000))
+    short, long = (min(measure_seconds(length) for _ in range(3)) for length in (2_000, 20_000))
     assert long < 40 * max(short, 0.002)

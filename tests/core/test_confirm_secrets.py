@@ -19,52 +19,52 @@ from aiml_cli.prompt.find_secrets import find_secrets
 
 CHUNK_CHARS = 1 << 20
 
-LUCK = random.Random(7)  # noqa: S311 - the tests are to be the same each time
+RANDOM = random.Random(7)  # noqa: S311 - the tests are to be the same each time
 BASE62 = string.ascii_letters + string.digits
-UPPER = string.ascii_uppercase + "234567"
+BASE32 = string.ascii_uppercase + "234567"
 
 
-def drawn(count: int, letters: str = BASE62) -> str:
+def draw_letters(count: int, letters: str = BASE62) -> str:
     """Return random letters."""
-    return "".join(LUCK.choice(letters) for _ in range(count))
+    return "".join(RANDOM.choice(letters) for _ in range(count))
 
 
 SECRETS = [
-    ("sk-" + drawn(48), "an API key (sk-…)"),
-    ("sk-proj-" + drawn(100), "an API key (sk-…)"),
-    ("sk-ant-api03-" + drawn(90), "an Anthropic key"),
-    ("ghp_" + drawn(36), "a GitHub token"),
-    ("github_pat_" + drawn(22) + "_" + drawn(59), "a GitHub token"),
-    ("glpat-" + drawn(20), "a GitLab token"),
-    ("AKIA" + drawn(16, UPPER), "an AWS access key"),
-    ("ASIA" + drawn(16, UPPER), "an AWS access key"),
-    ("AIza" + drawn(35), "a Google API key"),
-    ("xoxb-529384756102-529384756103-" + drawn(24), "a Slack token"),
-    ("https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/" + drawn(24), "a Slack webhook"),
-    ("npm_" + drawn(36), "an npm token"),
-    ("pypi-AgEIcHlwaS5vcmc" + drawn(80), "a PyPI token"),
-    ("hf_" + drawn(34, string.ascii_letters), "a Hugging Face token"),
-    ("sk_live_" + drawn(24), "a Stripe key"),
-    ("SG." + drawn(22) + "." + drawn(43), "a SendGrid key"),
+    ("sk-" + draw_letters(48), "an API key (sk-…)"),
+    ("sk-proj-" + draw_letters(100), "an API key (sk-…)"),
+    ("sk-ant-api03-" + draw_letters(90), "an Anthropic key"),
+    ("ghp_" + draw_letters(36), "a GitHub token"),
+    ("github_pat_" + draw_letters(22) + "_" + draw_letters(59), "a GitHub token"),
+    ("glpat-" + draw_letters(20), "a GitLab token"),
+    ("AKIA" + draw_letters(16, BASE32), "an AWS access key"),
+    ("ASIA" + draw_letters(16, BASE32), "an AWS access key"),
+    ("AIza" + draw_letters(35), "a Google API key"),
+    ("xoxb-529384756102-529384756103-" + draw_letters(24), "a Slack token"),
+    ("https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/" + draw_letters(24), "a Slack webhook"),
+    ("npm_" + draw_letters(36), "an npm token"),
+    ("pypi-AgEIcHlwaS5vcmc" + draw_letters(80), "a PyPI token"),
+    ("hf_" + draw_letters(34, string.ascii_letters), "a Hugging Face token"),
+    ("sk_live_" + draw_letters(24), "a Stripe key"),
+    ("SG." + draw_letters(22) + "." + draw_letters(43), "a SendGrid key"),
     ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI4NjI1NzM5MTAiLCJuIjoxfQ.SflKxwRJSMeKKF2QT4fwpMeJf36P", "a JSON Web Token"),
-    ("AGE-SECRET-KEY-1" + drawn(58, UPPER), "an age key"),
+    ("AGE-SECRET-KEY-1" + draw_letters(58, BASE32), "an age key"),
     ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAE\n", "a private key"),
     (
-        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,A1\n\n" + drawn(64),
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,A1\n\n" + draw_letters(64),
         "a private key",
     ),
     ('"private_key": "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEF', "a private key"),
     ("PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\nPrivate-Lines: 14\n", "a private key (PuTTY)"),
     ("DB_PASSWORD=correct-horse", "a password (DB_PASSWORD)"),
     ("password: hunter2hunter2", "a password (password)"),
-    (f"export API_TOKEN='{drawn(24)}7'", "a secret (API_TOKEN)"),
-    (f"SECRET_KEY_BASE={drawn(64)}", "a secret (SECRET_KEY_BASE)"),
-    (f"AWS_SECRET_ACCESS_KEY={drawn(40)}", "a secret (AWS_SECRET_ACCESS_KEY)"),
-    (f'const apiKey = "{drawn(31)}7";', "a secret (apiKey)"),
-    (f'{{"client_secret": "{drawn(31)}7"}}', "a secret (client_secret)"),
-    (f"docker run -e API_KEY={drawn(31)}7 image", "a secret (API_KEY)"),
+    (f"export API_TOKEN='{draw_letters(24)}7'", "a secret (API_TOKEN)"),
+    (f"SECRET_KEY_BASE={draw_letters(64)}", "a secret (SECRET_KEY_BASE)"),
+    (f"AWS_SECRET_ACCESS_KEY={draw_letters(40)}", "a secret (AWS_SECRET_ACCESS_KEY)"),
+    (f'const apiKey = "{draw_letters(31)}7";', "a secret (apiKey)"),
+    (f'{{"client_secret": "{draw_letters(31)}7"}}', "a secret (client_secret)"),
+    (f"docker run -e API_KEY={draw_letters(31)}7 image", "a secret (API_KEY)"),
 ]
-HARMLESS = [
+HARMLESS_TEXTS = [
     "keys look like `sk-...` or sk-ant-…",
     "sk-your-api-key-goes-here-12345",
     'api_key = os.environ["AIMLAPI_API_KEY"]',
@@ -82,15 +82,15 @@ HARMLESS = [
     "access_token = response2.access_token",
     "max_tokens: 1234567890123456789",
     "primary_key = 'customer_id_2_and_more'",
-    "PUBLIC_KEY=" + drawn(40),
+    "PUBLIC_KEY=" + draw_letters(40),
     "AKIAIOSFODNN7EXAMPLE",
     "a file that begins with -----BEGIN PRIVATE KEY----- holds one",
-    '"integrity": "sha512-' + drawn(86) + '=="',
-    'checksum = "' + drawn(64, "0123456789abcdef") + '"',
-    "commit " + drawn(40, "0123456789abcdef"),
+    '"integrity": "sha512-' + draw_letters(86) + '=="',
+    'checksum = "' + draw_letters(64, "0123456789abcdef") + '"',
+    "commit " + draw_letters(40, "0123456789abcdef"),
     "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     "id 3f2b8c1e-9d4a-4b7c-8e5f-1a2b3c4d5e6f",
-    "![](data:image/png;base64," + drawn(4000, BASE62 + "+/") + ")",
+    "![](data:image/png;base64," + draw_letters(4000, BASE62 + "+/") + ")",
     '<div class="sk-fading-circle sk-loading-spinner-container-1">',
     "token: ${{ secrets.GITHUB_TOKEN }}",
     "Authorization: Bearer $AIMLAPI_API_KEY",
@@ -106,7 +106,7 @@ def test_a_secret_is_found_with_its_line_and_kind(text: str, kind: str) -> None:
     assert [each[:3] for each in found] == [("notes", 3, kind)]
 
 
-@pytest.mark.parametrize("text", HARMLESS)
+@pytest.mark.parametrize("text", HARMLESS_TEXTS)
 def test_text_about_secrets_is_not_a_secret(text: str) -> None:
     assert find_secrets("notes", f"one\n{text}\nthree\n") == []
 
@@ -131,11 +131,11 @@ def test_the_users_own_key_is_found_in_any_format() -> None:
     ]
 
 
-KEY = "sk-" + drawn(48)
+KEY = "sk-" + draw_letters(48)
 
 
 @pytest.fixture(autouse=True)
-def _files(tmp_path: Path) -> None:
+def source_files(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "settings.py").write_text(f"x = 1\nkey = '{KEY}'\n")
     (tmp_path / "turns.json").write_text(f'[{{"role": "user", "content": "{KEY}"}}]')
@@ -143,7 +143,7 @@ def _files(tmp_path: Path) -> None:
 
 @pytest.mark.promise("secrets-held")
 @pytest.mark.parametrize(
-    ("arguments", "stdin", "where"),
+    ("arguments", "stdin", "location"),
     [
         (["chat", "x", "-f", "src/settings.py"], None, "src/settings.py, line 2"),
         (["chat", "x", "-f", "src"], None, "src/settings.py, line 2"),
@@ -158,48 +158,48 @@ def _files(tmp_path: Path) -> None:
     ],
 )
 def test_a_script_sends_no_file_or_input_with_a_secret(
-    arguments: list[str], stdin: str | None, where: str, server: Loopback, aiml: Aiml
+    arguments: list[str], stdin: str | None, location: str, server: Loopback, aiml: Aiml
 ) -> None:
     done = aiml(*arguments, stdin=stdin.encode() if stdin else None)
     assert (done.returncode, done.stdout, server.requests) == (2, b"", [])
-    assert f"{where}: an API key (sk-…)" in done.stderr.decode()
+    assert f"{location}: an API key (sk-…)" in done.stderr.decode()
     assert b"--allow-secrets" in done.stderr
     assert KEY.encode() not in done.stderr
 
 
-GUESS = "DB_PASSWORD=correct" + "-horse"
+POSSIBLE_SECRET = "DB_PASSWORD=correct" + "-horse"
 
 
 @pytest.mark.promise("secrets-held")
 @pytest.mark.parametrize(
-    ("arguments", "stdin", "where"),
+    ("arguments", "stdin", "location"),
     [
-        (["chat", "x"], f"a\n{GUESS}\n", "standard input, line 2: a password (DB_PASSWORD)"),
+        (["chat", "x"], f"a\n{POSSIBLE_SECRET}\n", "standard input, line 2: a password (DB_PASSWORD)"),
         (["respond", "x", "-f", "guess.env"], None, "guess.env, line 1: a password (DB_PASSWORD)"),
     ],
 )
 def test_a_script_sends_a_possible_secret_with_one_notice(
-    arguments: list[str], stdin: str | None, where: str, server: Loopback, aiml: Aiml, tmp_path: Path
+    arguments: list[str], stdin: str | None, location: str, server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
-    (tmp_path / "guess.env").write_text(GUESS)
+    (tmp_path / "guess.env").write_text(POSSIBLE_SECRET)
     server.answer_with(HELLO if arguments[0] == "chat" else HELLO_RESPONSE)
     done = aiml(*arguments, stdin=stdin.encode() if stdin else None)
     assert (done.returncode, len(server.requests)) == (0, 1)
     lines = [line for line in done.stderr.decode().splitlines() if "secret" in line]
-    assert lines == [f"aiml: sends what may be a secret: {where}"]
+    assert lines == [f"aiml: sends what may be a secret: {location}"]
     assert "correct" not in done.stderr.decode()
 
 
 def test_a_refusal_names_only_certain_secrets(server: Loopback, aiml: Aiml) -> None:
-    done = aiml("chat", "x", stdin=f"{GUESS}\n{KEY}\n".encode())
+    done = aiml("chat", "x", stdin=f"{POSSIBLE_SECRET}\n{KEY}\n".encode())
     assert (done.returncode, server.requests) == (2, [])
     assert "line 2: an API key" in done.stderr.decode()
     assert "DB_PASSWORD" not in done.stderr.decode()
 
 
 def test_a_terminal_asks_about_a_possible_secret_too(server: Loopback, tmp_path: Path) -> None:
-    (tmp_path / "guess.env").write_text(GUESS)
-    child = on_terminal(server, "$AIML chat x -f guess.env")
+    (tmp_path / "guess.env").write_text(POSSIBLE_SECRET)
+    child = start_on_terminal(server, "$AIML chat x -f guess.env")
     child.expect("this may be a secret: guess.env, line 1: a password")
     child.expect(r"send it anyway\? \[y/N\] ")
     child.sendline("")
@@ -237,13 +237,13 @@ def test_the_key_in_use_is_recognized_in_the_input(server: Loopback, aiml: Aiml)
     assert "your API key" in done.stderr.decode()
 
 
-def on_terminal(server: Loopback, line: str) -> "pexpect.spawn[str]":
+def start_on_terminal(server: Loopback, line: str) -> "pexpect.spawn[str]":
     """Run a shell command on a pty, in which $AIML is the program."""
     environ: Any = {**os.environ, "AIML_BASE_URL": server.url, "AIML": " ".join(build_command()), "TERM": "xterm"}
     return pexpect.spawn("/bin/sh", ["-c", line], env=environ, timeout=60, encoding="utf-8", dimensions=(24, 200))
 
 
-ASKED = [
+CONFIRMATIONS = [
     ("$AIML chat x -f src", "y", 0),
     ("$AIML chat x -f src", "", 2),
     ("$AIML chat x -f src", "n", 2),
@@ -253,10 +253,10 @@ ASKED = [
 
 
 @pytest.mark.promise("secrets-held")
-@pytest.mark.parametrize(("line", "answer", "code"), ASKED)
+@pytest.mark.parametrize(("line", "answer", "code"), CONFIRMATIONS)
 def test_a_terminal_asks_before_a_secret_is_sent(line: str, answer: str, code: int, server: Loopback) -> None:
     server.answer_with(HELLO)
-    child = on_terminal(server, line)
+    child = start_on_terminal(server, line)
     child.expect("this looks like a secret: .*, line 2: an API key")
     child.expect(r"send it anyway\? \[y/N\] ")
     assert server.requests == []
@@ -268,7 +268,7 @@ def test_a_terminal_asks_before_a_secret_is_sent(line: str, answer: str, code: i
 
 def test_yes_answers_the_question(server: Loopback) -> None:
     server.answer_with(HELLO)
-    child = on_terminal(server, "$AIML chat x -f src -y")
+    child = start_on_terminal(server, "$AIML chat x -f src -y")
     child.expect(pexpect.EOF)
     child.close()
     assert "this looks like a secret" in (child.before or "")

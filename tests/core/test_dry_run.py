@@ -21,13 +21,13 @@ def read_parts(err: str) -> tuple[int, dict[str, str]]:
 
 
 @pytest.fixture
-def files(clean: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+def files(empty_home: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     server.answer_with(HELLO)
     monkeypatch.setenv("AIML_BASE_URL", server.url)
-    (clean / "a.txt").write_text("a" * 300)
-    (clean / "b.txt").write_text("b" * 3000)
-    (clean / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (clean / "p.pdf").write_bytes(b"%PDF-1.7\n")
+    (empty_home / "a.txt").write_text("a" * 300)
+    (empty_home / "b.txt").write_text("b" * 3000)
+    (empty_home / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (empty_home / "p.pdf").write_bytes(b"%PDF-1.7\n")
 
 
 @pytest.mark.usefixtures("files")
@@ -70,7 +70,7 @@ def test_previous_turns_and_uncountable_parts_are_listed(capfd: pytest.CaptureFi
 
 
 def test_standard_input_is_listed(
-    server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch, aiml: object, capfd: pytest.CaptureFixture[str]
+    server: Loopback, empty_home: Path, monkeypatch: pytest.MonkeyPatch, aiml: object, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert callable(aiml)
     done = aiml("chat", "--dry-run", "-u", "why", stdin=b"x" * 300)

@@ -46,7 +46,7 @@ from aiml_cli.__main__ import main
 from aiml_cli.store.history import database
 
 CALL = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": '{"a":1}'}}
-WORKING = response_object("", "queued", output=[])
+QUEUED_RESPONSE = response_object("", "queued", output=[])
 KEY = "aiml-canary-0123456789abcdef"
 
 
@@ -196,7 +196,7 @@ def test_an_answer_that_fails_the_schema_is_a_row_of_its_own(server: Loopback, a
 
 
 def test_a_background_response_is_completed_in_its_own_row(server: Loopback, aiml: Aiml) -> None:
-    for found in (WORKING, response_object("Hello")):
+    for found in (QUEUED_RESPONSE, response_object("Hello")):
         server.answer_with(json_response(found))
     assert aiml("respond", "hi", "--background", "--store").returncode == 0
     assert aiml("respond", "--wait", "resp_1").returncode == 0
@@ -205,7 +205,7 @@ def test_a_background_response_is_completed_in_its_own_row(server: Loopback, aim
 
 
 def test_a_failed_wait_can_be_repeated(server: Loopback, aiml: Aiml) -> None:
-    for reply in (json_response(WORKING), b"", json_response(response_object("Hello"))):
+    for reply in (json_response(QUEUED_RESPONSE), b"", json_response(response_object("Hello"))):
         server.answer_with(reply)
     aiml("respond", "hi", "--background", "--store")
     assert aiml("respond", "--wait", "resp_1").returncode == 7
@@ -312,22 +312,22 @@ def test_a_key_that_the_server_repeats_is_not_kept(reply: bytes, server: Loopbac
     assert KEY not in json.dumps(read_messages())
 
 
-def _a_file_for_a_folder() -> None:
+def put_file_in_place_of_folder() -> None:
     history_path().parent.write_bytes(b"")
 
 
-def _a_link() -> None:
+def put_link_in_place_of_file() -> None:
     history_path().parent.mkdir()
     history_path().symlink_to("elsewhere.db")
 
 
-def _a_folder_for_a_file() -> None:
+def put_folder_in_place_of_file() -> None:
     history_path().parent.mkdir()
     history_path().mkdir()
 
 
 @pytest.mark.promise("answer-first")
-@pytest.mark.parametrize("spoil", [_a_file_for_a_folder, _a_link, _a_folder_for_a_file])
+@pytest.mark.parametrize("spoil", [put_file_in_place_of_folder, put_link_in_place_of_file, put_folder_in_place_of_file])
 def test_a_history_that_cannot_be_written_gives_one_notice(spoil: Any, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     spoil()
@@ -395,7 +395,7 @@ def test_a_locked_history_does_not_delay_the_text(server: Loopback, aiml: Aiml) 
             assert wait_until_equal(read_streaming_text, "Hello")
 
 
-PROBE = """
+IMPORT_PROBE = """
 import os, sys
 class Probe:
     def find_spec(self, name, path=None, target=None):
@@ -415,22 +415,22 @@ def test_the_history_is_opened_only_after_the_request_is_sent(tmp_path: Path) ->
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
         environ = {**os.environ, "PROBE": str(probe), "AIML_BASE_URL": url, "AIML_RETRIES": "0"}
         places: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with subprocess.Popen([sys.executable, "-c", PROBE, "chat"], env=environ, **places) as process:
+        with subprocess.Popen([sys.executable, "-c", IMPORT_PROBE, "chat"], env=environ, **places) as process:
             assert process.stdin
             process.stdin.write(b"x" * size)
             process.stdin.close()
             process.stdin = None
             connection, _ = server.accept()
             with connection:
-                got = _received(connection, size // 4)
+                got = receive_bytes(connection, size // 4)
                 assert not probe.exists()
-                _received(connection, size - got)
+                receive_bytes(connection, size - got)
                 connection.sendall(HELLO)
                 assert process.communicate(timeout=30)[0] == b"Hello\n"
     assert probe.exists()
 
 
-def _received(connection: socket.socket, least: int) -> int:
+def receive_bytes(connection: socket.socket, least: int) -> int:
     """Read at least this many bytes; return how many."""
     count = 0
     while count < least:

@@ -18,19 +18,19 @@ from support.run_cli import build_command
 from aiml_cli.__main__ import main
 from aiml_cli.store.model_cache import CachedModels, save_models
 
-TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
+TEXT_TYPE, INTEGER_TYPE = {"type": "string"}, {"type": "integer"}
 PERSON = {
     "type": "object",
-    "properties": {"name": TEXT, "age": WHOLE, "tags": {"type": "array", "items": TEXT}},
+    "properties": {"name": TEXT_TYPE, "age": INTEGER_TYPE, "tags": {"type": "array", "items": TEXT_TYPE}},
     "required": ["name", "age", "tags"],
     "additionalProperties": False,
 }
-SHORT = "name, age int, tags: list of str"
-FACTS = {"name": "answer", "schema": PERSON, "strict": True}
-GOOD, BAD = '{"name": "Ada", "age": 36, "tags": []}', '{"name": "Ada", "age": "x", "tags": []}'
-WRONG = "the answer does not meet the schema: $.age: 'x' is not of type 'integer'"
-AGAIN = f"{WRONG}\nAnswer again, with the right JSON only."
-BOTH = pytest.mark.parametrize("endpoint", ["chat", "respond"])
+SHORT_SCHEMA = "name, age int, tags: list of str"
+SCHEMA_PROPERTIES = {"name": "answer", "schema": PERSON, "strict": True}
+VALID_ANSWER, INVALID_ANSWER = '{"name": "Ada", "age": 36, "tags": []}', '{"name": "Ada", "age": "x", "tags": []}'
+SCHEMA_ERROR = "the answer does not meet the schema: $.age: 'x' is not of type 'integer'"
+RETRY_PROMPT = f"{SCHEMA_ERROR}\nAnswer again, with the right JSON only."
+ON_BOTH_ENDPOINTS = pytest.mark.parametrize("endpoint", ["chat", "respond"])
 
 
 Aiml = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -48,7 +48,7 @@ def aiml(server: Loopback, capfd: pytest.CaptureFixture[str], monkeypatch: pytes
     return run
 
 
-def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+def build_body(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     """Return the body that a command line would send."""
     assert main([*arguments, "hi", "--dry-run"]) == 0
     body: dict[str, Any] = json.loads(capfd.readouterr().out)["body"]
@@ -56,12 +56,12 @@ def sent(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
 
 
 def test_the_short_form_is_sent_as_a_schema_to_each_endpoint(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text("chat", GOOD))
-    server.answer_with(stream_text("respond", GOOD))
-    done = [aiml(endpoint, "--schema", SHORT, "hi") for endpoint in ("chat", "respond")]
-    assert [(one.returncode, one.stdout.decode()) for one in done] == [(0, GOOD + "\n")] * 2
-    assert server.requests[0].json["response_format"] == {"type": "json_schema", "json_schema": FACTS}
-    assert server.requests[1].json["text"] == {"format": {"type": "json_schema", **FACTS}}
+    server.answer_with(stream_text("chat", VALID_ANSWER))
+    server.answer_with(stream_text("respond", VALID_ANSWER))
+    done = [aiml(endpoint, "--schema", SHORT_SCHEMA, "hi") for endpoint in ("chat", "respond")]
+    assert [(one.returncode, one.stdout.decode()) for one in done] == [(0, VALID_ANSWER + "\n")] * 2
+    assert server.requests[0].json["response_format"] == {"type": "json_schema", "json_schema": SCHEMA_PROPERTIES}
+    assert server.requests[1].json["text"] == {"format": {"type": "json_schema", **SCHEMA_PROPERTIES}}
 
 
 def test_a_schema_of_the_user_is_sent_unchanged(capfd: pytest.CaptureFixture[str]) -> None:
@@ -69,34 +69,46 @@ def test_a_schema_of_the_user_is_sent_unchanged(capfd: pytest.CaptureFixture[str
     Path("s.json").write_text(json.dumps(schema), encoding="utf-8")
     facts = {"name": "A_b", "schema": schema, "strict": False}
     for said in ("s.json", json.dumps(schema)):
-        assert sent(capfd, "chat", "--schema", said)["response_format"]["json_schema"] == facts
-    assert sent(capfd, "chat", "--schema", json.dumps(PERSON))["response_format"]["json_schema"]["strict"] is True
+        assert build_body(capfd, "chat", "--schema", said)["response_format"]["json_schema"] == facts
+    assert build_body(capfd, "chat", "--schema", json.dumps(PERSON))["response_format"]["json_schema"]["strict"] is True
 
 
 def test_json_object_is_sent_as_a_response_format(capfd: pytest.CaptureFixture[str]) -> None:
-    assert sent(capfd, "chat", "--json-object")["response_format"] == {"type": "json_object"}
-    assert sent(capfd, "respond", "--json-object")["text"] == {"format": {"type": "json_object"}}
+    assert build_body(capfd, "chat", "--json-object")["response_format"] == {"type": "json_object"}
+    assert build_body(capfd, "respond", "--json-object")["text"] == {"format": {"type": "json_object"}}
 
 
 def test_items_with_the_short_form_request_a_list(capfd: pytest.CaptureFixture[str]) -> None:
-    schema = sent(capfd, "chat", "--schema", "a int", "--items")["response_format"]["json_schema"]["schema"]
-    element = {"type": "object", "properties": {"a": WHOLE}, "required": ["a"], "additionalProperties": False}
+    schema = build_body(capfd, "chat", "--schema", "a int", "--items")["response_format"]["json_schema"]["schema"]
+    element = {"type": "object", "properties": {"a": INTEGER_TYPE}, "required": ["a"], "additionalProperties": False}
     items = {"items": {"type": "array", "items": element}}
     assert schema == {"type": "object", "properties": items, "required": ["items"], "additionalProperties": False}
-    given = sent(capfd, "chat", "--schema", json.dumps(PERSON), "--items")["response_format"]["json_schema"]
+    given = build_body(capfd, "chat", "--schema", json.dumps(PERSON), "--items")["response_format"]["json_schema"]
     assert given["schema"] == PERSON
 
 
-@BOTH
+@ON_BOTH_ENDPOINTS
 @pytest.mark.parametrize(
     ("flags", "text", "finish", "code", "stderr"),
     [
-        (["--schema", SHORT], BAD, "stop", 9, f"aiml: {WRONG}\nhint: --schema-retries N asks again\n"),
-        (["--schema", SHORT], "Sure: {}", "stop", 9, "aiml: the answer is not JSON: line 1, column 1"),
-        (["--schema", SHORT], "{}", "stop", 9, "$: 'name' is a required property"),
-        (["--schema", SHORT], f"```json\n{GOOD}\n```", "stop", 0, "code fence"),
-        (["--schema", SHORT], GOOD[:9], "length", 8, "the answer was cut off at the token limit"),
-        (["--schema", SHORT, "--allow-cut"], GOOD[:9], "length", 0, "the answer was cut off at the token limit"),
+        (
+            ["--schema", SHORT_SCHEMA],
+            INVALID_ANSWER,
+            "stop",
+            9,
+            f"aiml: {SCHEMA_ERROR}\nhint: --schema-retries N asks again\n",
+        ),
+        (["--schema", SHORT_SCHEMA], "Sure: {}", "stop", 9, "aiml: the answer is not JSON: line 1, column 1"),
+        (["--schema", SHORT_SCHEMA], "{}", "stop", 9, "$: 'name' is a required property"),
+        (["--schema", SHORT_SCHEMA], f"```json\n{VALID_ANSWER}\n```", "stop", 0, "code fence"),
+        (["--schema", SHORT_SCHEMA], VALID_ANSWER[:9], "length", 8, "the answer was cut off at the token limit"),
+        (
+            ["--schema", SHORT_SCHEMA, "--allow-cut"],
+            VALID_ANSWER[:9],
+            "length",
+            0,
+            "the answer was cut off at the token limit",
+        ),
         (["--json-object"], "{}", "stop", 0, ""),
         (["--json-object"], "[1]", "stop", 9, "the answer is not a JSON object but an array"),
         (["--json-object"], "true", "stop", 9, "the answer is not a JSON object but a boolean"),
@@ -114,52 +126,56 @@ def test_an_answer_that_does_not_match_exits_with_9(
 
 
 def test_json_output_contains_the_error_and_the_text(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text("chat", BAD))
-    done = aiml("chat", "--schema", SHORT, "--json", "hi")
+    server.answer_with(stream_text("chat", INVALID_ANSWER))
+    done = aiml("chat", "--schema", SHORT_SCHEMA, "--json", "hi")
     told = json.loads(done.stdout)
-    assert (done.returncode, told["error"]["message"], told["error"]["exit_code"]) == (9, WRONG, 9)
-    assert told["text"] == BAD
+    assert (done.returncode, told["error"]["message"], told["error"]["exit_code"]) == (9, SCHEMA_ERROR, 9)
+    assert told["text"] == INVALID_ANSWER
 
 
 def test_each_choice_is_checked_and_the_failing_one_named(server: Loopback, aiml: Aiml) -> None:
     ends = [delta(finish="stop"), delta(finish="stop", index=1), event("[DONE]")]
-    server.answer_with(stream(delta(GOOD), delta(BAD, index=1), *ends))
-    done = aiml("chat", "-n", "2", "--schema", SHORT, "hi")
+    server.answer_with(stream(delta(VALID_ANSWER), delta(INVALID_ANSWER, index=1), *ends))
+    done = aiml("chat", "-n", "2", "--schema", SHORT_SCHEMA, "hi")
     assert done.returncode == 9
-    assert f"choice 2: {WRONG}" in done.stderr.decode()
+    assert f"choice 2: {SCHEMA_ERROR}" in done.stderr.decode()
 
 
 def test_an_answer_that_calls_a_tool_is_not_checked(server: Loopback, aiml: Aiml) -> None:
     calls = [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]
     server.answer_with(stream(delta(tool_calls=calls), delta(finish="tool_calls"), event("[DONE]")))
-    assert aiml("chat", "--schema", SHORT, "hi").returncode == 0
+    assert aiml("chat", "--schema", SHORT_SCHEMA, "hi").returncode == 0
 
 
-@BOTH
+@ON_BOTH_ENDPOINTS
 def test_an_invalid_answer_is_sent_back_with_the_error(endpoint: str, server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text(endpoint, BAD))
-    server.answer_with(stream_text(endpoint, GOOD))
-    done = aiml(endpoint, "--schema", SHORT, "--schema-retries", "2", "hi")
-    assert (done.returncode, done.stdout.decode()) == (0, GOOD + "\n")
-    assert done.stderr.decode() == f"aiml: {WRONG}; asking again (1 of 2)\n"
+    server.answer_with(stream_text(endpoint, INVALID_ANSWER))
+    server.answer_with(stream_text(endpoint, VALID_ANSWER))
+    done = aiml(endpoint, "--schema", SHORT_SCHEMA, "--schema-retries", "2", "hi")
+    assert (done.returncode, done.stdout.decode()) == (0, VALID_ANSWER + "\n")
+    assert done.stderr.decode() == f"aiml: {SCHEMA_ERROR}; asking again (1 of 2)\n"
     first, second = (request.json for request in server.requests)
     place = "messages" if endpoint == "chat" else "input"
-    said = [{"role": "assistant", "content": BAD}, {"role": "user", "content": AGAIN}]
+    said = [{"role": "assistant", "content": INVALID_ANSWER}, {"role": "user", "content": RETRY_PROMPT}]
     assert second == {**first, place: [{"role": "user", "content": "hi"}, *said]}
 
 
 def test_after_the_last_retry_the_last_answer_is_printed(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "{}"))
-    server.answer_with(stream_text("chat", BAD))
-    done = aiml("chat", "-q", "--schema", SHORT, "--schema-retries", "1", "hi")
-    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (9, BAD + "\n", f"aiml: {WRONG}\n")
+    server.answer_with(stream_text("chat", INVALID_ANSWER))
+    done = aiml("chat", "-q", "--schema", SHORT_SCHEMA, "--schema-retries", "1", "hi")
+    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (
+        9,
+        INVALID_ANSWER + "\n",
+        f"aiml: {SCHEMA_ERROR}\n",
+    )
     assert len(server.requests) == 2
 
 
 def test_a_truncated_answer_is_not_requested_again(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text("chat", GOOD[:9], "length"))
-    done = aiml("chat", "--schema", SHORT, "--schema-retries", "3", "hi")
-    assert (done.returncode, done.stdout.decode(), len(server.requests)) == (8, GOOD[:9] + "\n", 1)
+    server.answer_with(stream_text("chat", VALID_ANSWER[:9], "length"))
+    done = aiml("chat", "--schema", SHORT_SCHEMA, "--schema-retries", "3", "hi")
+    assert (done.returncode, done.stdout.decode(), len(server.requests)) == (8, VALID_ANSWER[:9] + "\n", 1)
 
 
 @pytest.mark.parametrize("form", ["text", "json", "jsonl", "raw"])
@@ -172,47 +188,47 @@ def test_every_format_gets_the_last_answer_only(form: str, server: Loopback, aim
 
 
 def test_the_text_of_a_broken_retry_is_shown(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream_text("chat", BAD))
+    server.answer_with(stream_text("chat", INVALID_ANSWER))
     server.answer_with(stream(delta('{"name'), end=b""))
-    done = aiml("chat", "--schema", SHORT, "--schema-retries", "1", "hi")
+    done = aiml("chat", "--schema", SHORT_SCHEMA, "--schema-retries", "1", "hi")
     assert (done.returncode, done.stdout) == (8, b'{"name\n')
 
 
-def catalog(capabilities: list[str], base_url: str = "https://api.aimlapi.com/v1") -> None:
+def store_model(capabilities: list[str], base_url: str = "https://api.aimlapi.com/v1") -> None:
     """Store a catalog of one model."""
     body = json.dumps({"data": [{"id": "a/b", "type": "chat-completion", "capabilities": capabilities}]}).encode()
     save_models(CachedModels(base_url, "", time.time(), body, []))
 
 
 def test_a_model_without_schemas_gets_the_schema_in_the_system_text(capfd: pytest.CaptureFixture[str]) -> None:
-    catalog(["streaming", "tools"])
-    plain = sent(capfd, "chat", "-m", "a/b", "--schema", SHORT)
+    store_model(["streaming", "tools"])
+    plain = build_body(capfd, "chat", "-m", "a/b", "--schema", SHORT_SCHEMA)
     assert "response_format" not in plain
     system = plain["messages"][0]
     assert system["role"] == "system"
     assert json.loads(system["content"].partition("\n")[2]) == PERSON
-    assert sent(capfd, "respond", "-m", "a/b", "--schema", SHORT, "-s", "Be\nkind.")["instructions"] == (
+    assert build_body(capfd, "respond", "-m", "a/b", "--schema", SHORT_SCHEMA, "-s", "Be\nkind.")["instructions"] == (
         "Be\nkind.\n\n" + system["content"]
     )
 
 
 @pytest.mark.parametrize("capabilities", [["structured_output"], [], ["openai/chat-completion.stream"]])
 def test_a_model_that_may_support_schemas_gets_one(capabilities: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    catalog(capabilities)
-    assert "response_format" in sent(capfd, "chat", "-m", "a/b", "--schema", SHORT)
-    assert "response_format" in sent(capfd, "chat", "-m", "not/listed", "--schema", SHORT)
+    store_model(capabilities)
+    assert "response_format" in build_body(capfd, "chat", "-m", "a/b", "--schema", SHORT_SCHEMA)
+    assert "response_format" in build_body(capfd, "chat", "-m", "not/listed", "--schema", SHORT_SCHEMA)
 
 
 def test_an_answer_of_a_model_without_schemas_is_checked_too(server: Loopback, aiml: Aiml) -> None:
-    catalog(["streaming"], server.url)
-    server.answer_with(stream_text("chat", BAD))
-    done = aiml("chat", "-m", "a/b", "--schema", SHORT, "hi")
-    assert (done.returncode, WRONG in done.stderr.decode()) == (9, True)
+    store_model(["streaming"], server.url)
+    server.answer_with(stream_text("chat", INVALID_ANSWER))
+    done = aiml("chat", "-m", "a/b", "--schema", SHORT_SCHEMA, "hi")
+    assert (done.returncode, SCHEMA_ERROR in done.stderr.decode()) == (9, True)
     assert "a/b does not support schemas" in done.stderr.decode()
     assert "response_format" not in server.requests[0].json
 
 
-@BOTH
+@ON_BOTH_ENDPOINTS
 @pytest.mark.parametrize(
     ("text", "stdout", "code", "stderr"),
     [
@@ -280,9 +296,9 @@ def test_invalid_combinations_are_refused_before_anything_is_sent(
     assert message in done.stderr.decode() + done.stdout.decode()
 
 
-@BOTH
+@ON_BOTH_ENDPOINTS
 def test_the_demo_server_answers_with_valid_json(endpoint: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main([endpoint, "--demo", "--schema", SHORT, "hi"]) == 0
+    assert main([endpoint, "--demo", "--schema", SHORT_SCHEMA, "hi"]) == 0
     assert set(json.loads(capfd.readouterr().out)) == {"name", "age", "tags"}
     assert main([endpoint, "--demo", "--items", "--schema", "a int, b bool", "hi"]) == 0
     assert capfd.readouterr().out == '{"a":1,"b":true}\n'
@@ -291,6 +307,6 @@ def test_the_demo_server_answers_with_valid_json(endpoint: str, capfd: pytest.Ca
 
 
 def test_an_answer_without_a_stream_is_checked_too(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(json_response(response_object(BAD)))
-    done = aiml("respond", "-S", "--schema", SHORT, "hi")
-    assert (done.returncode, done.stdout.decode()) == (9, BAD + "\n")
+    server.answer_with(json_response(response_object(INVALID_ANSWER)))
+    done = aiml("respond", "-S", "--schema", SHORT_SCHEMA, "hi")
+    assert (done.returncode, done.stdout.decode()) == (9, INVALID_ANSWER + "\n")

@@ -31,7 +31,7 @@ SCHEMA = {
     },
     "required": ["server_url", "headers"],
 }
-HARMLESS: list[Any] = [
+HARMLESS_VALUES: list[Any] = [
     [],
     [FUNCTION],
     [{"type": "function", "function": {"name": "f", "parameters": SCHEMA, "strict": True}}],
@@ -44,13 +44,13 @@ HARMLESS: list[Any] = [
     "auto",
     None,
 ]
-MCP = {"type": "mcp", "server_label": "a", "server_url": "https://evil.example/mcp", "require_approval": "never"}
-ADDRESSES: list[Any] = [
-    [MCP],
-    [FUNCTION, MCP],
-    {"tools": [MCP]},
+MCP_TOOL = {"type": "mcp", "server_label": "a", "server_url": "https://evil.example/mcp", "require_approval": "never"}
+VALUES_WITH_ADDRESS: list[Any] = [
+    [MCP_TOOL],
+    [FUNCTION, MCP_TOOL],
+    {"tools": [MCP_TOOL]},
     [{"type": "mcp", "mcp": {"server_url": "https://evil.example"}}],
-    [{"type": "function", "function": {"name": "f", "parameters": {"x": [[MCP]]}}}],
+    [{"type": "function", "function": {"name": "f", "parameters": {"x": [[MCP_TOOL]]}}}],
     [{"type": "MCP", "server_label": "a"}],
     [{"type": " Mcp ", "connector_id": "connector_gmail"}],
     [{"Type": "mcp_v2"}],
@@ -68,36 +68,36 @@ ADDRESSES: list[Any] = [
     [{"type": "x", "webhook": {"a": 1}}],
     [{"type": "shell", "container": {"network_policy": {"allowed_domains": ["evil.example"]}}}],
     {"mcp_servers": [{"name": "a"}]},
-    {"a": json.dumps([MCP])},
-    {"a": " " + json.dumps({"b": json.dumps({"c": [MCP]})})},
-    {"properties": {"tools": [MCP]}},
+    {"a": json.dumps([MCP_TOOL])},
+    {"a": " " + json.dumps({"b": json.dumps({"c": [MCP_TOOL]})})},
+    {"properties": {"tools": [MCP_TOOL]}},
     {"properties": {"server_url": "https://evil.example"}},
-    {"description": json.dumps(MCP)},
+    {"description": json.dumps(MCP_TOOL)},
     {"image_url": {"url": "https://evil.example/x.png"}},
-    json.loads('{"a":' * 400 + "[" + json.dumps(MCP) + "]" + "}" * 400),
+    json.loads('{"a":' * 400 + "[" + json.dumps(MCP_TOOL) + "]" + "}" * 400),
 ]
 
 
-@pytest.mark.parametrize("value", HARMLESS, ids=str)
+@pytest.mark.parametrize("value", HARMLESS_VALUES, ids=str)
 def test_a_value_that_names_no_server_is_accepted(value: Any) -> None:
     assert find_address(value) == ""
 
 
 @pytest.mark.promise("templates-are-data")
-@pytest.mark.parametrize("value", ADDRESSES, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize("value", VALUES_WITH_ADDRESS, ids=lambda value: str(value)[:60])
 def test_an_address_is_found_at_any_depth(value: Any) -> None:
     assert find_address(value)
 
 
-def template(settings: str, name: str = "t") -> Path:
+def write_template(settings: str, name: str = "t") -> Path:
     path = Path("xdg_config_home/aiml/templates") / f"{name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.write_text(f'prompt = "x"\n[settings]\n{settings}\n')
     return path
 
 
-LASTING = [row for row in ROWS.values() if not row.per_call and not row.secret]
-REFUSED = {
+PERSISTENT_OPTIONS = [row for row in ROWS.values() if not row.per_call and not row.secret]
+REFUSED_SETTINGS = {
     "base_url": "http://127.0.0.1:9/v1",
     "key_command": "touch ran",
     "mcp_server": "a=https://evil.example",
@@ -116,7 +116,7 @@ REFUSED = {
 
 
 def test_the_option_table_marks_what_a_template_may_set() -> None:
-    assert {row.name for row in LASTING if not row.template} >= REFUSED.keys()
+    assert {row.name for row in PERSISTENT_OPTIONS if not row.template} >= REFUSED_SETTINGS.keys()
     assert not [row.name for row in ROWS.values() if row.template and (row.per_call or row.secret or row.sensitive)]
     held = ("model", "system", "temperature", "max_tokens", "schema", "tools", "option", "format", "effort")
     assert all(ROWS[name].template for name in held)
@@ -125,7 +125,7 @@ def test_the_option_table_marks_what_a_template_may_set() -> None:
 @pytest.mark.promise("templates-are-data")
 @pytest.mark.parametrize("name", [row.name for row in ROWS.values() if not row.template])
 def test_any_other_setting_is_refused(name: str, aiml: Aiml, server: Loopback) -> None:
-    template(f"{name} = {json.dumps(REFUSED.get(name, 'x'))}")
+    write_template(f"{name} = {json.dumps(REFUSED_SETTINGS.get(name, 'x'))}")
     done = aiml("chat", "-t", "t", "hi", AIMLAPI_API_KEY=KEY)
     assert (done.returncode, done.stdout, server.requests, Path("ran").exists()) == (2, b"", [], False)
     assert f"{name} cannot be set in a template" in done.stderr.decode()
@@ -133,7 +133,7 @@ def test_any_other_setting_is_refused(name: str, aiml: Aiml, server: Loopback) -
 
 @pytest.mark.promise("templates-are-data")
 @pytest.mark.parametrize("command", ["chat", "respond"])
-@pytest.mark.parametrize("value", ADDRESSES[:6], ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize("value", VALUES_WITH_ADDRESS[:6], ids=lambda value: str(value)[:60])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -149,7 +149,7 @@ def test_any_other_setting_is_refused(name: str, aiml: Aiml, server: Loopback) -
 def test_tools_of_other_servers_are_refused(
     settings: str, value: Any, command: str, aiml: Aiml, server: Loopback
 ) -> None:
-    template(settings.format(json.dumps(value)).replace("[settings.option]\n", "option."))
+    write_template(settings.format(json.dumps(value)).replace("[settings.option]\n", "option."))
     done = aiml(command, "-t", "t", "hi", "--dry-run", AIMLAPI_API_KEY=KEY)
     assert (done.returncode, done.stdout) == (2, b"")
     assert "cannot be set in a template" in done.stderr.decode()
@@ -169,7 +169,7 @@ def test_tools_of_other_servers_are_refused(
     ],
 )
 def test_the_error_names_the_property(settings: str, words: str, aiml: Aiml) -> None:
-    template(settings)
+    write_template(settings)
     done = aiml("chat", "-t", "t", "hi", "--dry-run")
     assert (done.returncode, done.stdout) == (2, b"")
     assert f"{words} cannot be set in a template" in done.stderr.decode()
@@ -193,7 +193,7 @@ def test_the_error_names_the_property(settings: str, words: str, aiml: Aiml) -> 
     ],
 )
 def test_a_setting_that_names_a_file_is_refused(settings: str, aiml: Aiml, server: Loopback) -> None:
-    template(settings)
+    write_template(settings)
     for name in ("s.txt", "schema", "schema.json", "tools", "tools.json"):
         Path(name).write_text("{}")
     done = aiml("chat", "-t", "t", "hi", AIMLAPI_API_KEY=KEY)
@@ -203,8 +203,8 @@ def test_a_setting_that_names_a_file_is_refused(settings: str, aiml: Aiml, serve
 
 def test_settings_for_the_question_and_the_output_are_accepted(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
-    tools = json.dumps(HARMLESS[1])
-    template(
+    tools = json.dumps(HARMLESS_VALUES[1])
+    write_template(
         f"model = 'm'\ntemperature = 0.5\nseed = 3\ntools = '''{tools}'''\nformat = 'json'\n[settings.option]\ntop_k = 3"
     )
     done = aiml("chat", "-t", "t", "hi")
@@ -213,7 +213,7 @@ def test_settings_for_the_question_and_the_output_are_accepted(aiml: Aiml, serve
     assert (asked["model"], asked["temperature"], asked["top_k"], len(asked["tools"])) == ("m", 0.5, 3, 1)
 
 
-IMPORTED = [
+REFUSED_IMPORTS = [
     ("base_url: http://127.0.0.1:9/v1", "base_url cannot be set"),
     ("BASE_URL: http://127.0.0.1:9/v1", "base_url cannot be set"),
     ("base-url: http://127.0.0.1:9/v1", "base_url cannot be set"),
@@ -238,7 +238,7 @@ IMPORTED = [
 
 
 @pytest.mark.promise("templates-are-data")
-@pytest.mark.parametrize(("line", "words"), IMPORTED)
+@pytest.mark.parametrize(("line", "words"), REFUSED_IMPORTS)
 def test_an_imported_file_with_a_forbidden_setting_is_refused_completely(
     line: str, words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +270,7 @@ def test_an_imported_system_text_that_names_a_file_is_refused(name: str, capfd: 
 @pytest.mark.promise("templates-are-data")
 def test_forbidden_settings_are_not_saved_and_are_named_in_a_notice(aiml: Aiml) -> None:
     flags = ["--base-url", "https://h/v1", "--record", "r", "--max-cost", "1", "--timeout", "5", "--no-log"]
-    flags += ["--tools", json.dumps([MCP]), "-O", 'tools=[{"type":"mcp"}]', "--temperature", "0.5"]
+    flags += ["--tools", json.dumps([MCP_TOOL]), "-O", 'tools=[{"type":"mcp"}]', "--temperature", "0.5"]
     done = aiml("respond", "--save", "t", *flags, "hi")
     assert done.returncode == 0, done.stderr
     text = (Path("xdg_config_home/aiml/templates") / "t.toml").read_text()
@@ -283,7 +283,7 @@ def test_forbidden_settings_are_not_saved_and_are_named_in_a_notice(aiml: Aiml) 
 
 
 def test_an_invalid_template_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    template("base_url = 'https://evil.example/v1'")
+    write_template("base_url = 'https://evil.example/v1'")
     assert main(["config", "templates", "t"]) == 2
     assert os.environ["XDG_CONFIG_HOME"] in capfd.readouterr().err
 

@@ -29,30 +29,30 @@ DOCUMENT = (ROOT / "docs/templates.md").read_text()
 CODE = '{"a": {"b": 1}} for (;;) {x = {}} { y }'
 
 
-def template(text: str, name: str = "t") -> Path:
-    path = folder() / f"{name}.toml"
+def write_template(text: str, name: str = "t") -> Path:
+    path = get_templates_folder() / f"{name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
 
-def folder() -> Path:
+def get_templates_folder() -> Path:
     return Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "templates"
 
 
-def body(done: Any) -> dict[str, Any]:
+def read_body(done: Any) -> dict[str, Any]:
     """Return the request's body that --dry-run showed."""
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)["body"]
     return found
 
 
-def said(done: Any) -> str:
-    text: str = body(done)["messages"][-1]["content"]
+def read_prompt(done: Any) -> str:
+    text: str = read_body(done)["messages"][-1]["content"]
     return text
 
 
-def refused(done: Any) -> str:
+def read_refusal(done: Any) -> str:
     """Return the error message of a call that sent nothing."""
     assert (done.returncode, done.stdout) == (2, b"")
     text: str = done.stderr.decode()
@@ -73,7 +73,7 @@ def test_only_a_name_in_braces_is_a_variable() -> None:
 def test_a_saved_template_sends_the_same_request(aiml: Aiml, server: Loopback) -> None:
     made = aiml("chat", "--save", "t", "-m", "m", "-s", "S", "--temperature", "0", "-P", "who=you", "Hi {who}", CODE)
     assert (made.returncode, made.stdout, server.requests) == (0, b"", [])
-    assert f"saved as {folder() / 't.toml'}".encode() in made.stderr
+    assert f"saved as {get_templates_folder() / 't.toml'}".encode() in made.stderr
     server.answer_with(HELLO)
     assert aiml("chat", "-t", "t", "now").returncode == 0
     asked = server.requests[0].json
@@ -88,14 +88,17 @@ def test_a_template_is_for_its_owner_alone(aiml: Aiml) -> None:
         assert aiml("chat", "--save", "t", "hi").returncode == 0
     finally:
         os.umask(old)
-    assert [(path.stat().st_mode & 0o777) for path in (folder() / "t.toml", folder())] == [0o600, 0o700]
+    assert [(path.stat().st_mode & 0o777) for path in (get_templates_folder() / "t.toml", get_templates_folder())] == [
+        0o600,
+        0o700,
+    ]
 
 
 def test_options_for_a_single_call_are_not_saved(aiml: Aiml) -> None:
     Path("f").write_text("x")
     done = aiml("chat", "--save", "t", "-o", "out", "-f", "f", "--dry-run", "-y", "--json", "hi", "@f")
     assert b"each call: --output, --file, --dry-run" in done.stderr or b"--file, --output, --dry-run" in done.stderr
-    text = (folder() / "t.toml").read_text()
+    text = (get_templates_folder() / "t.toml").read_text()
     assert text.startswith('prompt = "hi f"\n\n[settings]\nformat = "json"\n')
     assert not set(re.findall(r"^\w+", text, re.MULTILINE)) - {"prompt", "format"}
 
@@ -108,22 +111,22 @@ def test_the_content_of_a_file_is_saved_instead_of_its_name(aiml: Aiml) -> None:
     assert aiml("chat", "--save", "t", *flags).returncode == 0
     for name in ("s.txt", "schema.json", "tools.json"):
         Path(name).unlink()
-    asked = body(aiml("chat", "-t", "t", "--dry-run", "x"))
+    asked = read_body(aiml("chat", "-t", "t", "--dry-run", "x"))
     assert asked["messages"][0]["content"] == "From {the} file."
     assert (asked["response_format"]["json_schema"]["name"], asked["tools"][0]["function"]["name"]) == ("T", "f")
 
 
 def test_an_existing_template_is_replaced_only_with_yes(aiml: Aiml) -> None:
     assert aiml("chat", "--save", "t", "one").returncode == 0
-    assert "a template 't' already exists" in refused(aiml("chat", "--save", "t", "two"))
-    assert said(aiml("chat", "-t", "t", "--dry-run")) == "one"
+    assert "a template 't' already exists" in read_refusal(aiml("chat", "--save", "t", "two"))
+    assert read_prompt(aiml("chat", "-t", "t", "--dry-run")) == "one"
     assert aiml("chat", "--save", "t", "-y", "two").returncode == 0
-    assert said(aiml("chat", "-t", "t", "--dry-run")) == "two"
+    assert read_prompt(aiml("chat", "-t", "t", "--dry-run")) == "two"
 
 
-@pytest.mark.parametrize(("answer", "code", "asked"), [("y", 0, "two"), ("n", 2, "one"), ("", 2, "one")])
+@pytest.mark.parametrize(("answer", "code", "prompt"), [("y", 0, "two"), ("n", 2, "one"), ("", 2, "one")])
 def test_on_a_terminal_the_user_is_asked_before_a_template_is_replaced(
-    answer: str, code: int, asked: str, aiml: Aiml
+    answer: str, code: int, prompt: str, aiml: Aiml
 ) -> None:
     assert aiml("chat", "--save", "t", "one").returncode == 0
     program, *rest = build_command("chat", "--save", "t", "two")
@@ -132,37 +135,37 @@ def test_on_a_terminal_the_user_is_asked_before_a_template_is_replaced(
     child.sendline(answer)
     child.expect(pexpect.EOF)
     child.close()
-    assert (child.exitstatus, said(aiml("chat", "-t", "t", "--dry-run"))) == (code, asked)
+    assert (child.exitstatus, read_prompt(aiml("chat", "-t", "t", "--dry-run"))) == (code, prompt)
 
 
 def test_a_template_can_be_based_on_another(aiml: Aiml) -> None:
-    template('prompt = "Hi {who}"\n[defaults]\nwho = "you"\n[settings]\nmodel = "m"\nseed = 1', "base")
+    write_template('prompt = "Hi {who}"\n[defaults]\nwho = "you"\n[settings]\nmodel = "m"\nseed = 1', "base")
     assert aiml("chat", "-t", "base", "--save", "t", "--seed", "2", "-P", "who=me").returncode == 0
-    asked = body(aiml("chat", "-t", "t", "--dry-run"))
+    asked = read_body(aiml("chat", "-t", "t", "--dry-run"))
     assert (asked["model"], asked["seed"], asked["messages"][0]["content"]) == ("m", 2, "Hi me")
 
 
 def test_the_prompt_may_come_from_a_pipe(aiml: Aiml) -> None:
     assert aiml("chat", "--save", "t", stdin=b"Tell {who}\nall\n").returncode == 0
-    assert said(aiml("chat", "-t", "t", "-P", "who=me", "--dry-run")) == "Tell me\nall"
+    assert read_prompt(aiml("chat", "-t", "t", "-P", "who=me", "--dry-run")) == "Tell me\nall"
 
 
 @pytest.mark.parametrize("arguments", [("chat", "--save", "t"), ("chat", "--save", "t", "-o", "x")])
 def test_an_empty_template_is_not_saved(arguments: tuple[str, ...], aiml: Aiml) -> None:
-    assert "there is nothing to save" in refused(aiml(*arguments))
-    assert not folder().exists()
+    assert "there is nothing to save" in read_refusal(aiml(*arguments))
+    assert not get_templates_folder().exists()
 
 
 @pytest.mark.parametrize("flag", [(), ("--seed", "4")])
 def test_a_template_overrides_environment_and_config_but_not_flags(flag: tuple[str, ...], aiml: Aiml) -> None:
-    template('prompt = "x"\n[settings]\nseed = 3')
-    (folder().parent / "config.toml").write_text("profile = 'p'\nseed = 1\n[profiles.p]\nseed = 2\nn = 7")
-    asked = body(aiml("chat", "-t", "t", "--dry-run", *flag, AIML_SEED="9"))
+    write_template('prompt = "x"\n[settings]\nseed = 3')
+    (get_templates_folder().parent / "config.toml").write_text("profile = 'p'\nseed = 1\n[profiles.p]\nseed = 2\nn = 7")
+    asked = read_body(aiml("chat", "-t", "t", "--dry-run", *flag, AIML_SEED="9"))
     assert (asked["seed"], asked["n"]) == (4 if flag else 3, 7)
 
 
 @pytest.mark.parametrize(
-    ("prompt", "words", "piped", "asked"),
+    ("prompt", "words", "stdin", "expected"),
     [
         ("A {words} b", "x y", None, "A x y b"),
         ("A {prompt} b", "x", b"in", "<stdin>\nin\n</stdin>\n\nA x b"),
@@ -174,39 +177,39 @@ def test_a_template_overrides_environment_and_config_but_not_flags(flag: tuple[s
     ],
 )
 def test_words_and_piped_input_fill_their_placeholders(
-    prompt: str, words: str, piped: bytes | None, asked: str, aiml: Aiml
+    prompt: str, words: str, stdin: bytes | None, expected: str, aiml: Aiml
 ) -> None:
-    template(f"prompt = {json.dumps(prompt)}\n[settings]\nseed = 1")
+    write_template(f"prompt = {json.dumps(prompt)}\n[settings]\nseed = 1")
     Path("t").write_text("no file is meant")
-    assert said(aiml("chat", "-t", "t", "--dry-run", *words.split(), stdin=piped)) == asked
+    assert read_prompt(aiml("chat", "-t", "t", "--dry-run", *words.split(), stdin=stdin)) == expected
 
 
 def test_a_file_among_the_words_is_sent(aiml: Aiml) -> None:
-    template('prompt = "Look: {words}"')
+    write_template('prompt = "Look: {words}"')
     Path("f").write_text("content")
-    assert '<file name="f">\ncontent\n</file>' in said(aiml("chat", "-t", "t", "--dry-run", "@f"))
+    assert '<file name="f">\ncontent\n</file>' in read_prompt(aiml("chat", "-t", "t", "--dry-run", "@f"))
 
 
 def test_a_value_can_be_read_from_a_file_and_is_not_interpreted(aiml: Aiml) -> None:
-    template('prompt = "{code}"\n[settings]\nsystem = "For {who}."')
+    write_template('prompt = "{code}"\n[settings]\nsystem = "For {who}."')
     Path("f").write_text("@f {who} {{x}}\n")
-    messages = body(aiml("chat", "-t", "t", "--dry-run", "-P", "code=@f", "-P", "who=@@me"))["messages"]
+    messages = read_body(aiml("chat", "-t", "t", "--dry-run", "-P", "code=@f", "-P", "who=@@me"))["messages"]
     assert [each["content"] for each in messages] == ["For @me.", "@f {who} {{x}}"]
 
 
 @pytest.mark.parametrize("value", ["import {stdin} from 'process'", "a {stdin} b", "{{stdin}}", "{{{stdin}}} {x}"])
-@pytest.mark.parametrize("piped", [None, b"in"])
-def test_placeholders_in_a_value_are_not_filled(value: str, piped: bytes | None, aiml: Aiml) -> None:
-    template('prompt = "{code} {{stdin}} {{ y }}"')
-    text = said(aiml("chat", "-t", "t", "--dry-run", "-P", f"code={value}", stdin=piped))
-    assert text == ("<stdin>\nin\n</stdin>\n\n" if piped else "") + f"{value} {{stdin}} {{ y }}"
+@pytest.mark.parametrize("stdin", [None, b"in"])
+def test_placeholders_in_a_value_are_not_filled(value: str, stdin: bytes | None, aiml: Aiml) -> None:
+    write_template('prompt = "{code} {{stdin}} {{ y }}"')
+    text = read_prompt(aiml("chat", "-t", "t", "--dry-run", "-P", f"code={value}", stdin=stdin))
+    assert text == ("<stdin>\nin\n</stdin>\n\n" if stdin else "") + f"{value} {{stdin}} {{ y }}"
 
 
 @pytest.mark.promise("secrets-held")
 def test_a_secret_in_a_value_is_not_sent(aiml: Aiml, server: Loopback) -> None:
-    template('prompt = "{code}"')
+    write_template('prompt = "{code}"')
     Path("f").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAE\n")
-    assert "nothing was sent" in refused(aiml("chat", "-t", "t", "-P", "code=@f"))
+    assert "nothing was sent" in read_refusal(aiml("chat", "-t", "t", "-P", "code=@f"))
     assert server.requests == []
 
 
@@ -222,12 +225,12 @@ def test_a_secret_in_a_value_is_not_sent(aiml: Aiml, server: Loopback) -> None:
     ],
 )
 def test_missing_and_unknown_variables_are_an_error(arguments: tuple[str, ...], words: str, aiml: Aiml) -> None:
-    template('prompt = "{one} {two} {three}"\n[defaults]\nthree = 3')
-    assert words in refused(aiml("chat", "-t", "t", *arguments))
+    write_template('prompt = "{one} {two} {three}"\n[defaults]\nthree = 3')
+    assert words in read_refusal(aiml("chat", "-t", "t", *arguments))
 
 
 def test_values_without_a_template_are_an_error(aiml: Aiml) -> None:
-    assert "name the template with -t" in refused(aiml("chat", "-P", "a=b", "hi"))
+    assert "name the template with -t" in read_refusal(aiml("chat", "-P", "a=b", "hi"))
 
 
 @pytest.mark.parametrize(
@@ -250,8 +253,8 @@ def test_values_without_a_template_are_an_error(aiml: Aiml) -> None:
 def test_an_invalid_template_is_an_error_that_names_the_problem(
     text: str, words: str, aiml: Aiml, server: Loopback
 ) -> None:
-    template(text)
-    assert words in refused(aiml("chat", "-t", "t", "hi"))
+    write_template(text)
+    assert words in read_refusal(aiml("chat", "-t", "t", "hi"))
     assert (server.requests, Path("ran").exists()) == ([], False)
 
 
@@ -260,7 +263,7 @@ def test_an_invalid_template_is_an_error_that_names_the_problem(
 @pytest.mark.parametrize("flag", ["--template", "--save"])
 def test_a_name_is_never_a_path(flag: str, name: str, aiml: Aiml) -> None:
     Path("t.toml").write_text('prompt = "x"')
-    assert "name" in refused(aiml("chat", f"{flag}={name}", "hi"))
+    assert "name" in read_refusal(aiml("chat", f"{flag}={name}", "hi"))
 
 
 @pytest.mark.promise("no-cwd")
@@ -268,22 +271,22 @@ def test_a_template_in_the_current_directory_is_not_used(aiml: Aiml) -> None:
     Path("templates").mkdir()
     Path("templates/t.toml").write_text('prompt = "x"')
     Path("t.toml").write_text('prompt = "x"')
-    assert "there is no template 't'" in refused(aiml("chat", "-t", "t", "hi"))
+    assert "there is no template 't'" in read_refusal(aiml("chat", "-t", "t", "hi"))
 
 
 @pytest.mark.promise("private-files")
 def test_a_link_is_neither_read_nor_written_through(aiml: Aiml) -> None:
-    folder().mkdir(parents=True)
+    get_templates_folder().mkdir(parents=True)
     Path("elsewhere").write_text('prompt = "x"')
-    (folder() / "t.toml").symlink_to(Path("elsewhere").absolute())
-    assert "symbolic link" in refused(aiml("chat", "-t", "t", "hi"))
-    assert "symbolic link" in refused(aiml("chat", "--save", "t", "-y", "hi"))
+    (get_templates_folder() / "t.toml").symlink_to(Path("elsewhere").absolute())
+    assert "symbolic link" in read_refusal(aiml("chat", "-t", "t", "hi"))
+    assert "symbolic link" in read_refusal(aiml("chat", "--save", "t", "-y", "hi"))
     assert Path("elsewhere").read_text() == 'prompt = "x"'
 
 
 def test_an_unknown_name_gives_a_suggestion(aiml: Aiml) -> None:
-    template('prompt = "x"', "review")
-    assert "did you mean review? available: review" in refused(aiml("chat", "-t", "reveiw", "hi"))
+    write_template('prompt = "x"', "review")
+    assert "did you mean review? available: review" in read_refusal(aiml("chat", "-t", "reveiw", "hi"))
 
 
 def test_an_error_is_json_with_json_output(aiml: Aiml) -> None:
@@ -292,17 +295,17 @@ def test_an_error_is_json_with_json_output(aiml: Aiml) -> None:
 
 
 def test_config_show_does_not_include_templates(capfd: pytest.CaptureFixture[str]) -> None:
-    template('prompt = "x"\n[settings]\nseed = 3')
+    write_template('prompt = "x"\n[settings]\nseed = 3')
     assert main(["config", "show"]) == 0
     assert "seed" not in capfd.readouterr().out
 
 
 def test_templates_are_listed_and_shown(capfd: pytest.CaptureFixture[str]) -> None:
     text = 'prompt = "Hi {a}\\nx {b} {stdin}"\n[defaults]\nb = 2\n'
-    template(text, "one")
-    template('[settings]\nsystem = "Short."', "two")
+    write_template(text, "one")
+    write_template('[settings]\nsystem = "Short."', "two")
     assert main(["config", "templates"]) == 0
-    paths = folder() / "one.toml", folder() / "two.toml"
+    paths = get_templates_folder() / "one.toml", get_templates_folder() / "two.toml"
     assert capfd.readouterr().out == (
         f"name\tprompt\tvariables\tpath\thidden_by\none\tHi {{a}}\ta, b=2\t{paths[0]}\t\ntwo\tShort.\t\t{paths[1]}\t\n"
     )
@@ -313,14 +316,14 @@ def test_templates_are_listed_and_shown(capfd: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_damaged_template_does_not_hide_the_others(capfd: pytest.CaptureFixture[str]) -> None:
-    template('prompt = "fine"', "fine")
-    template("prompt = ", "bad")
+    write_template('prompt = "fine"', "fine")
+    write_template("prompt = ", "bad")
     assert main(["config", "templates"]) == 2
     found = capfd.readouterr()
     assert ("fine\tfine" in found.out, "bad.toml, line 1" in found.err) == (True, True)
 
 
-LLM = """
+LLM_TEMPLATE = """
 system: You speak ${lang}.
 prompt: "Sum $input for $$5 {x} in $lang"
 model: gpt-4o-mini
@@ -329,11 +332,11 @@ options: {temperature: 0.3, top_k: 4}
 schema_object: {type: object}
 fragments: [x.md]
 """
-MODS = "api-key: sk-secret\nroles:\n  shell:\n    - an expert\n    - in {bash}\n    - file:///etc/passwd\n"
-AICHAT = "---\nmodel: openai:gpt-4o\ntemperature: 0.5\nuse_tools: fs\n---\nconvert __INPUT__ to {x}\n"
+MODS_CONFIG = "api-key: sk-secret\nroles:\n  shell:\n    - an expert\n    - in {bash}\n    - file:///etc/passwd\n"
+AICHAT_ROLE = "---\nmodel: openai:gpt-4o\ntemperature: 0.5\nuse_tools: fs\n---\nconvert __INPUT__ to {x}\n"
 
 
-def imported(name: str, text: str, capfd: pytest.CaptureFixture[str]) -> str:
+def run_import(name: str, text: str, capfd: pytest.CaptureFixture[str]) -> str:
     """Import a file; return the notices."""
     Path(name).write_text(text)
     assert main(["config", "templates", "--import", name]) == 0
@@ -342,8 +345,8 @@ def imported(name: str, text: str, capfd: pytest.CaptureFixture[str]) -> str:
 
 def test_a_template_of_llm_can_be_imported(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
-    assert "sum: not imported: top_k, fragments\n" in imported("sum.yaml", LLM, capfd)
-    asked = body(aiml("chat", "-t", "sum", "--dry-run", "this"))
+    assert "sum: not imported: top_k, fragments\n" in run_import("sum.yaml", LLM_TEMPLATE, capfd)
+    asked = read_body(aiml("chat", "-t", "sum", "--dry-run", "this"))
     assert [each["content"] for each in asked["messages"]] == ["You speak French.", "Sum this for $5 {x} in French"]
     assert (asked["model"], asked["temperature"]) == ("gpt-4o-mini", 0.3)
     assert asked["response_format"]["json_schema"]["schema"] == {"type": "object"}
@@ -351,26 +354,26 @@ def test_a_template_of_llm_can_be_imported(aiml: Aiml, capfd: pytest.CaptureFixt
 
 def test_roles_of_mods_can_be_imported(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
-    told = imported("mods.yml", MODS, capfd)
+    told = run_import("mods.yml", MODS_CONFIG, capfd)
     assert ("not imported: file:///etc/passwd" in told, "sk-secret" in told) == (True, False)
-    assert body(aiml("chat", "-t", "shell", "--dry-run", "x"))["messages"][0]["content"] == "an expert\nin {bash}"
+    assert read_body(aiml("chat", "-t", "shell", "--dry-run", "x"))["messages"][0]["content"] == "an expert\nin {bash}"
 
 
 def test_roles_of_aichat_can_be_imported(aiml: Aiml, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("yaml")
-    told = imported("emoji.md", AICHAT, capfd)
+    told = run_import("emoji.md", AICHAT_ROLE, capfd)
     assert ("openai:gpt-4o" in told, "use_tools" in told) == (True, True)
-    assert said(aiml("chat", "-t", "emoji", "--dry-run", stdin=b"joy")) == "convert joy to {x}"
-    imported("roles.yaml", "- name: gram\n  prompt: Fix it.\n  top_p: 0.5\n", capfd)
-    asked = body(aiml("chat", "-t", "gram", "--dry-run", "x"))
+    assert read_prompt(aiml("chat", "-t", "emoji", "--dry-run", stdin=b"joy")) == "convert joy to {x}"
+    run_import("roles.yaml", "- name: gram\n  prompt: Fix it.\n  top_p: 0.5\n", capfd)
+    asked = read_body(aiml("chat", "-t", "gram", "--dry-run", "x"))
     assert (asked["top_p"], asked["messages"][0]) == (0.5, {"role": "system", "content": "Fix it."})
 
 
 def test_a_role_without_front_matter_can_be_imported_without_pyyaml(
     aiml: Aiml, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    imported("plain.md", "You are plain.\n", capfd)
-    assert body(aiml("chat", "-t", "plain", "--dry-run", "x"))["messages"][0]["content"] == "You are plain."
+    run_import("plain.md", "You are plain.\n", capfd)
+    assert read_body(aiml("chat", "-t", "plain", "--dry-run", "x"))["messages"][0]["content"] == "You are plain."
 
 
 @pytest.mark.parametrize(
@@ -396,14 +399,14 @@ def test_without_pyyaml_the_error_names_the_extra_to_install(aiml: Aiml) -> None
     Path("away").mkdir()
     Path("away/yaml.py").write_text("raise ImportError")
     done = aiml("config", "templates", "--import", "x.yaml", PYTHONPATH=f"{Path.cwd()}/away{os.pathsep}{ROOT}")
-    assert "pip install 'aiml-cli[yaml]'" in refused(done)
+    assert "pip install 'aiml-cli[yaml]'" in read_refusal(done)
 
 
 @pytest.fixture
-def documented(server: Loopback) -> dict[str, str]:
+def documentation_files(server: Loopback) -> dict[str, str]:
     """Write the files that the documentation shows; return the environment of its examples."""
     first, *others = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)
-    template(first, "review")
+    write_template(first, "review")
     for text in others:
         path = Path(text.partition("\n")[0].removeprefix("# "))
         path.parent.mkdir(exist_ok=True)
@@ -419,11 +422,11 @@ def documented(server: Loopback) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("block", re.findall(r"```\n((?:aiml|echo|AIML_).*?)```", DOCUMENT, re.DOTALL))
-def test_the_examples_of_the_documentation_work(block: str, documented: dict[str, str]) -> None:
+def test_the_examples_of_the_documentation_work(block: str, documentation_files: dict[str, str]) -> None:
     for line in block.replace("aiml chat --save review", "aiml chat --save review -y").splitlines():
         done = subprocess.run(
             ["sh", "-c", f'aiml() {{ {shlex.join(build_command())} "$@"; }}\n{line}'], stdin=subprocess.DEVNULL,
-            capture_output=True, timeout=60, check=False, env=documented,
+            capture_output=True, timeout=60, check=False, env=documentation_files,
         )  # fmt: skip
         code = 10 if "--test" in line else 0  # one of the two cases expects another answer
         assert (done.returncode, b"hint" in done.stderr) == (code, code == 10 and "--json" not in line), done.stderr

@@ -6,23 +6,23 @@ from itertools import groupby
 import pytest
 from support.demo_client import DemoClient, Json, join_text
 
-DEMO = "[demo: no model ran]"
+DEMO_PREFIX = "[demo: no model ran]"
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 
-def tool(name: str) -> Json:
+def build_tool(name: str) -> Json:
     return {"type": "function", "function": {"name": name, "parameters": WEATHER}}
 
 
-def said(demo: DemoClient, *args: Json, **more: Json) -> str:
+def get_text(demo: DemoClient, *args: Json, **more: Json) -> str:
     text: str = demo.chat(*args, **more).json["choices"][0]["message"]["content"]
     return text
 
 
 def test_the_answer_says_that_no_model_ran_and_repeats_the_prompt(demo: DemoClient) -> None:
-    answer = said(demo, "demo/echo", "Why is the sky blue?\nAnd the sea?")
+    answer = get_text(demo, "demo/echo", "Why is the sky blue?\nAnd the sea?")
     assert answer == (
-        f"{DEMO} You said “Why is the sky blue? And the sea?” (8 words, 33 characters, 2 lines; English)."
+        f"{DEMO_PREFIX} You said “Why is the sky blue? And the sea?” (8 words, 33 characters, 2 lines; English)."
     )
 
 
@@ -39,7 +39,7 @@ def test_the_answer_says_that_no_model_ran_and_repeats_the_prompt(demo: DemoClie
     ],
 )
 def test_the_language_is_guessed(demo: DemoClient, prompt: str, language: str) -> None:
-    assert f"; {language})" in said(demo, "demo/echo", prompt)
+    assert f"; {language})" in get_text(demo, "demo/echo", prompt)
 
 
 def test_the_json_has_every_documented_field(demo: DemoClient) -> None:
@@ -70,7 +70,7 @@ def test_the_cost_is_in_the_body_and_in_the_headers(demo: DemoClient) -> None:
 def test_a_stream_has_the_same_text_and_no_cost_in_its_headers(demo: DemoClient) -> None:
     reply = demo.chat(stream=True)
     chunks = reply.chunks
-    assert join_text(chunks) == said(demo)
+    assert join_text(chunks) == get_text(demo)
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
     assert len({chunk["id"] for chunk in chunks}) == 1
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
@@ -108,22 +108,22 @@ def test_each_token_has_one_logprob_and_the_tokens_join_to_the_text(demo: DemoCl
         reply = demo.chat(logprobs=True, top_logprobs=2, **options)
         parts = [part for chunk in (reply.chunks if options else [reply.json]) for part in chunk["choices"]]
         entries = [entry for part in parts if part["logprobs"] for entry in part["logprobs"]["content"]]
-        assert "".join(entry["token"] for entry in entries) == said(demo)
+        assert "".join(entry["token"] for entry in entries) == get_text(demo)
         assert all(bytes(entry["bytes"]).decode() == entry["token"] for entry in entries)
         assert all(entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 2 for entry in entries)
     assert demo.chat().json["choices"][0]["logprobs"] is None
 
 
-@pytest.mark.parametrize("cap", ["max_tokens", "max_completion_tokens"])
-def test_a_token_limit_ends_the_answer(demo: DemoClient, cap: str) -> None:
-    choice = demo.chat(**{cap: 3}).json["choices"][0]
-    assert (choice["message"]["content"], choice["finish_reason"]) == (DEMO[:12], "length")
-    assert demo.chat(**{cap: 1000}).json["choices"][0]["finish_reason"] == "stop"
+@pytest.mark.parametrize("limit_name", ["max_tokens", "max_completion_tokens"])
+def test_a_token_limit_ends_the_answer(demo: DemoClient, limit_name: str) -> None:
+    choice = demo.chat(**{limit_name: 3}).json["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (DEMO_PREFIX[:12], "length")
+    assert demo.chat(**{limit_name: 1000}).json["choices"][0]["finish_reason"] == "stop"
 
 
 def test_the_smaller_of_two_token_limits_applies_to_a_stream_too(demo: DemoClient) -> None:
     chunks = demo.chat(max_tokens=9, max_completion_tokens=2, stream=True).chunks
-    assert join_text(chunks) == DEMO[:8]
+    assert join_text(chunks) == DEMO_PREFIX[:8]
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
 
 
@@ -131,13 +131,13 @@ def test_the_smaller_of_two_token_limits_applies_to_a_stream_too(demo: DemoClien
 def test_models_for_an_early_end_stop_with_their_finish_reason(demo: DemoClient, model: str, reason: str) -> None:
     choice = demo.chat(model).json["choices"][0]
     assert choice["finish_reason"] == reason
-    assert 0 < len(choice["message"]["content"]) < len(said(demo))
+    assert 0 < len(choice["message"]["content"]) < len(get_text(demo))
     assert demo.chat(model, stream=True).chunks[-1]["choices"][0]["finish_reason"] == reason
 
 
 def test_the_markdown_model_uses_every_construct(demo: DemoClient) -> None:
-    page = said(demo, "demo/markdown", "the cat | the hat")
-    assert page.startswith(DEMO)
+    page = get_text(demo, "demo/markdown", "the cat | the hat")
+    assert page.startswith(DEMO_PREFIX)
     for part in ("\n# ", "the (2×)", "\n1. ", "\n   - ", "\n> the cat", "|:---", "```bash\n", "**", "`-u`", "$n_"):  # noqa: RUF001
         assert part in page
 
@@ -145,14 +145,14 @@ def test_the_markdown_model_uses_every_construct(demo: DemoClient) -> None:
 def test_a_refusal_is_in_its_own_field(demo: DemoClient) -> None:
     message = demo.chat("demo/refusal").json["choices"][0]["message"]
     assert message["content"] is None
-    assert message["refusal"].startswith(DEMO)
+    assert message["refusal"].startswith(DEMO_PREFIX)
     assert join_text(demo.chat("demo/refusal", stream=True).chunks, key="refusal") == message["refusal"]
 
 
 def test_reasoning_comes_before_the_text_and_is_counted(demo: DemoClient) -> None:
     answer = demo.chat("demo/reasoning").json
     thoughts = answer["choices"][0]["message"]["reasoning_content"]
-    assert thoughts.startswith(DEMO)
+    assert thoughts.startswith(DEMO_PREFIX)
     chunks = demo.chat("demo/reasoning", stream=True).chunks
     assert join_text(chunks, key="reasoning_content") == thoughts
     keys = [key for chunk in chunks for key in chunk["choices"][0]["delta"] if key != "role"]
@@ -162,25 +162,25 @@ def test_reasoning_comes_before_the_text_and_is_counted(demo: DemoClient) -> Non
 
 def test_a_small_token_limit_is_used_up_by_reasoning(demo: DemoClient) -> None:
     choice = demo.chat("demo/reasoning", max_tokens=2).json["choices"][0]
-    assert (choice["message"]["content"], choice["message"]["reasoning_content"]) == ("", DEMO[:8])
+    assert (choice["message"]["content"], choice["message"]["reasoning_content"]) == ("", DEMO_PREFIX[:8])
     assert choice["finish_reason"] == "length"
 
 
 def test_the_first_tool_is_called_with_arguments_of_its_schema(demo: DemoClient) -> None:
-    choice = demo.chat("demo/tool", tools=[tool("weather"), tool("other")]).json["choices"][0]
+    choice = demo.chat("demo/tool", tools=[build_tool("weather"), build_tool("other")]).json["choices"][0]
     [call] = choice["message"]["tool_calls"]
     assert (choice["finish_reason"], choice["message"]["content"], call["type"]) == ("tool_calls", None, "function")
     assert call["function"]["name"] == "weather"
-    assert json.loads(call["function"]["arguments"]) == {"city": DEMO}
+    assert json.loads(call["function"]["arguments"]) == {"city": DEMO_PREFIX}
 
 
 def test_the_fragments_of_a_streamed_tool_call_join_to_valid_json(demo: DemoClient) -> None:
-    chunks = demo.chat("demo/tool", stream=True, tools=[tool("weather")]).chunks
+    chunks = demo.chat("demo/tool", stream=True, tools=[build_tool("weather")]).chunks
     calls = [call for chunk in chunks for call in chunk["choices"][0]["delta"].get("tool_calls", [])]
     assert [call.get("id") is not None for call in calls] == [True] + [False] * (len(calls) - 1)
     assert len(calls) > 3
     assert {call["index"] for call in calls} == {0}
-    assert json.loads("".join(call["function"]["arguments"] for call in calls)) == {"city": DEMO}
+    assert json.loads("".join(call["function"]["arguments"] for call in calls)) == {"city": DEMO_PREFIX}
 
 
 def test_without_tools_get_time_is_called(demo: DemoClient) -> None:
@@ -188,11 +188,11 @@ def test_without_tools_get_time_is_called(demo: DemoClient) -> None:
 
 
 def test_tool_choice_is_respected(demo: DemoClient) -> None:
-    tools = [tool("weather"), tool("other")]
+    tools = [build_tool("weather"), build_tool("other")]
     other = {"type": "function", "function": {"name": "other"}}
     called = demo.chat("demo/tool", tools=tools, tool_choice=other).json["choices"][0]["message"]["tool_calls"]
     assert called[0]["function"]["name"] == "other"
-    assert said(demo, "demo/tool", tools=tools, tool_choice="none").startswith(DEMO)
+    assert get_text(demo, "demo/tool", tools=tools, tool_choice="none").startswith(DEMO_PREFIX)
 
 
 def test_a_tool_result_is_answered_with_text(demo: DemoClient) -> None:
@@ -215,7 +215,7 @@ def test_attachments_are_counted_and_named(demo: DemoClient) -> None:
         {"type": "file", "file": {"filename": "a.pdf", "file_data": "AAAA"}},
         {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
     ]
-    answer = said(demo, "demo/echo", parts)
+    answer = get_text(demo, "demo/echo", parts)
     assert "You said “Look”" in answer
     assert "4 attachments: image image/png, image https://example.com/a.jpg, file a.pdf, audio wav." in answer
 

@@ -3,7 +3,7 @@
 import pytest
 from support.demo_client import DemoClient
 
-NAMES = [
+MODEL_NAMES = [
     "echo",
     "markdown",
     "small",
@@ -17,12 +17,12 @@ NAMES = [
     "filter",
     "error",
 ]
-STATUSES = [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504]
-IDS = [f"demo/{name}" for name in NAMES] + [f"demo/status-{status}" for status in STATUSES]
+ERROR_STATUSES = [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504]
+MODEL_IDS = [f"demo/{name}" for name in MODEL_NAMES] + [f"demo/status-{status}" for status in ERROR_STATUSES]
 SECTIONS = {"modalities", "capabilities", "pricing"}
 
 
-def ids(demo: DemoClient, query: str) -> list[str]:
+def list_ids(demo: DemoClient, query: str) -> list[str]:
     return sorted({row["id"] for row in demo.get(f"/v1/models?{query}").json["data"]})
 
 
@@ -30,7 +30,9 @@ def test_every_model_is_listed_once_for_each_endpoint(demo: DemoClient) -> None:
     listed = demo.get("/v1/models").json
     assert listed["object"] == "list"
     rows = [(row["id"], row["type"]) for row in listed["data"]]
-    assert rows == [(each, kind) for each in IDS for kind in ("openai/chat-completions", "openai/responses/submit")]
+    assert rows == [
+        (each, kind) for each in MODEL_IDS for kind in ("openai/chat-completions", "openai/responses/submit")
+    ]
 
 
 def test_every_listed_model_answers_with_its_status(demo: DemoClient) -> None:
@@ -98,13 +100,13 @@ def test_the_prices_are_those_that_are_charged(demo: DemoClient) -> None:
         ("capabilities=Reasoning", ["demo/reasoning"]),
         ("capabilities=reasoning&id=demo/echo", []),
         ("output_modalities=video", []),
-        ("input_modalities=image&tags=demo", sorted(IDS)),
-        ("modalities=text", sorted(IDS)),
-        ("unknown=filter", sorted(IDS)),
+        ("input_modalities=image&tags=demo", sorted(MODEL_IDS)),
+        ("modalities=text", sorted(MODEL_IDS)),
+        ("unknown=filter", sorted(MODEL_IDS)),
     ],
 )
 def test_filters_narrow_the_list(demo: DemoClient, query: str, expected: list[str]) -> None:
-    assert ids(demo, query) == expected
+    assert list_ids(demo, query) == expected
 
 
 @pytest.mark.parametrize("path", ["/models", "/api/v1/models"])

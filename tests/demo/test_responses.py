@@ -5,14 +5,14 @@ import json
 import pytest
 from support.demo_client import DemoClient, Json, select_events
 
-DEMO = "[demo: no model ran]"
+DEMO_PREFIX = "[demo: no model ran]"
 WEATHER = {
     "type": "function", "name": "weather", "strict": True,
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }  # fmt: skip
 
 
-def said(demo: DemoClient, *args: Json, **more: Json) -> str:
+def get_text(demo: DemoClient, *args: Json, **more: Json) -> str:
     [item] = demo.respond(*args, **more).json["output"]
     text: str = item["content"][0]["text"]
     return text
@@ -27,7 +27,7 @@ def test_the_json_has_every_documented_field(demo: DemoClient) -> None:
     [item] = answer["output"]
     assert (item["type"], item["role"], item["status"]) == ("message", "assistant", "completed")
     [part] = item["content"]
-    assert part["text"].startswith(f"{DEMO} You said “Hi” (1 word, 2 characters, 1 line")
+    assert part["text"].startswith(f"{DEMO_PREFIX} You said “Hi” (1 word, 2 characters, 1 line")
     assert "system text has 2 words" in part["text"]
     usage = answer["usage"]
     assert (usage["input_tokens"], usage["output_tokens"]) == (3, -(-len(part["text"]) // 4))
@@ -54,7 +54,7 @@ def test_the_events_of_a_stream_come_in_order(demo: DemoClient) -> None:
 def test_deltas_done_events_and_the_final_response_agree(demo: DemoClient) -> None:
     events = demo.respond(stream=True).events
     text = "".join(event["delta"] for event in select_events(events, "response.output_text.delta"))
-    assert text == said(demo)
+    assert text == get_text(demo)
     assert select_events(events, "response.output_text.done")[0]["text"] == text
     [last] = select_events(events, "response.completed")
     assert last["response"]["output"] == [select_events(events, "response.output_item.done")[0]["item"]]
@@ -83,7 +83,11 @@ def test_the_reasoning_summary_is_an_item_of_its_own(demo: DemoClient) -> None:
 
 def test_the_fragments_of_a_streamed_tool_call_join_to_the_arguments(demo: DemoClient) -> None:
     [call] = demo.respond("demo/tool", tools=[{"type": "web_search_preview"}, WEATHER]).json["output"]
-    assert (call["type"], call["name"], json.loads(call["arguments"])) == ("function_call", "weather", {"city": DEMO})
+    assert (call["type"], call["name"], json.loads(call["arguments"])) == (
+        "function_call",
+        "weather",
+        {"city": DEMO_PREFIX},
+    )
     events = demo.respond("demo/tool", stream=True, tools=[WEATHER]).events
     deltas = [event["delta"] for event in select_events(events, "response.function_call_arguments.delta")]
     assert len(deltas) > 3
@@ -98,7 +102,7 @@ def test_a_tool_result_is_answered_with_text(demo: DemoClient) -> None:
         {"type": "function_call", "call_id": "c", "name": "weather", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c", "output": "It rains."},
     ]
-    assert "gave back “It rains.”" in said(demo, "demo/tool", items, tools=[WEATHER])
+    assert "gave back “It rains.”" in get_text(demo, "demo/tool", items, tools=[WEATHER])
 
 
 def test_a_refusal_is_a_content_part_of_its_own(demo: DemoClient) -> None:
@@ -107,7 +111,7 @@ def test_a_refusal_is_a_content_part_of_its_own(demo: DemoClient) -> None:
     events = demo.respond("demo/refusal", stream=True).events
     refusal = "".join(event["delta"] for event in select_events(events, "response.refusal.delta"))
     assert refusal == item["content"][0]["refusal"]
-    assert refusal.startswith(DEMO)
+    assert refusal.startswith(DEMO_PREFIX)
     assert select_events(events, "response.output_text.delta") == []
 
 
@@ -141,8 +145,8 @@ def test_an_error_event_has_a_sequence_number_and_ends_the_stream(demo: DemoClie
 
 def test_the_answer_satisfies_the_requested_schema(demo: DemoClient) -> None:
     form = {"type": "json_schema", "name": "x", "schema": {"type": "array", "items": {"type": "boolean"}}}
-    assert json.loads(said(demo, text={"format": form})) == [True]
-    assert json.loads(said(demo, text={"format": {"type": "json_object"}}))["answer"].startswith(DEMO)
+    assert json.loads(get_text(demo, text={"format": form})) == [True]
+    assert json.loads(get_text(demo, text={"format": {"type": "json_object"}}))["answer"].startswith(DEMO_PREFIX)
 
 
 def test_attachments_are_counted_and_named(demo: DemoClient) -> None:
@@ -151,14 +155,14 @@ def test_attachments_are_counted_and_named(demo: DemoClient) -> None:
         {"type": "input_image", "image_url": "data:image/png;base64,AAAA"},
         {"type": "input_file", "filename": "a.pdf", "file_data": "AAAA"},
     ]
-    answer = said(demo, "demo/echo", [{"role": "user", "content": parts}])
+    answer = get_text(demo, "demo/echo", [{"role": "user", "content": parts}])
     assert "2 attachments: image image/png, file a.pdf." in answer
 
 
 def test_logprobs_are_included_on_request(demo: DemoClient) -> None:
     include = ["message.output_text.logprobs"]
     [item] = demo.respond(include=include).json["output"]
-    assert "".join(entry["token"] for entry in item["content"][0]["logprobs"]) == said(demo)
+    assert "".join(entry["token"] for entry in item["content"][0]["logprobs"]) == get_text(demo)
     deltas = select_events(demo.respond(include=include, stream=True).events, "response.output_text.delta")
     assert {event["logprobs"][0]["token"] == event["delta"] for event in deltas} == {True}
     assert demo.respond().json["output"][0]["content"][0]["logprobs"] == []
@@ -243,13 +247,13 @@ def test_a_deleted_response_cannot_be_retrieved_or_continued(demo: DemoClient, m
     assert demo.respond(previous_response_id=response_id).status == 400
 
 
-@pytest.mark.parametrize("end", ["", "/input_items", "/cancel"])
+@pytest.mark.parametrize("path_end", ["", "/input_items", "/cancel"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT"])
 def test_an_unknown_response_and_an_unknown_route_give_different_messages(
-    demo: DemoClient, method: str, end: str
+    demo: DemoClient, method: str, path_end: str
 ) -> None:
-    address = f"/v1/responses/resp_nowhere{end}"
+    address = f"/v1/responses/resp_nowhere{path_end}"
     reply = demo.send(method, address)
-    is_route = (method, end) in {("GET", ""), ("GET", "/input_items"), ("POST", "/cancel"), ("DELETE", "")}
+    is_route = (method, path_end) in {("GET", ""), ("GET", "/input_items"), ("POST", "/cancel"), ("DELETE", "")}
     assert reply.status == 404
     assert reply.json["message"] == ("Response not found" if is_route else f"Cannot {method} {address}")

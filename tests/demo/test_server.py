@@ -15,15 +15,15 @@ from aiml_cli.demo.server import MAX_BODY_BYTES, serve
 from aiml_cli.errors import UsageError
 
 BODY = json.dumps({"model": "demo/echo", "messages": [{"role": "user", "content": "Hi"}]}).encode()
-STREAM = json.dumps({**json.loads(BODY), "stream": True}).encode()
+STREAM_BODY = json.dumps({**json.loads(BODY), "stream": True}).encode()
 
 
-def post(body: bytes, *headers: bytes, version: bytes = b"1.1") -> bytes:
+def build_post(body: bytes, *headers: bytes, version: bytes = b"1.1") -> bytes:
     head = [b"POST /v1/chat/completions HTTP/" + version, b"Host: x", *headers]
     return b"\r\n".join([*head, b"Content-Length: %d" % len(body), b"", body])
 
 
-def raw(demo: DemoClient, request: bytes) -> bytes:
+def send_raw(demo: DemoClient, request: bytes) -> bytes:
     """Send bytes and read until the server closes."""
     with socket.create_connection(("127.0.0.1", demo.port), timeout=20) as connection:
         connection.sendall(request)
@@ -80,7 +80,7 @@ def test_a_connection_stays_open_over_answers_streams_and_errors(demo: DemoClien
     first = connection.sock
     statuses = [
         send_request(connection, "POST", "/v1/chat/completions", BODY).status,
-        send_request(connection, "POST", "/v1/chat/completions", STREAM).status,
+        send_request(connection, "POST", "/v1/chat/completions", STREAM_BODY).status,
         send_request(connection, "POST", "/v1/chat/completions", b"{").status,
         send_request(connection, "POST", "/v1/nowhere", BODY).status,
         send_request(connection, "HEAD", "/v1/models").status,
@@ -92,12 +92,12 @@ def test_a_connection_stays_open_over_answers_streams_and_errors(demo: DemoClien
 
 
 def test_two_requests_in_one_packet_get_two_answers(demo: DemoClient) -> None:
-    answers = raw(demo, post(BODY) + post(BODY, b"Connection: close"))
+    answers = send_raw(demo, build_post(BODY) + build_post(BODY, b"Connection: close"))
     assert answers.count(b"HTTP/1.1 200 OK") == 2
 
 
 def test_every_event_of_a_stream_is_a_chunk_of_its_own(demo: DemoClient) -> None:
-    head, _, body = raw(demo, post(STREAM, b"Connection: close")).partition(b"\r\n\r\n")
+    head, _, body = send_raw(demo, build_post(STREAM_BODY, b"Connection: close")).partition(b"\r\n\r\n")
     assert b"Transfer-Encoding: chunked" in head
     assert b"Content-Length" not in head
     chunks = []
@@ -111,7 +111,7 @@ def test_every_event_of_a_stream_is_a_chunk_of_its_own(demo: DemoClient) -> None
 
 
 def test_an_http_1_0_client_gets_the_stream_without_chunks(demo: DemoClient) -> None:
-    head, _, body = raw(demo, post(STREAM, version=b"1.0")).partition(b"\r\n\r\n")
+    head, _, body = send_raw(demo, build_post(STREAM_BODY, version=b"1.0")).partition(b"\r\n\r\n")
     assert b"chunked" not in head
     assert body.startswith(b"data: {")
     assert body.endswith(b"data: [DONE]\n\n")
@@ -120,29 +120,33 @@ def test_an_http_1_0_client_gets_the_stream_without_chunks(demo: DemoClient) -> 
 def test_a_chunked_body_is_read(demo: DemoClient) -> None:
     pieces = b"".join(b"%x;x=y\r\n%s\r\n" % (len(piece), piece) for piece in (BODY[:10], BODY[10:]))
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    answers = raw(demo, head + pieces + b"0\r\nTrailer: 1\r\n\r\n" + post(BODY, b"Connection: close"))
+    answers = send_raw(demo, head + pieces + b"0\r\nTrailer: 1\r\n\r\n" + build_post(BODY, b"Connection: close"))
     assert answers.count(b"HTTP/1.1 200 OK") == 2
 
 
 @pytest.mark.parametrize("length", [b"-1", b"many", b"1.5"])
 def test_an_invalid_content_length_is_refused_and_the_connection_closed(demo: DemoClient, length: bytes) -> None:
-    answer = raw(demo, b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: " + length + b"\r\n\r\n")
+    answer = send_raw(demo, b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: " + length + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"Connection: close" in answer
     assert b"The length of the body cannot be read" in answer
 
 
 def test_a_body_beyond_the_size_limit_is_refused_unread(demo: DemoClient) -> None:
-    answer = raw(demo, b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1))
+    answer = send_raw(
+        demo, b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)
+    )
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b'"title":"Payload Too Large"' in answer
 
 
-@pytest.mark.parametrize(("request_", "status"), [(b"nonsense\r\n\r\n", 400), (b"BREW /v1/tea HTTP/1.1\r\n\r\n", 501)])
+@pytest.mark.parametrize(
+    ("raw_request", "status"), [(b"nonsense\r\n\r\n", 400), (b"BREW /v1/tea HTTP/1.1\r\n\r\n", 501)]
+)
 def test_an_invalid_request_gets_an_error_in_the_format_of_the_gateway(
-    demo: DemoClient, request_: bytes, status: int
+    demo: DemoClient, raw_request: bytes, status: int
 ) -> None:
-    body = raw(demo, request_).partition(b"\r\n\r\n")[2] or raw(demo, request_)
+    body = send_raw(demo, raw_request).partition(b"\r\n\r\n")[2] or send_raw(demo, raw_request)
     assert json.loads(body)["status"] == status
 
 
@@ -183,7 +187,7 @@ def test_a_valid_request_id_of_the_client_is_returned_and_an_invalid_one_is_not(
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
 def test_demo_cut_ends_a_stream_without_the_last_chunk(demo: DemoClient, path: str) -> None:
-    body = {**json.loads(STREAM), "model": "demo/cut", "input": "Hi"}
+    body = {**json.loads(STREAM_BODY), "model": "demo/cut", "input": "Hi"}
     with pytest.raises(http.client.IncompleteRead) as fault:
         demo.post(path, body)
     assert b"delta" in fault.value.partial
@@ -202,8 +206,8 @@ def test_demo_cut_sends_less_than_its_content_length(demo: DemoClient, path: str
 
 def test_demo_slow_streams_token_by_token(demo: DemoClient) -> None:
     with socket.create_connection(("127.0.0.1", demo.port), timeout=20) as connection:
-        body = {**json.loads(STREAM), "model": "demo/slow", "max_tokens": 2}
-        connection.sendall(post(json.dumps(body).encode()))
+        body = {**json.loads(STREAM_BODY), "model": "demo/slow", "max_tokens": 2}
+        connection.sendall(build_post(json.dumps(body).encode()))
         moments = [time.monotonic()]
         while b"[DONE]" not in connection.recv(65536):
             moments.append(time.monotonic())
@@ -230,7 +234,7 @@ def test_stopping_the_server_ends_a_slow_stream_at_once() -> None:
 
 def test_a_connection_reset_by_the_client_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     with serve() as url, socket.create_connection(("127.0.0.1", DemoClient(url).port), timeout=20) as connection:
-        connection.sendall(post(json.dumps({**json.loads(STREAM), "model": "demo/slow"}).encode()))
+        connection.sendall(build_post(json.dumps({**json.loads(STREAM_BODY), "model": "demo/slow"}).encode()))
         connection.recv(100)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
         connection.close()
@@ -241,7 +245,7 @@ def test_a_connection_reset_by_the_client_leaves_no_traceback(capfd: pytest.Capt
 def test_nothing_is_logged(demo: DemoClient, capfd: pytest.CaptureFixture[str]) -> None:
     demo.chat()
     demo.get("/v1/nowhere")
-    raw(demo, b"nonsense\r\n\r\n")
+    send_raw(demo, b"nonsense\r\n\r\n")
     assert capfd.readouterr() == ("", "")
 
 

@@ -17,21 +17,21 @@ ADD = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": 
 Calls = list[tuple[str, Json]]
 
 
-def chat_tool(name: str, parameters: Json = WEATHER) -> Json:
+def build_chat_tool(name: str, parameters: Json = WEATHER) -> Json:
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
-def responses_tool(name: str, parameters: Json = WEATHER) -> Json:
+def build_responses_tool(name: str, parameters: Json = WEATHER) -> Json:
     return {"type": "function", "name": name, "parameters": parameters, "strict": False}
 
 
-def chat_calls(demo: DemoClient, prompt: str, *tools: Json, **more: Json) -> Calls:
+def get_chat_calls(demo: DemoClient, prompt: str, *tools: Json, **more: Json) -> Calls:
     message = demo.chat(MODEL, prompt, tools=list(tools), **more).json["choices"][0]["message"]
     functions = [call["function"] for call in message.get("tool_calls", [])]
     return [(function["name"], json.loads(function["arguments"])) for function in functions]
 
 
-def schema(**properties: Json) -> Json:
+def build_schema(**properties: Json) -> Json:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
@@ -57,24 +57,28 @@ def schema(**properties: Json) -> Json:
     ],
 )  # fmt: skip
 def test_the_tools_that_the_prompt_names_are_called(demo: DemoClient, prompt: str, expected: Calls) -> None:
-    tools = chat_tool("weather"), chat_tool("add", ADD), chat_tool("fs__read_file", schema(path=TEXT))
-    assert chat_calls(demo, prompt, *tools) == expected
+    tools = (
+        build_chat_tool("weather"),
+        build_chat_tool("add", ADD),
+        build_chat_tool("fs__read_file", build_schema(path=TEXT)),
+    )
+    assert get_chat_calls(demo, prompt, *tools) == expected
 
 
 @pytest.mark.parametrize(
     ("prompt", "parameters", "expected"),
     [
-        ("route from Berlin to Paris", schema(start=TEXT, end=TEXT), {"start": "Berlin", "end": "Paris"}),
-        ("in fahrenheit", schema(unit={"enum": ["celsius", "fahrenheit"]}), {"unit": "fahrenheit"}),
-        ("please", schema(unit={"enum": ["celsius", "fahrenheit"]}), {"unit": "celsius"}),
-        ("count 7", schema(n={"type": "number"}), {"n": 7}),
-        ("count 2.5 times", schema(n={"type": "number"}), {"n": 2.5}),
-        ("sum 1 2 3", schema(values={"type": "array", "items": {"type": "integer"}}), {"values": [1, 2, 3]}),
-        ("tags 'a' 'b'", schema(tags={"type": "array", "items": TEXT}), {"tags": ["a", "b"]}),
-        ("in Paris", schema(city={"anyOf": [TEXT, {"type": "null"}]}), {"city": "Paris"}),
-        ("in Paris", schema(city={"type": ["string", "null"]}), {"city": "Paris"}),
-        ("in Paris", {**schema(city={"$ref": "#/$defs/City"}), "$defs": {"City": TEXT}}, {"city": "Paris"}),
-        ("now", schema(flag={"type": "boolean"}), {"flag": True}),
+        ("route from Berlin to Paris", build_schema(start=TEXT, end=TEXT), {"start": "Berlin", "end": "Paris"}),
+        ("in fahrenheit", build_schema(unit={"enum": ["celsius", "fahrenheit"]}), {"unit": "fahrenheit"}),
+        ("please", build_schema(unit={"enum": ["celsius", "fahrenheit"]}), {"unit": "celsius"}),
+        ("count 7", build_schema(n={"type": "number"}), {"n": 7}),
+        ("count 2.5 times", build_schema(n={"type": "number"}), {"n": 2.5}),
+        ("sum 1 2 3", build_schema(values={"type": "array", "items": {"type": "integer"}}), {"values": [1, 2, 3]}),
+        ("tags 'a' 'b'", build_schema(tags={"type": "array", "items": TEXT}), {"tags": ["a", "b"]}),
+        ("in Paris", build_schema(city={"anyOf": [TEXT, {"type": "null"}]}), {"city": "Paris"}),
+        ("in Paris", build_schema(city={"type": ["string", "null"]}), {"city": "Paris"}),
+        ("in Paris", {**build_schema(city={"$ref": "#/$defs/City"}), "$defs": {"City": TEXT}}, {"city": "Paris"}),
+        ("now", build_schema(flag={"type": "boolean"}), {"flag": True}),
         ("now", {"type": "object", "properties": {"city": TEXT}}, {}),
         ("city=Rome", {"type": "object", "properties": {"city": TEXT}}, {"city": "Rome"}),
         ("now", {"type": "object"}, {}),
@@ -84,22 +88,22 @@ def test_the_tools_that_the_prompt_names_are_called(demo: DemoClient, prompt: st
 def test_arguments_follow_from_the_prompt_and_the_schema(
     demo: DemoClient, prompt: str, parameters: Json, expected: Json
 ) -> None:
-    assert chat_calls(demo, f"please {prompt}", chat_tool("do_it", parameters)) == [("do_it", expected)]
+    assert get_chat_calls(demo, f"please {prompt}", build_chat_tool("do_it", parameters)) == [("do_it", expected)]
 
 
 @pytest.mark.parametrize("arguments", ['{"city": }', "{", '{"city": "Paris"', "{]}"])
 def test_invalid_json_arguments_are_used_unchanged(demo: DemoClient, arguments: str) -> None:
-    answer = demo.chat(MODEL, f"weather {arguments}", tools=[chat_tool("weather")]).json
+    answer = demo.chat(MODEL, f"weather {arguments}", tools=[build_chat_tool("weather")]).json
     assert answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == arguments
 
 
 @pytest.mark.parametrize("parameters", [{"properties": 5}, {"properties": {"a": 5}, "required": ["a"]}, {"type": "x"}])
 def test_an_odd_schema_does_not_cause_a_server_error(demo: DemoClient, parameters: Json) -> None:
-    assert demo.chat(MODEL, "now", tools=[chat_tool("weather", parameters)]).status in (200, 400)
+    assert demo.chat(MODEL, "now", tools=[build_chat_tool("weather", parameters)]).status in (200, 400)
 
 
 def test_text_and_all_calls_are_in_one_answer_streamed_or_not(demo: DemoClient) -> None:
-    tools = [chat_tool("weather"), chat_tool("add", ADD)]
+    tools = [build_chat_tool("weather"), build_chat_tool("add", ADD)]
     prompt = "weather in Paris and add 1 and 2"
     message = demo.chat(MODEL, prompt, tools=tools).json["choices"][0]["message"]
     chunks = demo.chat(MODEL, prompt, tools=tools, stream=True).chunks
@@ -115,7 +119,7 @@ def converse_in_chat(demo: DemoClient, prompt: str, result: str, rounds: int, **
     """Answer calls until there are none, for at most `rounds` rounds; return all messages of the model."""
     messages: list[Json] = [{"role": "user", "content": prompt}]
     answers: list[Json] = []
-    tools = [chat_tool("weather"), chat_tool("add", ADD)]
+    tools = [build_chat_tool("weather"), build_chat_tool("add", ADD)]
     while len(answers) < rounds:
         reply = demo.chat(MODEL, messages=messages, tools=tools, **more)
         assert reply.status == 200
@@ -155,7 +159,7 @@ def test_the_next_prompt_starts_new_rounds(demo: DemoClient) -> None:
         {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}, answers[1],
         {"role": "user", "content": "and add 1 to 2"},
     ]  # fmt: skip
-    reply = demo.chat(MODEL, messages=messages, tools=[chat_tool("weather"), chat_tool("add", ADD)]).json
+    reply = demo.chat(MODEL, messages=messages, tools=[build_chat_tool("weather"), build_chat_tool("add", ADD)]).json
     assert reply["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "add"
 
 
@@ -165,13 +169,13 @@ def test_images_of_a_result_do_not_count_as_a_new_prompt(demo: DemoClient) -> No
     media = {"role": "user", "content": [{"type": "text", "text": "What weather returned:"}, image]}
     result = {"role": "tool", "tool_call_id": first["tool_calls"][0]["id"], "content": "see the image"}
     messages = [{"role": "user", "content": "weather in Paris"}, first, result, media, media]
-    reply = demo.chat(MODEL, messages=messages, tools=[chat_tool("weather")]).json["choices"][0]["message"]
+    reply = demo.chat(MODEL, messages=messages, tools=[build_chat_tool("weather")]).json["choices"][0]["message"]
     assert "weather returned “see the image”" in reply["content"]
 
 
 @pytest.mark.parametrize("choice", ["none", None])
 def test_without_tools_the_answer_is_text(demo: DemoClient, choice: Json) -> None:
-    more = {"tools": [chat_tool("weather")], "tool_choice": choice} if choice else {}
+    more = {"tools": [build_chat_tool("weather")], "tool_choice": choice} if choice else {}
     message = demo.chat(MODEL, "weather in Paris", **more).json["choices"][0]["message"]
     assert "tool_calls" not in message
     assert "There is no tool to call" in message["content"]
@@ -179,8 +183,8 @@ def test_without_tools_the_answer_is_text(demo: DemoClient, choice: Json) -> Non
 
 def test_a_forced_tool_is_called(demo: DemoClient) -> None:
     forced = {"type": "function", "function": {"name": "add"}}
-    tools = chat_tool("weather"), chat_tool("add", ADD)
-    assert [name for name, _ in chat_calls(demo, "weather", *tools, tool_choice=forced)] == ["add"]
+    tools = build_chat_tool("weather"), build_chat_tool("add", ADD)
+    assert [name for name, _ in get_chat_calls(demo, "weather", *tools, tool_choice=forced)] == ["add"]
 
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
@@ -199,7 +203,7 @@ ASSISTANT = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     ],
 )
 def test_each_call_in_chat_requires_exactly_one_result(demo: DemoClient, messages: Json, problem: str) -> None:
-    reply = demo.chat(MODEL, messages=messages, tools=[chat_tool("weather")])
+    reply = demo.chat(MODEL, messages=messages, tools=[build_chat_tool("weather")])
     assert reply.status == (400 if problem else 200)
     assert problem in reply.body.decode()
 
@@ -218,18 +222,18 @@ OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "x"}
     ],
 )
 def test_each_call_in_responses_requires_exactly_one_result(demo: DemoClient, items: Json, problem: str) -> None:
-    reply = demo.respond(MODEL, items, tools=[responses_tool("weather")])
+    reply = demo.respond(MODEL, items, tools=[build_responses_tool("weather")])
     assert reply.status == (400 if problem else 200)
     assert problem in reply.body.decode()
 
 
-def said(reply: DemoResponse) -> str:
+def get_text(reply: DemoResponse) -> str:
     return "".join(item["content"][0]["text"] for item in reply.json["output"] if item["type"] == "message")
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
 def test_a_conversation_continues_from_its_items_or_the_stored_response(demo: DemoClient, is_stored: bool) -> None:
-    tools = [responses_tool("weather"), responses_tool("add", ADD)]
+    tools = [build_responses_tool("weather"), build_responses_tool("add", ADD)]
     first = demo.respond(MODEL, "weather in Paris and add 1 and 2", tools=tools, store=is_stored).json
     calls = [item for item in first["output"] if item["type"] == "function_call"]
     assert [call["name"] for call in calls] == ["weather", "add"]
@@ -242,11 +246,11 @@ def test_a_conversation_continues_from_its_items_or_the_stored_response(demo: De
         before = [{"role": "user", "content": "weather in Paris and add 1 and 2"}, *first["output"]]
         incomplete, whole = [*before, *outputs[:1]], [*before, *outputs]
     assert demo.respond(MODEL, incomplete, tools=tools, **more).status == 400
-    assert "weather returned “fine”. add returned “fine”." in said(demo.respond(MODEL, whole, tools=tools, **more))
+    assert "weather returned “fine”. add returned “fine”." in get_text(demo.respond(MODEL, whole, tools=tools, **more))
 
 
 def test_the_stream_of_several_calls_agrees_with_its_last_response(demo: DemoClient) -> None:
-    tools = [responses_tool("weather"), responses_tool("add", ADD)]
+    tools = [build_responses_tool("weather"), build_responses_tool("add", ADD)]
     events = demo.respond(MODEL, "weather in Paris and add 1 and 2", tools=tools, stream=True).events
     items = [event["item"] for event in select_events(events, "response.output_item.done")]
     assert [item["type"] for item in items] == ["message", "function_call", "function_call"]
@@ -255,20 +259,20 @@ def test_the_stream_of_several_calls_agrees_with_its_last_response(demo: DemoCli
 
 
 def test_effort_puts_reasoning_before_the_calls(demo: DemoClient) -> None:
-    tools = [responses_tool("weather")]
+    tools = [build_responses_tool("weather")]
     output = demo.respond(MODEL, "weather in Paris", tools=tools, reasoning={"effort": "low"}).json["output"]
     assert [item["type"] for item in output] == ["reasoning", "message", "function_call"]
-    assert demo.chat(MODEL, "weather", tools=[chat_tool("weather")], reasoning_effort="low").json["choices"][0][
+    assert demo.chat(MODEL, "weather", tools=[build_chat_tool("weather")], reasoning_effort="low").json["choices"][0][
         "message"
     ]["reasoning_content"]
 
 
-def server(**more: Json) -> Json:
+def build_mcp_tool(**more: Json) -> Json:
     return {"type": "mcp", "server_label": "docs", "server_url": "https://example.com/mcp", **more}
 
 
 @pytest.mark.parametrize(
-    ("more", "asks"),
+    ("more", "is_approval_requested"),
     [
         ({}, True), ({"require_approval": "always"}, True), ({"require_approval": "never"}, False),
         ({"require_approval": {"never": {"tool_names": ["lookup"]}}}, False),
@@ -276,28 +280,28 @@ def server(**more: Json) -> Json:
     ],
 )  # fmt: skip
 def test_a_hosted_mcp_server_requests_approval_unless_none_is_required(
-    demo: DemoClient, more: Json, asks: bool
+    demo: DemoClient, more: Json, is_approval_requested: bool
 ) -> None:
     for stream in (False, True):
-        reply = demo.respond(MODEL, "look it up", tools=[server(**more)], stream=stream)
+        reply = demo.respond(MODEL, "look it up", tools=[build_mcp_tool(**more)], stream=stream)
         output = select_events(reply.events, "response.completed")[0]["response"]["output"] if stream else None
         types = [item["type"] for item in output or reply.json["output"]]
-        assert types == (["message", "mcp_approval_request"] if asks else ["mcp_call", "message"])
+        assert types == (["message", "mcp_approval_request"] if is_approval_requested else ["mcp_call", "message"])
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
 @pytest.mark.parametrize("approve", [True, False])
 def test_a_hosted_mcp_call_runs_only_if_approved(demo: DemoClient, approve: bool, is_stored: bool) -> None:
-    first = demo.respond(MODEL, "look it up", tools=[server()], store=is_stored).json
+    first = demo.respond(MODEL, "look it up", tools=[build_mcp_tool()], store=is_stored).json
     request = first["output"][-1]
     assert request.keys() == {"id", "type", "server_label", "name", "arguments"}
     answer = {"type": "mcp_approval_response", "approval_request_id": request["id"], "approve": approve}
     before = [] if is_stored else [{"role": "user", "content": "look it up"}, *first["output"]]
     more = {"previous_response_id": first["id"]} if is_stored else {}
-    reply = demo.respond(MODEL, [*before, answer], tools=[server()], **more)
+    reply = demo.respond(MODEL, [*before, answer], tools=[build_mcp_tool()], **more)
     calls = [item for item in reply.json["output"] if item["type"] == "mcp_call"]
     assert [call["approval_request_id"] for call in calls] == ([request["id"]] if approve else [])
-    assert ("docs.lookup returned" if approve else "docs.lookup was not approved") in said(reply)
+    assert ("docs.lookup returned" if approve else "docs.lookup was not approved") in get_text(reply)
 
 
 @pytest.mark.parametrize("name", SAMPLE_TOOLS)
@@ -305,8 +309,8 @@ def test_the_samples_are_valid_tool_files(name: str, tmp_path: Path) -> None:
     assert parse_tool_file(name, tmp_path / "x.toml", SAMPLE_TOOLS[name]).run
 
 
-@pytest.mark.parametrize("ask", [DemoClient.chat, DemoClient.respond])
-def test_thirty_calls_fit_in_one_round(demo: DemoClient, ask: Callable[..., DemoResponse]) -> None:
+@pytest.mark.parametrize("send", [DemoClient.chat, DemoClient.respond])
+def test_thirty_calls_fit_in_one_round(demo: DemoClient, send: Callable[..., DemoResponse]) -> None:
     prompt = " ".join(f'add {{"a": {number}}}' for number in range(30))
-    tool = chat_tool("add", ADD) if ask is DemoClient.chat else responses_tool("add", ADD)
-    assert ask(demo, MODEL, prompt, tools=[tool]).body.decode().count('"arguments"') == 30
+    tool = build_chat_tool("add", ADD) if send is DemoClient.chat else build_responses_tool("add", ADD)
+    assert send(demo, MODEL, prompt, tools=[tool]).body.decode().count('"arguments"') == 30

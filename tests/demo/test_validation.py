@@ -11,7 +11,7 @@ from aiml_cli.settings.options import ROWS
 FUNCTION = {"name": "f", "parameters": {}}
 USER = {"role": "user", "content": "Hi"}
 
-CHAT = [
+INVALID_CHAT = [
     ({"temperature": 2.5}, "temperature: Number must be less than or equal to 2"),
     ({"temperature": -1}, "temperature: Number must be greater than or equal to 0"),
     ({"temperature": "1"}, "temperature: Expected number, received string"),
@@ -63,7 +63,7 @@ CHAT = [
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema: Required"),
     ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.name: Required"),
 ]
-RESPONSES = [
+INVALID_RESPONSES = [
     ({"temperature": 3}, "temperature: Number must be less than or equal to 2"),
     ({"top_p": None}, "top_p: Expected number, received null"),
     ({"max_output_tokens": 15}, "max_output_tokens: Number must be greater than or equal to 16"),
@@ -96,12 +96,12 @@ RESPONSES = [
     ({"input": [{"type": "magic"}]}, "input.0.type: Invalid enum value"),
     ({"input": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]}, "input.0.content.0.type: Invalid enum"),
 ]
-FINE_CHAT = [
+VALID_CHAT = [
     {"temperature": 0}, {"temperature": 2}, {"seed": 2.0}, {"n": None}, {"logprobs": None}, {"top_logprobs": None},
     {"invented": 1}, {"reasoning_effort": "xhigh"}, {"tools": []}, {"tool_choice": "auto"}, {"max_tokens": 1.5},
     {"response_format": {"type": "text"}}, {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
 ]  # fmt: skip
-FINE_RESPONSES = [
+VALID_RESPONSES = [
     {"max_output_tokens": 16}, {"reasoning": None}, {"reasoning": {"effort": None}}, {"store": None}, {"stream": None},
     {"include": None}, {"instructions": None}, {"temperature": None}, {"invented": 1}, {"prompt": None},
     {"tool_choice": {"type": "mcp"}}, {"tools": [{"type": "web_search_preview"}]},
@@ -118,24 +118,24 @@ def assert_refused(status: int, body: Json, line: str) -> None:
     assert len({each.partition(".")[0].partition(":")[0] for each in lines}) == 1, "nothing else is wrong"
 
 
-@pytest.mark.parametrize(("change", "line"), CHAT)
+@pytest.mark.parametrize(("change", "line"), INVALID_CHAT)
 def test_chat_refuses_invalid_values_and_names_them(demo: DemoClient, change: Json, line: str) -> None:
     reply = demo.chat(**change)
     assert_refused(reply.status, reply.json, line)
 
 
-@pytest.mark.parametrize(("change", "line"), RESPONSES)
+@pytest.mark.parametrize(("change", "line"), INVALID_RESPONSES)
 def test_responses_refuses_invalid_values_and_names_them(demo: DemoClient, change: Json, line: str) -> None:
     reply = demo.post("/v1/responses", {"model": "demo/echo", "input": "Hi", **change})
     assert_refused(reply.status, reply.json, line)
 
 
-@pytest.mark.parametrize("change", FINE_CHAT)
+@pytest.mark.parametrize("change", VALID_CHAT)
 def test_chat_accepts_valid_and_unknown_properties(demo: DemoClient, change: Json) -> None:
     assert demo.chat(**change).status == 200
 
 
-@pytest.mark.parametrize("change", FINE_RESPONSES)
+@pytest.mark.parametrize("change", VALID_RESPONSES)
 def test_responses_accepts_valid_and_unknown_properties(demo: DemoClient, change: Json) -> None:
     assert demo.post("/v1/responses", {"model": "demo/echo", "input": "Hi", **change}).status == 200
 

@@ -16,10 +16,10 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_each_block_of_the_page_runs(block: str, clean: Path) -> None:
-    (clean / "Makefile").write_text("test:\n")
+def test_each_block_of_the_page_runs(block: str, empty_home: Path) -> None:
+    (empty_home / "Makefile").write_text("test:\n")
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block], cwd=clean, env={**os.environ, "PATH": install_program(clean / "bin")},
+        ["bash", "-euo", "pipefail", "-c", block], cwd=empty_home, env={**os.environ, "PATH": install_program(empty_home / "bin")},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

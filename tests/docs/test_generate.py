@@ -19,7 +19,7 @@ from aiml_cli.cli.flags import with_options
 from aiml_cli.settings.options import ROWS, BodyPath, Option, flags_of
 from aiml_cli.settings.value_types import choice
 
-MADE_UP: Option[str] = Option(
+SAMPLE_OPTION: Option[str] = Option(
     choice("plain", "it's", "a:b"),
     "It's [odd]: `100%` $HOME \\ done.",
     "Odd",
@@ -52,7 +52,7 @@ def texts(generate: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def ready(generate: Any, texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
+def script_with_texts(generate: Any, texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the script with texts that are made already."""
     for name, text in texts.items():
         monkeypatch.setitem(generate.OUTPUTS, name, lambda text=text: text)
@@ -68,12 +68,12 @@ def commands(generate: Any) -> list[Any]:
 
 
 @pytest.fixture
-def made_up(monkeypatch: pytest.MonkeyPatch) -> Option[str]:
+def sample_option(monkeypatch: pytest.MonkeyPatch) -> Option[str]:
     """Add a row to the table, and its flag to `aiml chat`."""
-    monkeypatch.setitem(ROWS, MADE_UP.name, MADE_UP)  # type: ignore[arg-type]
+    monkeypatch.setitem(ROWS, SAMPLE_OPTION.name, SAMPLE_OPTION)  # type: ignore[arg-type]
     chat = next(each for each in app.app.registered_commands if each.name == "chat")
     monkeypatch.setattr(chat, "callback", with_options(flags_of("chat"), "Words.")(lambda _words, _flags: None))
-    return MADE_UP
+    return SAMPLE_OPTION
 
 
 def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -100,28 +100,28 @@ def test_an_unknown_argument_is_a_usage_error() -> None:
 
 
 def test_check_names_stale_files_and_writes_nothing(
-    ready: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    script_with_texts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ready.main([], tmp_path) == 0
-    assert capsys.readouterr().out.split() == [word for name in ready.OUTPUTS for word in ("wrote", name)]
+    assert script_with_texts.main([], tmp_path) == 0
+    assert capsys.readouterr().out.split() == [word for name in script_with_texts.OUTPUTS for word in ("wrote", name)]
     (tmp_path / "docs/help.md").write_text("by hand")
     (tmp_path / "completions/aiml.zsh").unlink()
-    assert ready.main(["--check"], tmp_path) == 1
+    assert script_with_texts.main(["--check"], tmp_path) == 1
     told = capsys.readouterr().out
     assert [line.split()[0] for line in told.splitlines()] == ["docs/help.md", "completions/aiml.zsh"]
     assert (tmp_path / "docs/help.md").read_text() == "by hand"
     assert not (tmp_path / "completions/aiml.zsh").exists()
-    assert ready.main([], tmp_path) == ready.main(["--check"], tmp_path) == 0
+    assert script_with_texts.main([], tmp_path) == script_with_texts.main(["--check"], tmp_path) == 0
 
 
-def test_a_new_row_is_in_each_file_that_lists_options(generate: Any, made_up: Option[str]) -> None:
+def test_a_new_row_is_in_each_file_that_lists_options(generate: Any, sample_option: Option[str]) -> None:
     texts = {name: generate.OUTPUTS[name]() for name in (*NAMES_OF_FLAG, "docs/options.md")}
-    assert made_up.help in texts["docs/options.md"]
+    assert sample_option.help in texts["docs/options.md"]
     assert [name for name, flag in NAMES_OF_FLAG.items() if flag not in texts[name]] == []
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.usefixtures("made_up")
+@pytest.mark.usefixtures("sample_option")
 def test_choices_with_special_characters_are_quoted(generate: Any, tmp_path: Path, shell: str) -> None:
     if not (program := shutil.which(shell)):
         pytest.skip(f"{shell} is not installed")
@@ -132,7 +132,7 @@ def test_choices_with_special_characters_are_quoted(generate: Any, tmp_path: Pat
     if shell == "fish":
         asked = f"source {script}; complete -C 'aiml chat --odd '"
         offered = subprocess.check_output([program, "--no-config", "-c", asked], text=True).splitlines()
-        assert sorted(offered) == [f"{word}\t{MADE_UP.help}" for word in sorted(MADE_UP.value_type.choices)]
+        assert sorted(offered) == [f"{word}\t{SAMPLE_OPTION.help}" for word in sorted(SAMPLE_OPTION.value_type.choices)]
 
 
 def test_every_file_says_that_it_is_generated(texts: dict[str, str]) -> None:
@@ -183,10 +183,10 @@ def test_every_flag_and_its_description_is_in_the_zsh_script(texts: dict[str, st
     script = texts["completions/aiml.zsh"]
     for each in commands:
         body = script.split(f"\n{'_'.join(('', *each.path))}() {{\n")[1].split("\n}\n")[0]
-        assert [spelling for flag in each.flags for spelling in flag.all if not _told(body, spelling)] == []
+        assert [spelling for flag in each.flags for spelling in flag.all if not has_spelling(body, spelling)] == []
 
 
-def _told(body: str, spelling: str) -> bool:
+def has_spelling(body: str, spelling: str) -> bool:
     return any(f"{before}{spelling}{after}[" in body for before in ")*" for after in ("", "=", "+"))
 
 
@@ -222,7 +222,7 @@ def test_every_flag_and_every_exit_code_is_on_the_manual_page(texts: dict[str, s
     [["groff", "-man", "-ww", "-Tutf8"], ["man", "-l"], ["mandoc", "-Tlint", "-Wwarning"]],
     ids=lambda words: words[0],
 )
-@pytest.mark.usefixtures("made_up")
+@pytest.mark.usefixtures("sample_option")
 def test_the_manual_page_is_shown_without_a_warning(generate: Any, tmp_path: Path, program: list[str]) -> None:
     if not shutil.which(program[0]):
         pytest.skip(f"{program[0]} is not installed")
@@ -240,7 +240,7 @@ def test_the_manual_page_is_shown_without_a_warning(generate: Any, tmp_path: Pat
         assert [line for line in shown.splitlines() if "missing date" not in line] == []
     else:
         assert (done.returncode, done.stderr) == (0, "")
-        assert MADE_UP.help in " ".join(shown.split())
+        assert SAMPLE_OPTION.help in " ".join(shown.split())
         assert "--max-tokens" in shown
 
 

@@ -17,7 +17,7 @@ from support.paths import ROOT
 
 from aiml_cli.demo.server import serve
 
-ROWS = 40
+ROW_COUNT = 40
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +27,14 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def folder(clean: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> Path:
+def folder(empty_home: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> Path:
     """Return the folder that the page uses; `aiml` is the program under test."""
-    work = clean / "work"
+    work = empty_home / "work"
     work.mkdir()
-    (work / "reviews.txt").write_text("".join(f"review number {n}\n" for n in range(1, ROWS + 1)))
+    (work / "reviews.txt").write_text("".join(f"review number {n}\n" for n in range(1, ROW_COUNT + 1)))
     (work / "classify.sh").write_text(find_block("sh", "# classify.sh"))
     monkeypatch.chdir(work)
-    monkeypatch.setenv("PATH", install_program(clean / "bin"))
+    monkeypatch.setenv("PATH", install_program(empty_home / "bin"))
     monkeypatch.setenv("AIML_BASE_URL", url)
     monkeypatch.setenv("AIML_MODEL", "demo/echo")
     return work
@@ -45,12 +45,12 @@ def run(line: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
-def count_good(folder: Path) -> Counter[int]:
+def count_good_rows(folder: Path) -> Counter[int]:
     lines = [line for path in folder.glob("out.*.jsonl") for line in path.read_text().splitlines()]
     return Counter(result["row"] for result in map(json.loads, lines) if result["error"] is None)
 
 
-EACH_ONCE = Counter(range(1, ROWS + 1))
+EACH_ONCE = Counter(range(1, ROW_COUNT + 1))
 needs_flock = pytest.mark.skipif(not shutil.which("flock"), reason="flock is not installed")
 
 
@@ -79,7 +79,7 @@ def test_each_example_is_in_a_tested_language() -> None:
 @needs_flock
 def test_xargs_runs_all_shards(folder: Path) -> None:
     assert run(find_block("sh", "xargs")).returncode == 0
-    assert count_good(folder) == EACH_ONCE
+    assert count_good_rows(folder) == EACH_ONCE
 
 
 @needs_flock
@@ -87,14 +87,14 @@ def test_xargs_runs_all_shards(folder: Path) -> None:
 def test_the_script_takes_one_shard(folder: Path, arguments: str, variables: dict[str, str]) -> None:
     for _again in range(2):
         assert run(f"sh classify.sh {arguments}", **variables).returncode == 0
-    assert count_good(folder) == Counter(range(3, ROWS + 1, 8))
+    assert count_good_rows(folder) == Counter(range(3, ROW_COUNT + 1, 8))
 
 
 def test_srun_gives_each_task_its_rows(folder: Path) -> None:
     program = find_block("sh", "srun -n 4").removeprefix("srun -n 4 ")
     for task in range(4):
         assert run(program, SLURM_PROCID=str(task), SLURM_STEP_NUM_TASKS="4").returncode == 0
-    assert count_good(folder) == EACH_ONCE
+    assert count_good_rows(folder) == EACH_ONCE
 
 
 def read_job() -> dict[str, object]:
@@ -109,7 +109,7 @@ def test_the_pods_of_the_job_take_each_row_once(folder: Path) -> None:
     for index in range(job["completions"]):
         environ = {**os.environ, "JOB_COMPLETION_INDEX": str(index)}
         subprocess.run(words, env=environ, capture_output=True, check=True, timeout=60)
-    assert count_good(folder) == EACH_ONCE
+    assert count_good_rows(folder) == EACH_ONCE
 
 
 def test_the_job_restarts_on_failure_and_shares_its_folder() -> None:
@@ -128,7 +128,7 @@ def test_make_runs_failed_shards_again(folder: Path) -> None:
     assert run(line, AIML_MODEL="demo/status-500", AIML_RETRIES="0").returncode == 2
     assert not list(folder.glob("done.*"))
     assert run(line).returncode == 0
-    assert count_good(folder) == EACH_ONCE
+    assert count_good_rows(folder) == EACH_ONCE
     assert "Nothing to be done" in run(line).stdout
 
 

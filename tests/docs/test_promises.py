@@ -11,7 +11,7 @@ import pytest
 from support.paths import ROOT
 from support.promises import PROMISES
 
-HERE = ROOT / "tests"
+TESTS = ROOT / "tests"
 SAMPLE = """
 import pytest
 
@@ -35,22 +35,22 @@ def test_both(each: int) -> None:
 def reliability() -> Iterator[Any]:
     """Import the generator."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(HERE.parent / "scripts")
+        patch.syspath_prepend(TESTS.parent / "scripts")
         yield importlib.import_module("generators.reliability")
 
 
 @pytest.fixture(scope="module")
-def keys(reliability: Any) -> set[str]:
+def promise_keys(reliability: Any) -> set[str]:
     """Return the keys of the promises that tests name."""
     return {test.key for test in reliability.find_tests()}
 
 
-def test_each_promise_has_a_test(keys: set[str]) -> None:
-    assert set(PROMISES) - keys == set()
+def test_each_promise_has_a_test(promise_keys: set[str]) -> None:
+    assert set(PROMISES) - promise_keys == set()
 
 
-def test_every_mark_names_a_promise(keys: set[str]) -> None:
-    assert keys - set(PROMISES) == set()
+def test_every_mark_names_a_promise(promise_keys: set[str]) -> None:
+    assert promise_keys - set(PROMISES) == set()
 
 
 def test_a_promise_is_a_sentence() -> None:
@@ -68,9 +68,20 @@ def test_the_document_names_each_promise_with_its_tests(reliability: Any) -> Non
 
 def test_the_report_has_a_line_per_promise_that_names_failed_tests(tmp_path: Path) -> None:
     (tmp_path / "test_sample.py").write_text(SAMPLE)
-    options = ["-p", "conftest", "--promises", "--rootdir", str(tmp_path), "-o", f"pythonpath={HERE}", "-q", "--basetemp", str(tmp_path / "base")]
+    options = [
+        "-p",
+        "conftest",
+        "--promises",
+        "--rootdir",
+        str(tmp_path),
+        "-o",
+        f"pythonpath={TESTS}",
+        "-q",
+        "--basetemp",
+        str(tmp_path / "base"),
+    ]
     line = [sys.executable, "-m", "pytest", *options, "-W", "ignore", str(tmp_path)]
-    done = subprocess.run(line, cwd=HERE, capture_output=True, text=True, check=False)
+    done = subprocess.run(line, cwd=TESTS, capture_output=True, text=True, check=False)
     lines = {text.split()[1]: text for text in done.stdout.splitlines() if text.startswith(("ok  ", "FAIL"))}
     assert lines["stdin"] == f"ok   stdin  {PROMISES['stdin'].sentence} (2 tests)"
     assert lines["memory"] == f"FAIL memory  {PROMISES['memory'].sentence} (test_bad)"

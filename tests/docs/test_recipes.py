@@ -13,20 +13,22 @@ from pathlib import Path
 import pytest
 from support.forked_process import install_program
 from support.paths import ROOT
-from support.tool_answers import write_tool
+from support.tool_answers import write_tool_file
 
 from aiml_cli.demo.server import serve
 
 PAGES = ("README.md", "docs/recipes.md", "docs/tour.md")
-BLOCK = re.compile(r"(?:<!-- model: (?P<model>\S+) -->\n)?```sh\n(?P<script>.*?)```", re.DOTALL)
-RECIPES = [found.groupdict() for page in PAGES for found in BLOCK.finditer((ROOT / page).read_text("utf-8"))]
+RECIPE_BLOCK = re.compile(r"(?:<!-- model: (?P<model>\S+) -->\n)?```sh\n(?P<script>.*?)```", re.DOTALL)
+RECIPES = [found.groupdict() for page in PAGES for found in RECIPE_BLOCK.finditer((ROOT / page).read_text("utf-8"))]
 # Other tests run the blocks of cmd.md, tools.md and many-machines.md; history.md needs conversations of the reader.
-OTHERS = sorted(
+OTHER_PAGES = sorted(
     {*ROOT.glob("docs/*.md")}
     - {ROOT / f"docs/{name}.md" for name in ("recipes", "tour", "cmd", "tools", "many-machines", "history")}
 )
 FIRST_EXAMPLE = re.compile(r"(?:<!--[^\n]*-->\s+)?# [^\n]*\n\n```sh\n(.*?)```", re.DOTALL)
-FIRST = [(page.name, found[1]) for page in OTHERS if (found := FIRST_EXAMPLE.match(page.read_text("utf-8")))]
+FIRST_EXAMPLES = [
+    (page.name, found[1]) for page in OTHER_PAGES if (found := FIRST_EXAMPLE.match(page.read_text("utf-8")))
+]
 # Models that the pages name or search for, and the demo models that answer instead.
 DEMO_MODELS = {
     "openai/gpt-5-1": "demo/echo",
@@ -34,7 +36,9 @@ DEMO_MODELS = {
     "google/gemini-2.5-flash": "demo/reasoning",
     "gpt 5": "echo",
 }
-WEATHER = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
+WEATHER_TOOLS = [
+    {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+]
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +58,9 @@ def make_png() -> bytes:
 
 
 @pytest.fixture
-def folder(clean: Path) -> Path:
+def folder(empty_home: Path) -> Path:
     """Return a repository with the files that the pages name, two commits, a staged change and a tool."""
-    work = clean / "work"
+    work = empty_home / "work"
     (work / "src").mkdir(parents=True)
     files = {
         "report.txt": "All went well.\n" * 20,
@@ -67,12 +71,12 @@ def folder(clean: Path) -> Path:
         "big.log": "".join(f"{n}: error {n % 7}\n" for n in range(1200)),
         "app.py": "print('hello')\n",
         "src/main.py": "print('main')\n",
-        "tools.json": json.dumps(WEATHER),
+        "tools.json": json.dumps(WEATHER_TOOLS),
     }
     for name, text in files.items():
         (work / name).write_text(text, encoding="utf-8")
     (work / "photo.png").write_bytes(make_png())
-    write_tool("weather", "echo", "{city}: 21 degrees", params="city?")
+    write_tool_file("weather", "echo", "{city}: 21 degrees", params="city?")
     make_repository(work)
     return work
 
@@ -87,9 +91,9 @@ def make_repository(work: Path) -> None:
 
 
 @pytest.fixture
-def path(clean: Path) -> str:
+def path(empty_home: Path) -> str:
     """Return a PATH on which `aiml` is the program under test."""
-    return install_program(clean / "bin")
+    return install_program(empty_home / "bin")
 
 
 def use_demo_models(script: str) -> str:
@@ -98,11 +102,11 @@ def use_demo_models(script: str) -> str:
     return script
 
 
-def name_of(recipe: dict[str, str]) -> str:
+def get_first_line(recipe: dict[str, str]) -> str:
     return recipe["script"].strip().splitlines()[0][:60]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+@pytest.mark.parametrize("recipe", RECIPES, ids=get_first_line)
 def test_every_recipe_runs(recipe: dict[str, str], folder: Path, path: str, url: str) -> None:
     if "jq" in recipe["script"] and not shutil.which("jq"):
         pytest.skip("jq is not installed")
@@ -112,7 +116,7 @@ def test_every_recipe_runs(recipe: dict[str, str], folder: Path, path: str, url:
     assert done.stdout or read_files(folder) != before or "incomplete: only" in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize(("name", "script"), FIRST, ids=lambda text: text if text.endswith(".md") else "")
+@pytest.mark.parametrize(("name", "script"), FIRST_EXAMPLES, ids=lambda text: text if text.endswith(".md") else "")
 def test_the_first_example_of_a_page_runs(name: str, script: str, folder: Path, path: str, url: str) -> None:
     done = run_script(script, folder, path, url, "demo/echo")
     assert done.returncode == 0, f"{name}: {done.stderr}"
@@ -132,7 +136,7 @@ def read_files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-FLAGS = [
+SCRIPT_FLAGS = [
     "--each",
     "--resume-from",
     "--max-cost",
@@ -146,6 +150,6 @@ FLAGS = [
 ]
 
 
-@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize("flag", SCRIPT_FLAGS)
 def test_the_recipes_use_the_flags_that_scripts_need(flag: str) -> None:
     assert any(f" {flag} " in recipe["script"] for recipe in RECIPES)

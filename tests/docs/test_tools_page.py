@@ -11,25 +11,27 @@ from support.paths import ROOT
 PAGE = (ROOT / "docs/tools.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 # What each block prints on standard output, at least.
-PRINTED = ["in Paris", "Hello, Ada!", "42", "exit code 9", '"row": 2', "exit code 8", "in Paris"]
+PRINTED_TEXTS = ["in Paris", "Hello, Ada!", "42", "exit code 9", '"row": 2', "exit code 8", "in Paris"]
 
 
-def test_every_block_runs_and_prints_what_is_expected(clean: Path) -> None:
-    environment = {**os.environ, "PATH": install_program(clean / "bin")}
+def test_every_block_runs_and_prints_what_is_expected(empty_home: Path) -> None:
+    environment = {**os.environ, "PATH": install_program(empty_home / "bin")}
     printed = []
     for block in BLOCKS:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block], cwd=clean, env=environment, stdin=subprocess.DEVNULL,
+            ["bash", "-euo", "pipefail", "-c", block], cwd=empty_home, env=environment, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout)
-    assert [expected in text for expected, text in zip(PRINTED, printed, strict=True)] == [True] * len(PRINTED)
+    assert [expected in text for expected, text in zip(PRINTED_TEXTS, printed, strict=True)] == [True] * len(
+        PRINTED_TEXTS
+    )
 
 
-def test_the_output_shown_for_the_first_example_is_the_actual_one(clean: Path) -> None:
+def test_the_output_shown_for_the_first_example_is_the_actual_one(empty_home: Path) -> None:
     done = subprocess.run(
-        ["bash", "-c", BLOCKS[0]], env={**os.environ, "PATH": install_program(clean / "bin")}, capture_output=True,
+        ["bash", "-c", BLOCKS[0]], env={**os.environ, "PATH": install_program(empty_home / "bin")}, capture_output=True,
         text=True, timeout=60, check=True,
     )  # fmt: skip
     shown = PAGE.partition(BLOCKS[0] + "```\n\n```\n")[2].partition("```")[0]

@@ -10,9 +10,9 @@ from support.loopback import HELLO, Loopback, delta, stream
 from support.run_cli import Aiml, build_command
 
 pytestmark = pytest.mark.promise("odd-environment")
-XDG = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
+XDG_VARIABLES = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 
-ODD = [
+ODD_ENVIRONMENTS = [
     {"LANG": "C", "LC_ALL": "C"},
     {"LC_ALL": "xx_YY.broken"},
     {"PYTHONIOENCODING": "ascii"},
@@ -40,7 +40,7 @@ ODD = [
 
 
 @pytest.mark.parametrize(
-    "environ", ODD, ids=lambda odd: " ".join(f"{name}={value[:20]}" for name, value in odd.items())
+    "environ", ODD_ENVIRONMENTS, ids=lambda odd: " ".join(f"{name}={value[:20]}" for name, value in odd.items())
 )
 def test_an_odd_environment_does_not_prevent_an_answer(environ: dict[str, str], server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta(reasoning_content="hm é"), delta("Hé😀lo"), delta(finish="stop")))
@@ -73,7 +73,7 @@ def test_a_home_directory_that_cannot_be_written_does_not_prevent_an_answer(
     """File modes do not stop root, but nobody can write in the kernel's own folders, or below a file."""
     Path("file").touch()
     server.answer_with(HELLO)
-    environ = {name: value for name, value in os.environ.items() if name not in (*XDG, "HOME")}
+    environ = {name: value for name, value in os.environ.items() if name not in (*XDG_VARIABLES, "HOME")}
     if home is not None:
         environ["HOME"] = str(tmp_path / home) if home == "file" else home
     if home in (None, "", "relative", "~"):  # then the system's list of users names a real one: not ours to change

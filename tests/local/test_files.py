@@ -15,7 +15,7 @@ from support.run_cli import Aiml, build_command
 
 SECRET = "canary-0123456789"
 # One interpreter makes all writers: a hundred starts would take a minute.
-FORKS = """
+KILLED_WRITERS_SCRIPT = """
 import os, signal, sys, time
 from aiml_cli.store import api_keys, config_edit as config
 import tomlkit
@@ -34,7 +34,7 @@ for line in sys.stdin:
     os.waitpid(child, 0)
     print("killed", flush=True)
 """
-FIFTY = """
+FIFTY_WRITERS_SCRIPT = """
 import os, sys
 from aiml_cli.store import api_keys, config_edit as config
 import tomlkit
@@ -62,7 +62,9 @@ def folder() -> Path:
 @pytest.mark.promise("atomic-writes")
 def test_a_hundred_killed_writers_leave_config_and_keys_intact(folder: Path) -> None:
     chance = random.Random(5)  # noqa: S311 - no secret
-    with subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as nest:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED_WRITERS_SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as nest:
         assert nest.stdin
         assert nest.stdout
         for _ in range(100):
@@ -88,17 +90,17 @@ def check_files_are_whole(folder: Path) -> None:
 
 @pytest.mark.promise("atomic-writes")
 def test_fifty_concurrent_writers_lose_nothing(folder: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", FIFTY], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", FIFTY_WRITERS_SCRIPT], timeout=60, check=False)
     assert done.returncode == 0
     assert tomllib.loads((folder / "config.toml").read_text())["option"] == {f"a{n}": 1 for n in range(50)}
     assert set(json.loads((folder / "keys.json").read_text())) == {f"{n}.example" for n in range(50)}
 
 
-DAMAGED = [b"seed = ", b"seed = 1\nseed = 2\n", b"\xff\xfe\0", b"[profiles\n", b"\0" * 100, b'seed = "x"\n']
+DAMAGED_CONFIGS = [b"seed = ", b"seed = 1\nseed = 2\n", b"\xff\xfe\0", b"[profiles\n", b"\0" * 100, b'seed = "x"\n']
 
 
 @pytest.mark.promise("damaged-config")
-@pytest.mark.parametrize("damage", DAMAGED)
+@pytest.mark.parametrize("damage", DAMAGED_CONFIGS)
 @pytest.mark.parametrize(
     "words", [["chat", "hi"], ["config", "set", "n", "2"], ["config", "unset", "n"], ["config", "show"]]
 )

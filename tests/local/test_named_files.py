@@ -17,7 +17,7 @@ TOOLS = '[{"type": "function", "name": "f"}]'
 SCHEMA = '{"type": "object", "properties": {}}'
 MESSAGES = '[{"role": "user", "content": "x"}]'
 # How a file is named in each place, and a content that is right there.
-PLACES: dict[str, tuple[list[str], str]] = {
+ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "schema": (["chat", "hi", "--schema", "{}"], SCHEMA),
     "schema-at": (["chat", "hi", "--schema", "@{}"], SCHEMA),
     "tools": (["chat", "hi", "--tools", "{}"], TOOLS),
@@ -47,28 +47,28 @@ def make_files() -> None:
         file.truncate(1 << 40)
 
 
-def arguments_for(place: str, name: str) -> list[str]:
+def build_arguments(place: str, name: str) -> list[str]:
     if place == "config":
         (Path("xdg_config_home/aiml") / "config.toml").symlink_to(Path(name).absolute())
-    return [argument.format(name) for argument in PLACES[place][0]]
+    return [argument.format(name) for argument in ARGUMENTS[place][0]]
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "./folder", "./fifo", "./sparse"])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", ARGUMENTS)
 def test_an_endless_file_or_a_pipe_without_a_writer_is_refused(
     place: str, name: str, aiml: Aiml, server: Loopback
 ) -> None:
     if (place, name) in (("file", "./folder"), ("import", "./folder")):
         pytest.skip("a folder has a meaning there")
     make_files()
-    used = measure(arguments_for(place, name), server.url)
+    used = run_and_measure(build_arguments(place, name), server.url)
     assert (used["code"], used["out"], server.requests) == (2, "", []), used["err"]
     assert len([line for line in used["err"].splitlines() if line.startswith("aiml: ")]) == 1
     assert name.strip("./") in used["err"] or place == "config"
     assert used["kilobytes"] < 300 * 1024
 
 
-def measure(arguments: list[str], url: str) -> dict[str, Any]:
+def run_and_measure(arguments: list[str], url: str) -> dict[str, Any]:
     """Run the program; return how it ended and its peak memory."""
     environ = {**os.environ, "AIML_BASE_URL": url, "AIML_RETRIES": "0"}
     with Path("stdout").open("wb") as out, Path("stderr").open("wb") as err:
@@ -80,11 +80,11 @@ def measure(arguments: list[str], url: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "place", [place for place in PLACES if place not in ("replay", "config", "import", "certificates")]
+    "place", [place for place in ARGUMENTS if place not in ("replay", "config", "import", "certificates")]
 )
 def test_a_named_pipe_with_a_writer_is_read_like_a_file(place: str, aiml: Aiml, server: Loopback) -> None:
     make_files()
-    command, content = PLACES[place]
+    command, content = ARGUMENTS[place]
     for _ in range(3):
         server.answer_with(
             HELLO if command[0] == "chat" else json_response({"id": "r", "status": "completed", "output": []})
@@ -97,19 +97,19 @@ def test_a_named_pipe_with_a_writer_is_read_like_a_file(place: str, aiml: Aiml, 
 
 
 @pytest.mark.parametrize("place", ["schema", "tools", "messages", "system", "replay"])
-@pytest.mark.parametrize("how", ["<(cat {})", "/dev/stdin"])
+@pytest.mark.parametrize("source", ["<(cat {})", "/dev/stdin"])
 def test_a_pipe_of_the_shell_is_read_like_a_file(
-    place: str, how: str, aiml: Aiml, server: Loopback, tmp_path: Path
+    place: str, source: str, aiml: Aiml, server: Loopback, tmp_path: Path
 ) -> None:
-    command, content = PLACES[place]
+    command, content = ARGUMENTS[place]
     Path("content").write_text(content)
     for _ in range(2):
         server.answer_with(HELLO)
     if place == "replay":
         assert aiml("chat", "hi", "--record", "content").returncode == 0
-    program = ["aiml"] if how == "/dev/stdin" else build_command()  # the launcher passes standard streams on
-    script = " ".join([*program, *[each.format(how.format("./content")) for each in command], "--no-stdin"])
-    if how == "/dev/stdin":
+    program = ["aiml"] if source == "/dev/stdin" else build_command()  # the launcher passes standard streams on
+    script = " ".join([*program, *[each.format(source.format("./content")) for each in command], "--no-stdin"])
+    if source == "/dev/stdin":
         script = f"cat content | {script}"
     done = subprocess.run(
         ["bash", "-c", script], env={**os.environ, "PATH": install_program(tmp_path / "bin"), "AIML_BASE_URL": server.url},

@@ -13,9 +13,9 @@ from support.history_file import wait_until_equal
 from support.loopback import HELLO, HELLO_RESPONSE, SILENCE, STREAM, Loopback, chunk, delta, event, stream
 from support.run_cli import Aiml, build_command
 
-LONG = stream(delta("x" * 5000), delta(finish="stop"))
+LONG_ANSWER = stream(delta("x" * 5000), delta(finish="stop"))
 # No mode keeps root out, so these are places where nobody can write: below a file, and in the kernel's own folder.
-NOWHERE = ["file/out.txt", "/proc/out.txt", "folder", "no/such/folder/out.txt"]
+INVALID_PATHS = ["file/out.txt", "/proc/out.txt", "folder", "no/such/folder/out.txt"]
 
 
 def run_with_file_limit(server: Loopback, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
@@ -36,7 +36,7 @@ def run_with_file_limit(server: Loopback, *arguments: str) -> "subprocess.Comple
 @pytest.mark.promise("stdout-fails")
 @pytest.mark.parametrize("form", ["text", "json", "jsonl", "raw"])
 def test_a_disk_that_fills_up_during_output_is_an_error(form: str, server: Loopback) -> None:
-    server.answer_with(LONG)
+    server.answer_with(LONG_ANSWER)
     done = run_with_file_limit(server, "chat", "hi", "--format", form)
     assert (done.returncode, Path("stdout").stat().st_size) == (1, 1000)
     assert b"aiml: standard output: File too large" in done.stderr
@@ -45,7 +45,7 @@ def test_a_disk_that_fills_up_during_output_is_an_error(form: str, server: Loopb
 
 @pytest.mark.promise("stdout-fails")
 def test_a_disk_that_fills_up_keeps_the_old_output_file(server: Loopback) -> None:
-    server.answer_with(LONG)
+    server.answer_with(LONG_ANSWER)
     Path("out.txt").write_text("old")
     done = run_with_file_limit(server, "chat", "hi", "-o", "out.txt")
     assert (done.returncode, Path("out.txt").read_text()) == (1, "old")
@@ -62,7 +62,7 @@ def test_the_answer_is_printed_even_if_nothing_else_can_be_written(server: Loopb
 
 
 @pytest.mark.promise("answer-first")
-@pytest.mark.parametrize("name", NOWHERE)
+@pytest.mark.parametrize("name", INVALID_PATHS)
 def test_an_invalid_output_path_is_refused_before_anything_is_sent(name: str, server: Loopback, aiml: Aiml) -> None:
     Path("file").touch()
     Path("folder").mkdir()
@@ -71,7 +71,7 @@ def test_an_invalid_output_path_is_refused_before_anything_is_sent(name: str, se
     assert done.stderr.startswith(b"aiml: ")
 
 
-READ_ONLY = [
+CALLS = [
     ["chat", "hi"],
     ["chat", "hi", "--json"],
     ["config", "path"],
@@ -82,7 +82,7 @@ READ_ONLY = [
 
 
 @pytest.mark.promise("stdout-fails")
-@pytest.mark.parametrize("arguments", READ_ONLY)
+@pytest.mark.parametrize("arguments", CALLS)
 def test_a_read_only_standard_output_is_an_error_before_anything_is_sent(
     arguments: list[str], server: Loopback
 ) -> None:
@@ -114,24 +114,24 @@ def test_every_command_reports_a_full_disk_at_standard_output(arguments: list[st
 
 
 @pytest.mark.promise("answer-first")
-@pytest.mark.parametrize("places", ["2>/dev/full", "2>&-", "2</dev/null"])
-def test_the_answer_is_printed_even_if_standard_error_cannot_be_written(places: str, server: Loopback) -> None:
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2</dev/null"])
+def test_the_answer_is_printed_even_if_standard_error_cannot_be_written(redirection: str, server: Loopback) -> None:
     server.answer_with(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    line = ["/bin/sh", "-c", f'"$@" {places}', "sh", *build_command("chat", "hi", "-v")]
+    line = ["/bin/sh", "-c", f'"$@" {redirection}', "sh", *build_command("chat", "hi", "-v")]
     done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, b"Hi\n")
 
 
 @pytest.mark.promise("stdin")
-@pytest.mark.parametrize("place", [">out 0>&1", "<&-"])
-def test_an_unreadable_standard_input_does_not_crash(place: str, server: Loopback) -> None:
+@pytest.mark.parametrize("redirection", [">out 0>&1", "<&-"])
+def test_an_unreadable_standard_input_does_not_crash(redirection: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     line = [
         "/bin/sh",
         "-c",
-        f'"$@" {place}; code=$?; test -e out && cat out; exit $code',
+        f'"$@" {redirection}; code=$?; test -e out && cat out; exit $code',
         "sh",
         *build_command("chat", "hi"),
     ]
@@ -141,8 +141,8 @@ def test_an_unreadable_standard_input_does_not_crash(place: str, server: Loopbac
 
 
 STDOUT_NAMES = ["-", "/dev/stdout", "/dev/fd/1"]
-META = b'"endpoint": "chat"'
-AUDIO = stream(
+META_PROPERTY = b'"endpoint": "chat"'
+AUDIO_ANSWER = stream(
     delta(audio={"id": "a", "data": "QUJD", "transcript": "Hi"}),
     delta(audio={"data": "REVG"}),
     delta(finish="stop"),
@@ -212,7 +212,7 @@ def test_a_dash_means_standard_output_for_several_requests_too(
 def test_audio_can_be_written_to_standard_output_without_the_text(
     output: list[str], server: Loopback, aiml: Aiml
 ) -> None:
-    server.answer_with(AUDIO)
+    server.answer_with(AUDIO_ANSWER)
     done = aiml("chat", "say hi", "--audio-out", "-", *output)
     assert (done.returncode, done.stdout, Path("-").exists()) == (0, b"ABCDEF", False)
     if output:
@@ -260,14 +260,14 @@ def test_the_history_is_exported_to_a_dash(server: Loopback, aiml: Aiml) -> None
 @pytest.mark.promise("output-names")
 @pytest.mark.parametrize("arguments", [["hi"], ["--each", "line", "-f", "rows", "{row}"], ["-m", "a", "-m", "b", "hi"]])
 @pytest.mark.parametrize(
-    "failing", [["--max-tokens", "0"], ["--messages", "none"], ["--replay", "none"], ["--meta", "no/such"]]
+    "wrong_flags", [["--max-tokens", "0"], ["--messages", "none"], ["--replay", "none"], ["--meta", "no/such"]]
 )
 def test_a_call_that_fails_before_the_request_leaves_no_file(
-    arguments: list[str], failing: list[str], server: Loopback, aiml: Aiml
+    arguments: list[str], wrong_flags: list[str], server: Loopback, aiml: Aiml
 ) -> None:
     Path("rows").write_text("one\n")
     before = list_files()
-    done = aiml("chat", *arguments, "-o", "out", *failing)
+    done = aiml("chat", *arguments, "-o", "out", *wrong_flags)
     assert (done.returncode, server.requests, list_files()) == (2, [], before)
 
 
@@ -280,16 +280,16 @@ def test_a_key_that_is_missing_leaves_no_file(aiml: Aiml) -> None:
 
 
 @pytest.mark.promise("stopped-runs")
-@pytest.mark.parametrize("old", [None, "old"])
-def test_the_text_of_a_killed_program_is_in_the_partial_file(old: str | None, server: Loopback) -> None:
+@pytest.mark.parametrize("old_text", [None, "old"])
+def test_the_text_of_a_killed_program_is_in_the_partial_file(old_text: str | None, server: Loopback) -> None:
     server.answer_with(STREAM + chunk(delta("Hel")), SILENCE)
-    if old:
-        Path("out.txt").write_text(old)
+    if old_text:
+        Path("out.txt").write_text(old_text)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     with CliProcess(build_command("chat", "hi", "-o", "out.txt"), env=environ, stdin=subprocess.DEVNULL) as process:
         wait_until_equal(lambda: [path.read_bytes() for path in Path().glob("out.txt.part")], [b"Hel"])
         process.kill()
-    assert (Path("out.txt").read_text() if old else Path("out.txt").exists()) == (old or False)
+    assert (Path("out.txt").read_text() if old_text else Path("out.txt").exists()) == (old_text or False)
     assert [name for name in os.listdir() if name.startswith(".")] == []  # noqa: PTH208
     assert Path("out.txt.part").read_bytes() == b"Hel"
 

@@ -19,7 +19,7 @@ from support.run_cli import build_command
 pytestmark = pytest.mark.promise("signals")
 ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 # The system's own call is where the file is saved: the signal comes just before it is made.
-AT = """
+SIGNAL_DURING_CALL_SCRIPT = """
 import os, signal
 real = os.{call}
 def call(*arguments, **more):
@@ -30,11 +30,11 @@ from aiml_cli.__main__ import run
 run()
 """
 # Where Python lets no exception out: a finaliser, and (until 3.12) the making of a class.
-WITHIN = {
+SIGNALS_IN_CODE = {
     "finaliser": "type('Dying', (), {'__del__': lambda self: os.kill(os.getpid(), signal.SIGINT)})()",
     "class": "type('Made', (), {'x': type('Part', (), {'__set_name__': stop})()})",
 }
-IN_A_CORNER = """
+SIGNAL_IN_CODE_SCRIPT = """
 import os, signal
 real = os.urandom
 def stop(*_):
@@ -47,7 +47,7 @@ from aiml_cli.__main__ import run
 run()
 """
 
-AT_THE_START = """
+SIGNAL_DURING_IMPORT_SCRIPT = """
 import os, signal, sys
 class Finder:
     def find_spec(self, name, *_):
@@ -119,7 +119,7 @@ def test_a_signal_while_the_file_is_saved_does_not_damage_it(
 ) -> None:
     Path("out.txt").write_text("old")
     server.answer_with(HELLO)
-    script = AT.format(call=call, name=signal.Signals(number).name)
+    script = SIGNAL_DURING_CALL_SCRIPT.format(call=call, name=signal.Signals(number).name)
     line = [sys.executable, "-c", script, "chat", "hi", "-o", "out.txt"]
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
@@ -129,11 +129,11 @@ def test_a_signal_while_the_file_is_saved_does_not_damage_it(
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("corner", WITHIN)
-def test_a_signal_during_code_that_swallows_exceptions_is_not_lost(corner: str, server: Loopback) -> None:
+@pytest.mark.parametrize("kind", SIGNALS_IN_CODE)
+def test_a_signal_during_code_that_swallows_exceptions_is_not_lost(kind: str, server: Loopback) -> None:
     never = threading.Event()
     server.answer_with(never)
-    line = [sys.executable, "-c", IN_A_CORNER.replace("CORNER", WITHIN[corner]), "chat", "hi"]
+    line = [sys.executable, "-c", SIGNAL_IN_CODE_SCRIPT.replace("CORNER", SIGNALS_IN_CODE[kind]), "chat", "hi"]
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (130, b"")
@@ -142,25 +142,29 @@ def test_a_signal_during_code_that_swallows_exceptions_is_not_lost(corner: str, 
 
 
 def test_ctrl_c_during_startup_ends_the_program_quietly() -> None:
-    done = subprocess.run([sys.executable, "-c", AT_THE_START, "--help"], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_DURING_IMPORT_SCRIPT, "--help"], capture_output=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
-WORDS = STREAM + chunk(delta("Hel"))
-DIM = STREAM + chunk(delta(reasoning_content="Hm"))
+TEXT_BEGINNING = STREAM + chunk(delta("Hel"))
+REASONING_BEGINNING = STREAM + chunk(delta(reasoning_content="Hm"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reply", "seen"),
+    ("arguments", "reply", "expected"),
     [
-        (["chat", "hi"], WORDS, "Hel"),
-        (["chat", "hi"], DIM, "Hm"),
+        (["chat", "hi"], TEXT_BEGINNING, "Hel"),
+        (["chat", "hi"], REASONING_BEGINNING, "Hm"),
         (["respond", "hi"], STREAM + b"".join(map(chunk, text_events("Hel"))), "Hel"),
         (["chat", "hi", "-v"], b"", "POST"),
         (["config", "key"], b"", "(?i)key"),
     ],
 )
-def test_the_terminal_is_restored_after_ctrl_c(arguments: list[str], reply: bytes, seen: str, server: Loopback) -> None:
+def test_the_terminal_is_restored_after_ctrl_c(
+    arguments: list[str], reply: bytes, expected: str, server: Loopback
+) -> None:
     never = threading.Event()
     server.answer_with(reply, never)
     settings: Any = {**os.environ, "AIML_BASE_URL": server.url, "TERM": "xterm"}
@@ -175,7 +179,7 @@ def test_the_terminal_is_restored_after_ctrl_c(arguments: list[str], reply: byte
     child.expect("begun")
     before = termios.tcgetattr(child.child_fd)
     child.sendline()
-    child.expect(seen)
+    child.expect(expected)
     child.sendintr()
     child.expect("ended with 130")
     assert termios.tcgetattr(child.child_fd) == before
@@ -186,10 +190,10 @@ def test_the_terminal_is_restored_after_ctrl_c(arguments: list[str], reply: byte
     never.set()
 
 
-def is_plain(shown: bytes) -> bool:
+def is_plain(output: bytes) -> bool:
     """True if the cursor is visible and the next character has no color."""
     screen = pyte.Screen(200, 24)
-    pyte.ByteStream(screen).feed(shown)
+    pyte.ByteStream(screen).feed(output)
     now, fresh = screen.cursor.attrs, pyte.Screen(1, 1).cursor.attrs
     return not screen.cursor.hidden and now == fresh
 

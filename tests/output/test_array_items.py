@@ -13,15 +13,15 @@ from aiml_cli.api.stream_events import TextDelta
 from aiml_cli.output.array_items import ItemsRenderer, JsonArraySplitter
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-TRICKY = st.text(alphabet='[]{},:"\\ \n`a')
+JSON_LIKE_TEXT = st.text(alphabet='[]{},:"\\ \n`a')
 VALUES = st.recursive(
-    SCALARS | TRICKY,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TRICKY, inner, max_size=4),
+    SCALARS | JSON_LIKE_TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(JSON_LIKE_TEXT, inner, max_size=4),
     max_leaves=12,
 )
 
 
-def cut(text: str, size: int) -> list[str]:
+def split_array(text: str, size: int) -> list[str]:
     """Cut a text that comes in pieces of a size."""
     cutter = JsonArraySplitter()
     return [found.decode() for at in range(0, len(text), size) for found in cutter.feed(text[at : at + size])]
@@ -31,7 +31,7 @@ def cut(text: str, size: int) -> list[str]:
 def test_any_array_cut_anywhere_gives_its_elements(
     values: list[Any], size: int, indent: int | None, plain: bool
 ) -> None:
-    found = cut(json.dumps(values, indent=indent, ensure_ascii=plain), size)
+    found = split_array(json.dumps(values, indent=indent, ensure_ascii=plain), size)
     assert [json.loads(text) for text in found] == values
     assert not any("\n" in text for text in found)
 
@@ -39,7 +39,7 @@ def test_any_array_cut_anywhere_gives_its_elements(
 @given(st.lists(VALUES, max_size=4), VALUES.filter(lambda value: not isinstance(value, list)), st.integers(1, 20))
 def test_the_array_may_be_a_property_in_a_code_fence(values: list[Any], other: Any, size: int) -> None:
     text = json.dumps({"before": other, "items": values, "after": other}, indent=1)
-    assert [json.loads(found) for found in cut(f"```json\n{text}\n```\n", size)] == values
+    assert [json.loads(found) for found in split_array(f"```json\n{text}\n```\n", size)] == values
 
 
 def test_an_element_is_returned_as_soon_as_it_is_complete() -> None:
@@ -49,11 +49,11 @@ def test_an_element_is_returned_as_soon_as_it_is_complete() -> None:
 
 
 def test_numbers_stay_as_the_model_wrote_them() -> None:
-    assert cut("[1.10, 12345678901234567890.123, 1e400]", 3) == ["1.10", "12345678901234567890.123", "1e400"]
+    assert split_array("[1.10, 12345678901234567890.123, 1e400]", 3) == ["1.10", "12345678901234567890.123", "1e400"]
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "elements"),
     [
         ("", []),
         ("[]", []),
@@ -69,8 +69,8 @@ def test_numbers_stay_as_the_model_wrote_them() -> None:
         ('{"a": [1], "b": [2]}', ["1"]),
     ],
 )
-def test_text_that_is_not_json_ends_the_search_for_elements(text: str, found: list[str]) -> None:
-    assert cut(text, 1) == cut(text, 100) == found
+def test_text_that_is_not_json_ends_the_search_for_elements(text: str, elements: list[str]) -> None:
+    assert split_array(text, 1) == split_array(text, 100) == elements
 
 
 TOKENS = st.sampled_from([
@@ -84,18 +84,18 @@ def test_only_valid_json_is_an_element(inner: str, size: int) -> None:
     try:
         values = json.loads(text, parse_constant=lambda word: 1 / (word == ""))
     except (ValueError, ZeroDivisionError):
-        for found in cut(text, size):
+        for found in split_array(text, size):
             json.loads(found)
     else:
-        assert [json.loads(found) for found in cut(text, size)] == values
+        assert [json.loads(found) for found in split_array(text, size)] == values
 
 
 @given(st.text(alphabet="\ufeff \n\r\t`[1]j", max_size=12), st.integers(1, 5))
 def test_the_text_before_the_json_may_be_cut_anywhere(head: str, size: int) -> None:
-    assert cut(f"{head}[1, 2]", size) == cut(f"{head}[1, 2]", 100)
+    assert split_array(f"{head}[1, 2]", size) == split_array(f"{head}[1, 2]", 100)
 
 
-HUGE = {
+BUILD_LONG_ELEMENT = {
     "text": lambda n: '{"a": "' + "x" * n + '"}',
     "blanks in a text": lambda n: '{"a": "' + " " * n + '"}',
     "escapes": lambda n: '"' + "\\n" * (n // 2) + '"',
@@ -114,7 +114,7 @@ HUGE = {
 }
 
 
-def render(text: str, size: int) -> int:
+def count_rendered_bytes(text: str, size: int) -> int:
     """Render a text that comes in pieces, and return how many bytes were written."""
     written = 0
 
@@ -129,16 +129,16 @@ def render(text: str, size: int) -> int:
 
 
 @pytest.mark.promise("memory")
-@pytest.mark.parametrize("kind", HUGE)
+@pytest.mark.parametrize("kind", BUILD_LONG_ELEMENT)
 @pytest.mark.parametrize(
     ("length", "size"),
     [(80_000, 16_384), (10_000, 3), (20_000, 1_000_000), pytest.param(500_000, 1_000_000, marks=pytest.mark.slow)],
 )
 def test_an_element_takes_four_times_its_bytes_at_most(kind: str, length: int, size: int) -> None:
-    text = f"[{HUGE[kind](length)}]"
+    text = f"[{BUILD_LONG_ELEMENT[kind](length)}]"
     tracemalloc.start()
     try:
-        assert render(text, size)
+        assert count_rendered_bytes(text, size)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -149,10 +149,10 @@ def test_an_element_takes_four_times_its_bytes_at_most(kind: str, length: int, s
 @pytest.mark.parametrize("head", ["", " ", "```", "```\n ", "[", '["', "[1, ", "{", '{"a": '])
 @pytest.mark.parametrize("unit", [" ", "x", "[", "{", '"', "\\", "`", "\n", ",", "1", "[]", '{"a":', '"",', "] ["])
 def test_any_text_is_split_in_linear_time(head: str, unit: str) -> None:
-    def measure(length: int) -> float:
+    def measure_seconds(length: int) -> float:
         start = process_time()
-        render(head + unit * (length // len(unit)), 7)
+        count_rendered_bytes(head + unit * (length // len(unit)), 7)
         return process_time() - start
 
-    seconds = [min(measure(length) for _ in range(2)) for length in (2_000, 20_000)]
+    seconds = [min(measure_seconds(length) for _ in range(2)) for length in (2_000, 20_000)]
     assert seconds[1] < max(40 * seconds[0], 0.1)

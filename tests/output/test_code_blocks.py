@@ -15,7 +15,7 @@ from support.run_cli import Aiml
 
 from aiml_cli.output.code_blocks import find_blocks
 
-THREE = """Here:
+ANSWER_WITH_FOUR_BLOCKS = """Here:
 
 ```python
 print(1)
@@ -40,7 +40,7 @@ a: "```"
 Done.
 """
 PYTHON, BASH, INDENTED, YAML = "print(1)\n\nprint(2)\n", "echo three\n", "indented\n", 'a: "```"\n'
-LISTED = "it has 4 code blocks: 1: python print(1); 2: bash echo three; 3: indented; 4: yml"
+LIST_OF_BLOCKS = "it has 4 code blocks: 1: python print(1); 2: bash echo three; 3: indented; 4: yml"
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "respond"])
@@ -61,7 +61,7 @@ LISTED = "it has 4 code blocks: 1: python print(1); 2: bash echo three; 3: inden
 def test_only_the_requested_block_is_printed(
     endpoint: str, flags: list[str], expected: str, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answer_with(stream_text(endpoint, THREE))
+    server.answer_with(stream_text(endpoint, ANSWER_WITH_FOUR_BLOCKS))
     result = aiml(endpoint, *flags, "--", "hi")
     assert (result.stdout.decode(), result.stderr, result.returncode) == (expected, b"", 0)
 
@@ -89,11 +89,11 @@ def test_without_a_number_the_flag_takes_no_word_of_the_prompt(
 def test_a_missing_block_ends_with_9_and_a_list_of_the_existing_ones(
     word: str, server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
-    server.answer_with(stream_text("chat", THREE))
+    server.answer_with(stream_text("chat", ANSWER_WITH_FOUR_BLOCKS))
     (tmp_path / "f").write_text("old")
     result = aiml("chat", "hi", "-x", word, "-o", "f")
     assert (result.returncode, result.stdout, (tmp_path / "f").read_text()) == (9, b"", "old")
-    assert LISTED in result.stderr.decode()
+    assert LIST_OF_BLOCKS in result.stderr.decode()
     assert [path.name for path in tmp_path.glob("*f*") if path.is_file()] == ["f"]
 
 
@@ -146,7 +146,7 @@ def test_a_fence_that_the_end_of_the_answer_closes_is_a_block(server: Loopback, 
     assert (result.stdout, result.returncode) == (b"x\ny\n", 0)
 
 
-CUT = [
+INCOMPLETE_ANSWERS = [
     ("```\na\n```\n\n```\nhal", "all", "a\n"),
     ("```\na\n```\n\n```\nhal", "1", "a\n"),
     ("```\na\n```\n\n```\nhal", "2", ""),
@@ -163,12 +163,12 @@ CUT = [
 
 @pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize("ending", ["cut", "length"])
-@pytest.mark.parametrize(("text", "word", "expected"), CUT)
+@pytest.mark.parametrize(("text", "block", "expected"), INCOMPLETE_ANSWERS)
 def test_only_complete_blocks_of_an_incomplete_answer_are_printed(
-    text: str, word: str, expected: str, ending: str, server: Loopback, aiml: Aiml
+    text: str, block: str, expected: str, ending: str, server: Loopback, aiml: Aiml
 ) -> None:
     server.answer_with(stream_text("chat", text, "length") if ending == "length" else stream(delta(text), end=b""))
-    result = aiml("chat", "hi", "-x", word)
+    result = aiml("chat", "hi", "-x", block)
     assert (result.stdout.decode(), result.returncode) == (expected, 8)
 
 
@@ -196,19 +196,22 @@ def test_every_choice_must_have_its_block(server: Loopback, aiml: Aiml) -> None:
 
 def test_a_file_gets_the_block(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(
-        stream(*text_events(THREE), event({"type": "response.completed", "response": response_object(THREE)}))
+        stream(
+            *text_events(ANSWER_WITH_FOUR_BLOCKS),
+            event({"type": "response.completed", "response": response_object(ANSWER_WITH_FOUR_BLOCKS)}),
+        )
     )
     assert aiml("respond", "hi", "-x", "-o", "f.py").returncode == 0
     assert (tmp_path / "f.py").read_text() == PYTHON
 
 
 @pytest.mark.parametrize(
-    "more", [["--json"], ["--format", "jsonl"], ["--format", "raw"], ["--schema", "a"], ["--json-object"], ["--items"]]
+    "flags", [["--json"], ["--format", "jsonl"], ["--format", "raw"], ["--schema", "a"], ["--json-object"], ["--items"]]
 )
 def test_flags_that_cannot_be_used_with_a_block_are_refused_before_anything_is_sent(
-    more: list[str], server: Loopback, aiml: Aiml, tmp_path: Path
+    flags: list[str], server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
-    result = aiml("chat", "hi", "-x", "-o", "f", *more)
+    result = aiml("chat", "hi", "-x", "-o", "f", *flags)
     assert (result.returncode, server.connections) == (2, 0)
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
     assert b"cannot be used with" in result.stderr
@@ -253,10 +256,10 @@ def test_the_repl_refuses_the_flag_and_names_its_own_command(server: Loopback) -
     ],
 )
 def test_blocks_are_found_in_linear_time(head: str, unit: str) -> None:
-    def measure(length: int) -> float:
+    def measure_seconds(length: int) -> float:
         start = process_time()
         find_blocks(head + unit * (length // len(unit)))
         return process_time() - start
 
-    seconds = [min(measure(length) for _ in range(3)) for length in (2_000, 20_000)]
+    seconds = [min(measure_seconds(length) for _ in range(3)) for length in (2_000, 20_000)]
     assert seconds[1] < max(40 * seconds[0], 0.1)

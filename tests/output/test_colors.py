@@ -76,13 +76,13 @@ $$
 """
 
 
-def find_other_colors(wrote: bytes) -> set[str]:
+def find_other_colors(output: bytes) -> set[str]:
     """Return the parameters that are neither attributes nor readable colors."""
-    found = {number for match in SGR.findall(wrote.decode("utf-8", "replace")) for number in re.split("[;:]", match)}
+    found = {number for match in SGR.findall(output.decode("utf-8", "replace")) for number in re.split("[;:]", match)}
     return found - ATTRIBUTES - COLORS
 
 
-def answer_with(server: Loopback, text: str) -> None:
+def queue_answer(server: Loopback, text: str) -> None:
     server.answer_with(stream(delta(text), delta(finish="stop"), event("[DONE]")))
 
 
@@ -91,21 +91,21 @@ def answer_with(server: Loopback, text: str) -> None:
 )
 def test_an_answer_with_every_construct_has_only_readable_colors(server: Loopback, environ: dict[str, str]) -> None:
     blocks = "".join(f"```{language}\n{code}```\n\n" for language, code in CODE.items())
-    answer_with(server, DOCUMENT + blocks)
-    wrote, code, _ = run_on_pty(server, "chat", "hi", **environ)
-    assert (code, find_other_colors(wrote)) == (0, set())
-    assert {color for color in COLORS if f"\x1b[{color}m".encode() in wrote} == COLORS
+    queue_answer(server, DOCUMENT + blocks)
+    output, code, _ = run_on_pty(server, "chat", "hi", **environ)
+    assert (code, find_other_colors(output)) == (0, set())
+    assert {color for color in COLORS if f"\x1b[{color}m".encode() in output} == COLORS
 
 
-@pytest.mark.parametrize("token", list(STANDARD_TYPES), ids=str)
-def test_every_type_of_token_has_a_readable_color(token: Any) -> None:
-    assert set(highlight._find_color(token).split(";")) <= COLORS | ATTRIBUTES  # noqa: SLF001 - the whole of it
+@pytest.mark.parametrize("token_type", list(STANDARD_TYPES), ids=str)
+def test_every_type_of_token_has_a_readable_color(token_type: Any) -> None:
+    assert set(highlight._find_color(token_type).split(";")) <= COLORS | ATTRIBUTES  # noqa: SLF001 - the whole of it
 
 
 def test_reasoning_and_json_have_only_readable_colors(server: Loopback) -> None:
-    answer_with(server, '<think>Why `not`?</think>{"a": [1, -2.5, true, null, "s", {"b": []}]}')
-    wrote, _, _ = run_on_pty(server, "chat", "--json-object", "hi")
-    assert find_other_colors(wrote) == set()
+    queue_answer(server, '<think>Why `not`?</think>{"a": [1, -2.5, true, null, "s", {"b": []}]}')
+    output, _, _ = run_on_pty(server, "chat", "--json-object", "hi")
+    assert find_other_colors(output) == set()
 
 
 def test_probabilities_have_only_readable_colors(server: Loopback) -> None:
@@ -113,16 +113,16 @@ def test_probabilities_have_only_readable_colors(server: Loopback) -> None:
     body = {"role": "assistant", "content": "".join(str(token["token"]) for token in tokens)}
     choice = {"index": 0, "message": body, "finish_reason": "stop", "logprobs": {"content": tokens}}
     server.answer_with(json_response({"id": "1", "model": "m", "choices": [choice]}))
-    wrote, code, _ = run_on_pty(server, "chat", "-S", "--logprobs", "hi")
-    assert (code, find_other_colors(wrote)) == (0, set())
-    assert b"green from 90%, blue from 50%, magenta from 10%, red from 0%" in wrote
+    output, code, _ = run_on_pty(server, "chat", "-S", "--logprobs", "hi")
+    assert (code, find_other_colors(output)) == (0, set())
+    assert b"green from 90%, blue from 50%, magenta from 10%, red from 0%" in output
 
 
 def test_a_difference_has_only_readable_colors(server: Loopback) -> None:
     Path("f.txt").write_text("one\ntwo\n")
-    answer_with(server, "one\nthree\n")
-    wrote, _, _ = run_on_pty(server, "chat", "--in-place", "f.txt", "-y", "hi")
-    assert (find_other_colors(wrote), b"\x1b[31m" in wrote, b"\x1b[32m" in wrote) == (set(), True, True)
+    queue_answer(server, "one\nthree\n")
+    output, _, _ = run_on_pty(server, "chat", "--in-place", "f.txt", "-y", "hi")
+    assert (find_other_colors(output), b"\x1b[31m" in output, b"\x1b[32m" in output) == (set(), True, True)
 
 
 @pytest.mark.parametrize(
@@ -135,13 +135,13 @@ def test_a_difference_has_only_readable_colors(server: Loopback) -> None:
     ],
 )  # fmt: skip
 def test_commands_and_errors_have_only_readable_colors(server: Loopback, arguments: list[str]) -> None:
-    wrote, _, _ = run_on_pty(server, *arguments, FORCE_COLOR="1", AIML_BASE_URL="", COLORTERM="truecolor")
-    assert find_other_colors(wrote) == set()
+    output, _, _ = run_on_pty(server, *arguments, FORCE_COLOR="1", AIML_BASE_URL="", COLORTERM="truecolor")
+    assert find_other_colors(output) == set()
 
 
 @pytest.mark.parametrize("editing", ["emacs", "vi"])
 def test_the_line_editor_has_only_readable_colors(server: Loopback, editing: str) -> None:
-    answer_with(server, DOCUMENT)
+    queue_answer(server, DOCUMENT)
     with Console("chat", AIML_BASE_URL=server.url, AIML_EDITING=editing, COLORTERM="truecolor", rows=40) as console:
         console.wait_for_prompt()
         console.type_line("a (word)")

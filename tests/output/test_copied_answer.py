@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.answers import json_error, stream_text
-from support.clipboards import FAILS, Clipboard
+from support.answers import build_json_error, stream_text
+from support.clipboards import FAILING_SCRIPT, Clipboard
 from support.forked_process import run_process
 from support.loopback import Loopback
 from support.pty_run import run_on_pty
@@ -16,7 +16,7 @@ from support.run_cli import Aiml, build_command
 
 ENDPOINTS = {"chat": "chat", "respond": "responses"}
 MARKDOWN = "A **bold** word.\n\n```python\nprint(1)\n```\n"
-X11 = {"DISPLAY": ":9"}
+X11_ENVIRON = {"DISPLAY": ":9"}
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def test_the_clipboard_gets_what_a_pipe_gets(
     command: str, flags: list[str], text: str, expected: str, server: Loopback, aiml: Aiml, clipboard: Clipboard
 ) -> None:
     server.answer_with(stream_text(ENDPOINTS[command], text))
-    result = aiml(command, "--copy", *flags, "hi", **X11)
+    result = aiml(command, "--copy", *flags, "hi", **X11_ENVIRON)
     assert (result.returncode, result.stdout, clipboard.read("xclip")) == (0, expected.encode(), expected.encode())
-    told = f"aiml: copied {len(expected)} characters (xclip)\n"
-    assert result.stderr.decode() == ("" if "-q" in flags else told)
+    message = f"aiml: copied {len(expected)} characters (xclip)\n"
+    assert result.stderr.decode() == ("" if "-q" in flags else message)
 
 
 @pytest.mark.parametrize("command", ENDPOINTS)
@@ -59,7 +59,7 @@ def test_on_a_terminal_the_source_is_copied_and_not_what_is_drawn(
     command: str, server: Loopback, clipboard: Clipboard
 ) -> None:
     server.answer_with(stream_text(ENDPOINTS[command], MARKDOWN))
-    _, code, screen = run_on_pty(server, command, "--copy", "hi", **X11)
+    _, code, screen = run_on_pty(server, command, "--copy", "hi", **X11_ENVIRON)
     assert (code, clipboard.read("xclip")) == (0, MARKDOWN.encode())
     assert "A bold word." in screen.display[0]
 
@@ -69,7 +69,7 @@ def test_a_file_and_the_clipboard_get_the_same(
     flags: list[str], server: Loopback, aiml: Aiml, clipboard: Clipboard
 ) -> None:
     server.answer_with(stream_text("chat", MARKDOWN))
-    assert aiml("chat", "--copy", *flags, "hi", **X11).returncode == 0
+    assert aiml("chat", "--copy", *flags, "hi", **X11_ENVIRON).returncode == 0
     assert clipboard.read("xclip") == Path(flags[1]).read_bytes() != b""
 
 
@@ -97,20 +97,20 @@ def test_an_answer_that_failed_or_has_no_text_does_not_change_the_clipboard(
     clipboard: Clipboard,
 ) -> None:
     server.answer_with(stream_text(ENDPOINTS[command], text, finish))
-    result = aiml(command, "--copy", *flags, "hi", **X11)
+    result = aiml(command, "--copy", *flags, "hi", **X11_ENVIRON)
     assert (result.returncode, clipboard.read("xclip")) == (code, None)
     assert b"copied" not in result.stderr.replace(b"nothing was copied", b"")
 
 
 def test_an_answer_with_an_accepted_length_limit_is_copied(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
     server.answer_with(stream_text("chat", "Hello", "length"))
-    assert aiml("chat", "--copy", "--allow-cut", "hi", **X11).returncode == 0
+    assert aiml("chat", "--copy", "--allow-cut", "hi", **X11_ENVIRON).returncode == 0
     assert clipboard.read("xclip") == b"Hello\n"
 
 
 def test_a_failed_request_does_not_mention_the_clipboard(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
-    server.answer_with(json_error("no"))
-    result = aiml("chat", "--copy", "hi", **X11)
+    server.answer_with(build_json_error("no"))
+    result = aiml("chat", "--copy", "hi", **X11_ENVIRON)
     assert (result.returncode, b"copied" in result.stderr, clipboard.read("xclip")) == (4, False, None)
 
 
@@ -123,13 +123,13 @@ def test_without_a_clipboard_nothing_is_sent(command: str, server: Loopback, aim
 
 
 def test_a_clipboard_that_fails_does_not_lose_the_answer(server: Loopback, aiml: Aiml, clipboard: Clipboard) -> None:
-    clipboard.add("xclip", FAILS)
+    clipboard.add("xclip", FAILING_SCRIPT)
     server.answer_with(stream_text("chat", "Hello"))
-    result = aiml("chat", "--copy", "-o", "f.md", "hi", **X11)
+    result = aiml("chat", "--copy", "-o", "f.md", "hi", **X11_ENVIRON)
     assert (result.returncode, Path("f.md").read_text()) == (1, "Hello\n")
     assert b"there is no clipboard that accepts this text" in result.stderr
     server.answer_with(stream_text("chat", "Hello"))
-    result = aiml("chat", "--copy", "hi", **X11)
+    result = aiml("chat", "--copy", "hi", **X11_ENVIRON)
     assert (result.returncode, result.stdout) == (1, b"Hello\n")
     assert b"Hello" in aiml("history", "show").stdout
 
@@ -146,13 +146,13 @@ def test_flags_without_a_text_to_copy_are_refused(
     flags: list[str], server: Loopback, aiml: Aiml, clipboard: Clipboard
 ) -> None:
     Path("f").write_text("x\n")
-    result = aiml("respond", "--copy", *flags, *([] if "--cancel" in flags else ["hi"]), **X11)
+    result = aiml("respond", "--copy", *flags, *([] if "--cancel" in flags else ["hi"]), **X11_ENVIRON)
     assert (result.returncode, server.connections) == (2, 0)
     assert b"--copy cannot be used with" in result.stderr or b"cannot be used with --copy" in result.stderr
 
 
 def test_the_repl_refuses_copy_and_names_its_own_command(server: Loopback, clipboard: Clipboard) -> None:
-    _, code, screen = run_on_pty(server, "chat", "-i", "--copy", **X11)
+    _, code, screen = run_on_pty(server, "chat", "-i", "--copy", **X11_ENVIRON)
     assert (code, any("/copy" in line for line in screen.display)) == (2, True)
 
 
@@ -193,7 +193,7 @@ def test_a_text_too_long_for_a_terminal_clipboard_is_an_error(server: Loopback, 
 
 
 @pytest.mark.parametrize(
-    ("environ", "programs", "used"),
+    ("environ", "programs", "expected_programs"),
     [
         ({"WAYLAND_DISPLAY": "w", "DISPLAY": ":9"}, ["wl-copy", "xclip", "xsel"], "wl-copy"),
         ({"DISPLAY": ":9"}, ["wl-copy", "xclip", "xsel"], "xclip"),
@@ -205,14 +205,19 @@ def test_a_text_too_long_for_a_terminal_clipboard_is_an_error(server: Loopback, 
     ],
 )
 def test_the_first_program_that_fits_the_environment_copies(
-    environ: dict[str, Any], programs: list[str], used: str, server: Loopback, aiml: Aiml, clipboard: Clipboard
+    environ: dict[str, Any],
+    programs: list[str],
+    expected_programs: str,
+    server: Loopback,
+    aiml: Aiml,
+    clipboard: Clipboard,
 ) -> None:
     (clipboard.folder / "xclip").unlink()
     for name in programs:
         clipboard.add(name)
     server.answer_with(stream_text("chat", "Hello"))
     result = aiml("chat", "--copy", "hi", **environ)
-    assert result.stderr.decode() == f"aiml: copied 6 characters ({used})\n"
-    expected = "Hello\n".encode("utf-16" if used == "clip.exe" else "utf-8")
-    assert {name for name in programs if clipboard.read(name) is not None} == set(used.split(" and "))
-    assert all(clipboard.read(name) == expected for name in used.split(" and "))
+    assert result.stderr.decode() == f"aiml: copied 6 characters ({expected_programs})\n"
+    expected = "Hello\n".encode("utf-16" if expected_programs == "clip.exe" else "utf-8")
+    assert {name for name in programs if clipboard.read(name) is not None} == set(expected_programs.split(" and "))
+    assert all(clipboard.read(name) == expected for name in expected_programs.split(" and "))

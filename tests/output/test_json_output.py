@@ -43,9 +43,9 @@ KEYS = [
     *("files", "usage", "cost_usd", "cost_source", "cached", "timing", "request_id"),
     *("previous_response_id", "status", "attempts", "error"),
 ]
-NOT_RUN = {"result": None, "is_error": None, "allowed_by": None}
+TOOL_NOT_RUN = {"result": None, "is_error": None, "allowed_by": None}
 CHOICE_KEYS = ["index", "text", "reasoning", "refusal", "tool_calls", "finish_reason", "logprobs"]
-WHOLE = Completion(
+COMPLETION = Completion(
     ResponseStarted("c1", "gpt", 1.5),
     (
         Choice(
@@ -64,10 +64,10 @@ WHOLE = Completion(
     Usage(3, 2, 5, 1, 0, 0.01, {"prompt_tokens": 3}),
     has_ended=True,
 )
-ANSWER = Answer("chat", WHOLE, None, Timing(0.5, 1.00001), "req", None, 200, 1)
+ANSWER = Answer("chat", COMPLETION, None, Timing(0.5, 1.00001), "req", None, 200, 1)
 
 
-def strictly(data: bytes) -> Any:
+def parse_strictly(data: bytes) -> Any:
     """Parse JSON as other languages do: without NaN and Infinity."""
 
     def refuse(word: str) -> NoReturn:
@@ -86,7 +86,7 @@ def strictly(data: bytes) -> Any:
     ],
 )
 def test_every_documented_key_is_always_there(answer: Answer) -> None:
-    found = strictly(json_line(answer_to_dict(answer)))
+    found = parse_strictly(json_line(answer_to_dict(answer)))
     assert list(found) == KEYS
     assert all(list(choice) == CHOICE_KEYS for choice in found["choices"])
     assert list(found["timing"]) == ["first_token_s", "total_s", "tokens_per_second"]
@@ -96,7 +96,7 @@ def test_a_complete_answer_is_written_in_full() -> None:
     found = answer_to_dict(ANSWER)
     assert (found["endpoint"], found["id"], found["model"], found["created"]) == ("chat", "c1", "gpt", 1.5)
     assert (found["complete"], found["finish_reason"], found["text"], found["reasoning"]) == (True, "stop", "Hi", "Hm")
-    assert found["tool_calls"] == [{"id": "a", "name": "look", "arguments": "{oops", **NOT_RUN}]
+    assert found["tool_calls"] == [{"id": "a", "name": "look", "arguments": "{oops", **TOOL_NOT_RUN}]
     assert [choice["text"] for choice in found["choices"]] == ["Hi", "Ho"]
     assert [choice["reasoning"] for choice in found["choices"]] == ["Hm", None]
     assert [choice["refusal"] for choice in found["choices"]] == [None, None]
@@ -134,7 +134,7 @@ def test_the_price_in_a_header_is_used() -> None:
     ],
 )
 def test_an_error_is_written_with_the_text_so_far(error: Any, expected: list[object]) -> None:
-    found = answer_to_dict(Answer("chat", WHOLE, error))
+    found = answer_to_dict(Answer("chat", COMPLETION, error))
     assert [found["error"][name] for name in ("message", "type", "code", "status", "hint", "exit_code")] == expected
     assert (found["text"], found["complete"]) == ("Hi", False)
 
@@ -145,7 +145,7 @@ def test_json_is_written_once_at_the_end() -> None:
     screen.show([TextDelta("Hi")])
     assert writes == []
     screen.close(ANSWER)
-    assert strictly(b"".join(writes)) == strictly(json_line(answer_to_dict(ANSWER)))
+    assert parse_strictly(b"".join(writes)) == parse_strictly(json_line(answer_to_dict(ANSWER)))
     assert b"".join(writes).endswith(b"}\n")
 
 
@@ -154,12 +154,12 @@ def test_json_lines_come_with_their_batch_and_the_object_is_last() -> None:
     screen = JsonLinesRenderer(writes.append)
     screen.show([ResponseStarted("c1"), TextDelta("Hel"), ReasoningDelta("Hm", 1)])
     screen.show([Finished("stop", 0)])
-    assert [strictly(row) for row in b"".join(writes).splitlines()] == [
+    assert [parse_strictly(row) for row in b"".join(writes).splitlines()] == [
         {"type": "text", "choice": 0, "text": "Hel"},
         {"type": "thought", "choice": 1, "text": "Hm"},
     ]
     screen.close(ANSWER)
-    assert strictly(writes[-1]) == {"type": "done", **answer_to_dict(ANSWER)}
+    assert parse_strictly(writes[-1]) == {"type": "done", **answer_to_dict(ANSWER)}
     assert b"".join(writes).count(b"\n") == 3
 
 
@@ -193,7 +193,7 @@ def test_the_other_events_are_part_of_the_last_line(event: Event) -> None:
 @pytest.mark.parametrize("text", ["Grüße, 世界 \U0001f389", '"\\\n\t', "\x1b[2J\x00", "\u2028\u2029", "\x85"])
 def test_every_text_comes_back_from_json_in_one_line(text: str) -> None:
     written = json_line({"text": text})
-    assert strictly(written) == {"text": text}
+    assert parse_strictly(written) == {"text": text}
     assert written.count(b"\n") == 1
 
 
@@ -202,21 +202,23 @@ def test_every_text_comes_back_from_json_in_one_line(text: str) -> None:
 def test_json_on_a_terminal_is_sanitized_like_text(text: str) -> None:
     written = json_line({"text": text})
     assert text[0] not in written.decode()
-    assert strictly(written) == {"text": text}
+    assert parse_strictly(written) == {"text": text}
 
 
 def test_half_a_character_does_not_crash() -> None:
-    assert strictly(json_line({"text": "a\ud83c"}))["text"].startswith("a")
+    assert parse_strictly(json_line({"text": "a\ud83c"}))["text"].startswith("a")
 
 
-@pytest.mark.parametrize("wild", [math.inf, -math.inf, math.nan])
-def test_infinity_and_nan_are_written_as_valid_json(wild: float) -> None:
-    token = event_to_dict(TokenLogprob("a", wild, ({"token": "b", "logprob": wild},)))
-    assert strictly(json_line(token))["type"] == "token"
-    assert strictly(json_line(event_to_dict(Usage(1, cost_usd=wild, details={"cost": wild}))))["type"] == "usage"
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_infinity_and_nan_are_written_as_valid_json(number: float) -> None:
+    token = event_to_dict(TokenLogprob("a", number, ({"token": "b", "logprob": number},)))
+    assert parse_strictly(json_line(token))["type"] == "token"
+    assert (
+        parse_strictly(json_line(event_to_dict(Usage(1, cost_usd=number, details={"cost": number}))))["type"] == "usage"
+    )
 
 
-def nest(depth: int, kind: type = list) -> Any:
+def build_nested_value(depth: int, kind: type = list) -> Any:
     """Return a value with this depth of nesting."""
     value: Any = 1
     for _ in range(depth):
@@ -227,15 +229,15 @@ def nest(depth: int, kind: type = list) -> Any:
 @pytest.mark.promise("whole-or-told")
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize(
-    "odd",
+    "value",
     [
-        10**400, -(10**5000), 10**20000, math.nan, -math.inf, 1e308, nest(600), nest(600, dict), nest(1500), [nest(990)],
-        {"a": [math.inf, nest(2000), 10**9000]}, (math.nan, ()), {}, [[], {}, math.nan],
+        10**400, -(10**5000), 10**20000, math.nan, -math.inf, 1e308, build_nested_value(600), build_nested_value(600, dict), build_nested_value(1500), [build_nested_value(990)],
+        {"a": [math.inf, build_nested_value(2000), 10**9000]}, (math.nan, ()), {}, [[], {}, math.nan],
     ],
     ids=lambda value: str(type(value)),
 )  # fmt: skip
-def test_whatever_an_answer_holds_is_written_as_json(odd: Any, indent: int | None) -> None:
-    usage = Usage(1, details={"odd": odd, "after": [1, {"b": "x\x1b"}]})
+def test_whatever_an_answer_holds_is_written_as_json(value: Any, indent: int | None) -> None:
+    usage = Usage(1, details={"odd": value, "after": [1, {"b": "x\x1b"}]})
     written = json_line(event_to_dict(usage), indent)
     depth, deepest = 0, 0
     for bracket in re.findall("[][{}]", written.decode()):
@@ -243,7 +245,7 @@ def test_whatever_an_answer_holds_is_written_as_json(odd: Any, indent: int | Non
         deepest = max(deepest, depth)
     assert depth == 0
     if deepest < 500:
-        assert strictly(written)["details"]["after"] == [1, {"b": "x\x1b"}]
+        assert parse_strictly(written)["details"]["after"] == [1, {"b": "x\x1b"}]
     assert b"after" in written
     assert b"\x1b" not in written
 

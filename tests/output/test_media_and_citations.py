@@ -12,23 +12,23 @@ from support.pty_run import run_on_pty
 from support.run_cli import Aiml
 
 PNG = b"\x89PNG\r\n\x1a\nrest"
-PICTURE = base64.b64encode(PNG).decode()
+PNG_AS_BASE64 = base64.b64encode(PNG).decode()
 PAGE = {"url": "https://a.example", "title": "A  page\n", "start_index": 0, "end_index": 2}
-CITED = {"type": "url_citation", "url_citation": PAGE}
+CITATION = {"type": "url_citation", "url_citation": PAGE}
 STOP = delta(finish="stop")
 
 
-def completed(*items: Any, **more: Any) -> bytes:
+def build_response(*items: Any, **more: Any) -> bytes:
     """Make a response of some items."""
     return json_response(response_object(output=list(items), **more))
 
 
-def said(text: str = "Hi", **more: Any) -> dict[str, Any]:
+def build_message(text: str = "Hi", **more: Any) -> dict[str, Any]:
     """Make a message item."""
     return {"type": "message", "id": "m", "content": [{"type": "output_text", "text": text, **more}]}
 
 
-def drawn(data: str = PICTURE) -> dict[str, Any]:
+def build_image(data: str = PNG_AS_BASE64) -> dict[str, Any]:
     """Make the item of an image."""
     return {"type": "image_generation_call", "id": "ig", "status": "completed", "result": data}
 
@@ -39,7 +39,7 @@ def drawn(data: str = PICTURE) -> dict[str, Any]:
 def test_each_source_has_one_number_whatever_cites_it(server: Loopback, aiml: Aiml) -> None:
     file = {"type": "file_citation", "file_id": "file-1", "filename": "a.pdf", "index": 2}
     pages = [{"type": "url_citation", **PAGE}, {"type": "url_citation", **PAGE, "start_index": 1}]
-    server.answer_with(completed(said(annotations=[*pages, file, file])))
+    server.answer_with(build_response(build_message(annotations=[*pages, file, file])))
     result = aiml("respond", "hi")
     assert result.stdout == b"Hi\n"
     assert result.stderr.decode().splitlines() == ["[1] A page  https://a.example", "[2] a.pdf  file-1"]
@@ -50,7 +50,7 @@ def test_each_source_has_one_number_whatever_cites_it(server: Loopback, aiml: Ai
 
 def test_sources_are_below_the_answer_on_a_terminal(server: Loopback) -> None:
     top = event({"choices": [], "citations": ["https://b.example", "https://a.example"]})
-    server.answer_with(stream(delta("Hi", annotations=[CITED]), STOP, top, top))
+    server.answer_with(stream(delta("Hi", annotations=[CITATION]), STOP, top, top))
     _, _, screen = run_on_pty(server, "chat", "hi")
     rows = [row.rstrip() for row in screen.display[:5]]
     assert rows == ["Hi", "", "[1] A page  https://a.example", "[2] https://b.example", ""]
@@ -94,14 +94,14 @@ def test_choices_are_never_mixed(server: Loopback, aiml: Aiml) -> None:
 # ---- probabilities
 
 
-def token(text: str, logprob: float, index: int = 0) -> bytes:
+def build_token_chunk(text: str, logprob: float, index: int = 0) -> bytes:
     """Make a chunk of one token."""
     found = {"token": text, "logprob": logprob, "top_logprobs": [{"token": "or\x1b", "logprob": -2.3026}]}
     return event({"choices": [{"index": index, "delta": {"content": text}, "logprobs": {"content": [found]}}]})
 
 
 def test_tokens_have_the_color_of_their_probability(server: Loopback) -> None:
-    server.answer_with(stream(token("Sure", -0.01), token(" thing", -3), STOP))
+    server.answer_with(stream(build_token_chunk("Sure", -0.01), build_token_chunk(" thing", -3), STOP))
     wrote, _, _ = run_on_pty(server, "chat", "hi", "--logprobs")
     assert b"\x1b[32mSure" in wrote
     assert b"\x1b[31m thing\x1b[0m" in wrote
@@ -109,7 +109,7 @@ def test_tokens_have_the_color_of_their_probability(server: Loopback) -> None:
 
 
 def test_tokens_have_no_color_without_color(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream(token("Sure", -0.01), STOP))
+    server.answer_with(stream(build_token_chunk("Sure", -0.01), STOP))
     assert aiml("chat", "hi", "--logprobs").stdout == b"Sure\n"
     wrote, _, _ = run_on_pty(server, "chat", "hi", "--logprobs", NO_COLOR="1")
     assert (b"\x1b" in wrote, b"green" in wrote) == (False, False)
@@ -123,7 +123,7 @@ def test_a_text_that_differs_from_its_tokens_stays_plain(server: Loopback, aiml:
 
 
 def test_alternatives_are_listed_with_verbose(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream(token("Sure", 0), STOP))
+    server.answer_with(stream(build_token_chunk("Sure", 0), STOP))
     assert b"'Sure' 100.0%: 'or\\x1b' 10.0%\n" in aiml("chat", "hi", "--top-logprobs", "1", "-v").stderr
     assert aiml("chat", "hi", "--top-logprobs", "1").stderr == b""
 
@@ -195,8 +195,8 @@ def test_a_path_that_cannot_be_written_is_refused_before_anything_is_sent(
 
 
 def test_images_are_saved_under_unused_numbers(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    items = [drawn(), drawn(base64.b64encode(b"\xff\xd8\xffrest").decode()), said()]
-    server.answer_with(completed(*items))
+    items = [build_image(), build_image(base64.b64encode(b"\xff\xd8\xffrest").decode()), build_message()]
+    server.answer_with(build_response(*items))
     assert aiml("respond", "hi", "--save-dir", "new").stdout == b"Hi\n"
     again = aiml("respond", "hi", "--save-dir", "new", "--json")
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
@@ -208,8 +208,8 @@ def test_images_are_saved_under_unused_numbers(server: Loopback, aiml: Aiml, tmp
 
 def test_a_streamed_image_is_saved_once(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     partial = {"type": "response.image_generation_call.partial_image", "partial_image_b64": "AAAA"}
-    done = {"type": "response.output_item.done", "output_index": 0, "item": drawn()}
-    whole = {"type": "response.completed", "response": response_object(output=[drawn()])}
+    done = {"type": "response.output_item.done", "output_index": 0, "item": build_image()}
+    whole = {"type": "response.completed", "response": response_object(output=[build_image()])}
     server.answer_with(stream(event(partial), event(done), event(whole)))
     result = aiml("respond", "hi", "--save-dir", ".")
     assert result.stderr == b"aiml: image generation: completed\naiml: image saved: image-1.png\n"
@@ -225,7 +225,7 @@ def test_an_image_at_another_address_is_not_fetched(url: Any, server: Loopback, 
 
 
 def test_images_of_chat_are_read_from_data_addresses(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    picture = {"type": "image_url", "image_url": {"url": f"data:image/webp;base64,{PICTURE}"}}
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/webp;base64,{PNG_AS_BASE64}"}}
     server.answer_with(stream(delta("Hi", images=[picture]), STOP))
     assert b"--save-dir" in aiml("chat", "hi").stderr
     aiml("chat", "hi", "--save-dir", ".")
@@ -234,12 +234,12 @@ def test_images_of_chat_are_read_from_data_addresses(server: Loopback, aiml: Aim
 
 # ---- the server's own tools
 
-RAN = {
+CODE_INTERPRETER_CALL = {
     "type": "code_interpreter_call",
     "id": "ci",
     "status": "completed",
     "code": "print(1)\nprint(2)",
-    "outputs": [{"type": "logs", "logs": "1\n2\n"}, {"type": "image", "url": f"data:image/png;base64,{PICTURE}"}],
+    "outputs": [{"type": "logs", "logs": "1\n2\n"}, {"type": "image", "url": f"data:image/png;base64,{PNG_AS_BASE64}"}],
 }
 TOOLS = [
     ({"type": "web_search_call", "action": {"type": "search", "query": "rivers"}}, "web search: rivers"),
@@ -257,7 +257,7 @@ TOOLS = [
 def test_each_call_of_a_hosted_tool_is_one_line(
     item: dict[str, Any], line: str | None, server: Loopback, aiml: Aiml
 ) -> None:
-    server.answer_with(completed(item, said()))
+    server.answer_with(build_response(item, build_message()))
     told = aiml("respond", "hi").stderr.decode()
     assert told == (f"aiml: {line}\n" if line else "")
 
@@ -265,7 +265,7 @@ def test_each_call_of_a_hosted_tool_is_one_line(
 def test_code_of_hosted_tools_is_one_line_or_complete_with_verbose(
     server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
-    server.answer_with(completed(RAN, said()))
+    server.answer_with(build_response(CODE_INTERPRETER_CALL, build_message()))
     lines = aiml("respond", "hi", "--save-dir", ".").stderr.decode().splitlines()
     assert lines[:2] == ["aiml: code interpreter: print(1) print(2)", "aiml: code interpreter wrote: 1 2"]
     assert (tmp_path / "image-1.png").read_bytes() == PNG

@@ -161,14 +161,14 @@ def memory_file() -> Iterator[Path]:
 
 
 @pytest.mark.promise("output-names", "atomic-writes")
-@pytest.mark.parametrize("old", [None, b"old"])
-def test_a_file_below_dev_is_a_file_like_any_other(memory_file: Path, old: bytes | None) -> None:
-    if old is not None:
-        memory_file.write_bytes(old)
+@pytest.mark.parametrize("old_content", [None, b"old"])
+def test_a_file_below_dev_is_a_file_like_any_other(memory_file: Path, old_content: bytes | None) -> None:
+    if old_content is not None:
+        memory_file.write_bytes(old_content)
     file = OutputFile(str(memory_file))
     file.write(b"half")
     assert file.close(complete=False) == f"{memory_file}.part"
-    assert (memory_file.read_bytes() if memory_file.exists() else None) == old
+    assert (memory_file.read_bytes() if memory_file.exists() else None) == old_content
     file = OutputFile(str(memory_file))
     file.write(b"new")
     file.close(complete=True)
@@ -177,13 +177,13 @@ def test_a_file_below_dev_is_a_file_like_any_other(memory_file: Path, old: bytes
 
 @pytest.mark.promise("output-names")
 @pytest.mark.parametrize("name", ["n" * 255, "n" * 251, "ä" * 127, "界" * 85, "\U0001f389" * 63, "a" + "\udce4" * 254])
-@pytest.mark.parametrize("complete", [True, False])
-def test_the_longest_names_can_be_written(tmp_path: Path, name: str, complete: bool) -> None:
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_the_longest_names_can_be_written(tmp_path: Path, name: str, is_complete: bool) -> None:
     file = OutputFile(str(tmp_path / name))
     file.write(b"new")
-    part = file.close(complete=complete)
-    assert (tmp_path / name if complete else Path(part)).read_bytes() == b"new"
-    assert part.endswith("" if complete else ".part")
+    part = file.close(complete=is_complete)
+    assert (tmp_path / name if is_complete else Path(part)).read_bytes() == b"new"
+    assert part.endswith("" if is_complete else ".part")
 
 
 @pytest.mark.promise("output-names")
@@ -336,7 +336,7 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-AS_NOBODY = """
+WRITE_AS_NOBODY = """
 import os, sys
 from aiml_cli.errors import UsageError
 from aiml_cli.output.output_file import OutputFile
@@ -374,7 +374,9 @@ def test_missing_permissions_are_an_error_before_anything_is_sent(
         target.write_bytes(b"old")
         target.chmod(file_mode)
     before = target.read_bytes() if file_mode is not None else None
-    done = subprocess.run([sys.executable, "-c", AS_NOBODY, str(target)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WRITE_AS_NOBODY, str(target)], capture_output=True, text=True, check=True
+    )
     assert message in done.stdout
     if message != "part ":
         assert (sorted(open_folder.iterdir()), target.read_bytes() if target.exists() else None) == (

@@ -10,7 +10,7 @@ from aiml_cli.api.stream_events import EventBatch, Finished, Notice, ReasoningDe
 from aiml_cli.output.plain_text import PlainTextRenderer
 
 
-def written(*batches: EventBatch, terminal: bool = False) -> list[bytes]:
+def list_writes(*batches: EventBatch, terminal: bool = False) -> list[bytes]:
     """Show batches and close; return each write."""
     fold = CompletionBuilder()
     writes: list[bytes] = []
@@ -23,18 +23,22 @@ def written(*batches: EventBatch, terminal: bool = False) -> list[bytes]:
 
 
 def test_each_batch_is_written_at_once() -> None:
-    assert written([TextDelta("Hel"), TextDelta("lo")], [Finished("stop", 0)], [TextDelta("!\n")]) == [b"Hello", b"!\n"]
+    assert list_writes([TextDelta("Hel"), TextDelta("lo")], [Finished("stop", 0)], [TextDelta("!\n")]) == [
+        b"Hello",
+        b"!\n",
+    ]
 
 
 def test_a_missing_final_newline_is_added() -> None:
-    assert b"".join(written([TextDelta("Hi")])) == b"Hi\n"
-    assert b"".join(written([TextDelta("Hi\n\n")])) == b"Hi\n\n"
-    assert b"".join(written([TextDelta("Hi\n"), TextDelta("")])) == b"Hi\n"
+    assert b"".join(list_writes([TextDelta("Hi")])) == b"Hi\n"
+    assert b"".join(list_writes([TextDelta("Hi\n\n")])) == b"Hi\n\n"
+    assert b"".join(list_writes([TextDelta("Hi\n"), TextDelta("")])) == b"Hi\n"
 
 
 def test_an_answer_without_text_writes_nothing() -> None:
     assert (
-        written([TextDelta("")], [ReasoningDelta("Hm"), RefusalDelta("No"), Notice("aside"), Finished("stop", 0)]) == []
+        list_writes([TextDelta("")], [ReasoningDelta("Hm"), RefusalDelta("No"), Notice("aside"), Finished("stop", 0)])
+        == []
     )
 
 
@@ -44,16 +48,16 @@ def test_an_answer_without_text_writes_nothing() -> None:
 def test_a_pipe_gets_the_text_byte_for_byte(batches: list[list[str]]) -> None:
     whole = "".join(text for batch in batches for text in batch)
     newline = "" if not whole or whole.endswith("\n") else "\n"
-    said: list[EventBatch] = [[TextDelta(text) for text in batch] for batch in batches]
-    assert b"".join(written(*said)) == (whole + newline).encode()
+    events: list[EventBatch] = [[TextDelta(text) for text in batch] for batch in batches]
+    assert b"".join(list_writes(*events)) == (whole + newline).encode()
 
 
 @pytest.mark.promise("no-driving")
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(st.sampled_from("\x1b[]2Jm\x9b\x07\r\u202e\U000e0041a\n")), max_size=5))
 def test_a_terminal_gets_no_control_sequence(deltas: list[str]) -> None:
-    said: list[EventBatch] = [[TextDelta(delta)] for delta in deltas]
-    shown = b"".join(written(*said, terminal=True)).decode()
+    events: list[EventBatch] = [[TextDelta(delta)] for delta in deltas]
+    shown = b"".join(list_writes(*events, terminal=True)).decode()
     assert not set(shown) & set("\x1b\x9b\x07\r\u202e\U000e0041")
     assert shown.count("\n") - sum(delta.count("\n") for delta in deltas) in (0, 1)
 
@@ -70,8 +74,8 @@ def test_other_choices_follow_the_first() -> None:
         [TextDelta("n", 1), TextDelta("ne")],
         [TextDelta("tre", 2)],
     ]
-    assert b"".join(written(*batches)) == b"one\nun\ntre\n"
-    assert b"".join(written(*batches, terminal=True)) == b"one\n--- choice 2 ---\nun\n--- choice 3 ---\ntre\n"
+    assert b"".join(list_writes(*batches)) == b"one\nun\ntre\n"
+    assert b"".join(list_writes(*batches, terminal=True)) == b"one\n--- choice 2 ---\nun\n--- choice 3 ---\ntre\n"
 
 
 def test_a_lone_choice_with_another_number_is_shown() -> None:

@@ -8,18 +8,20 @@ from aiml_cli.api.stream_events import Citation, EventBatch, Notice, ReasoningDe
 from aiml_cli.output.stderr_renderer import StderrRenderer, format_usage
 
 Capture = pytest.CaptureFixture[str]
-EVIL = "\x1b[2J\x9b\u202e"
+HOSTILE_TEXT = "\x1b[2J\x9b\u202e"
 
 
-def aside(*, reasoning: bool = True, notices: bool = True, usage: bool = False, color: bool = False) -> StderrRenderer:
+def build_renderer(
+    *, reasoning: bool = True, notices: bool = True, usage: bool = False, color: bool = False
+) -> StderrRenderer:
     return StderrRenderer(reasoning=reasoning, notices=notices, usage=usage, color=color)
 
 
-def answer(*choices: Choice, citations: tuple[Citation, ...] = (), usage: Usage | None = None) -> Answer:
+def build_answer(*choices: Choice, citations: tuple[Citation, ...] = (), usage: Usage | None = None) -> Answer:
     return Answer("chat", Completion(choices=choices or (Choice(),), citations=citations, usage=usage))
 
 
-def told(screen: StderrRenderer, capsys: Capture, *batches: EventBatch, end: Answer | None = None) -> str:
+def render(screen: StderrRenderer, capsys: Capture, *batches: EventBatch, end: Answer | None = None) -> str:
     for batch in batches:
         screen.show(batch)
     if end:
@@ -30,71 +32,78 @@ def told(screen: StderrRenderer, capsys: Capture, *batches: EventBatch, end: Ans
 
 
 def test_reasoning_is_shown_as_it_arrives_and_its_line_ends_before_the_answer(capsys: Capture) -> None:
-    screen = aside()
-    assert told(screen, capsys, [ReasoningDelta("Let me ")]) == "Let me "
-    assert told(screen, capsys, [ReasoningDelta("see."), TextDelta("Yes"), TextDelta("!")]) == "see.\n"
-    assert told(screen, capsys, end=answer()) == ""
+    screen = build_renderer()
+    assert render(screen, capsys, [ReasoningDelta("Let me ")]) == "Let me "
+    assert render(screen, capsys, [ReasoningDelta("see."), TextDelta("Yes"), TextDelta("!")]) == "see.\n"
+    assert render(screen, capsys, end=build_answer()) == ""
 
 
 def test_reasoning_after_the_text_has_its_own_line(capsys: Capture) -> None:
-    assert told(aside(), capsys, [ReasoningDelta("a"), TextDelta("b"), ReasoningDelta("c")], end=answer()) == "a\nc\n"
+    assert (
+        render(build_renderer(), capsys, [ReasoningDelta("a"), TextDelta("b"), ReasoningDelta("c")], end=build_answer())
+        == "a\nc\n"
+    )
 
 
 def test_a_new_part_is_a_new_paragraph(capsys: Capture) -> None:
     batch: EventBatch = [ReasoningDelta("One", part=1), ReasoningDelta("!", part=1), ReasoningDelta("Two", part=2)]
-    assert told(aside(), capsys, batch, end=answer()) == "One!\n\nTwo\n"
+    assert render(build_renderer(), capsys, batch, end=build_answer()) == "One!\n\nTwo\n"
 
 
 def test_reasoning_is_dim_if_color_is_on(capsys: Capture) -> None:
     assert (
-        told(aside(color=True), capsys, [ReasoningDelta("a"), ReasoningDelta("b"), TextDelta("c")])
+        render(build_renderer(color=True), capsys, [ReasoningDelta("a"), ReasoningDelta("b"), TextDelta("c")])
         == "\x1b[2mab\x1b[0m\n"
     )
 
 
-@pytest.mark.parametrize("thought", [ReasoningDelta("a", choice=1), ReasoningDelta("a")])
-def test_reasoning_can_be_switched_off(capsys: Capture, thought: ReasoningDelta) -> None:
-    assert told(aside(reasoning=bool(thought.choice)), capsys, [thought, TextDelta("b")], end=answer()) == ""
+@pytest.mark.parametrize("event", [ReasoningDelta("a", choice=1), ReasoningDelta("a")])
+def test_reasoning_can_be_switched_off(capsys: Capture, event: ReasoningDelta) -> None:
+    assert (
+        render(build_renderer(reasoning=bool(event.choice)), capsys, [event, TextDelta("b")], end=build_answer()) == ""
+    )
 
 
 @pytest.mark.parametrize(("notices", "line"), [(True, "aiml: web search: done\n"), (False, "")])
 def test_a_notice_is_a_line(capsys: Capture, line: str, *, notices: bool) -> None:
-    assert told(aside(notices=notices), capsys, [Notice("web search: done")]) == line
+    assert render(build_renderer(notices=notices), capsys, [Notice("web search: done")]) == line
 
 
 def test_refusals_and_tool_calls_are_shown_at_the_end(capsys: Capture) -> None:
-    end = answer(
+    end = build_answer(
         Choice(refusal="I will not."), Choice(1, tool_calls=(ToolCall("a", "look", '{"at"'), ToolCall("", "f", "")))
     )
-    assert told(aside(), capsys, end=end) == (
+    assert render(build_renderer(), capsys, end=end) == (
         'choice 1: refusal: I will not.\nchoice 2: tool call: look({"at") a\nchoice 2: tool call: f()\n'
     )
 
 
 def test_sources_are_numbered(capsys: Capture) -> None:
-    end = answer(citations=(Citation("https://a.example", "A page"), Citation("https://b.example")))
-    assert told(aside(), capsys, end=end) == "[1] A page  https://a.example\n[2] https://b.example\n"
-    assert told(aside(notices=False), capsys, end=end) == ""
+    end = build_answer(citations=(Citation("https://a.example", "A page"), Citation("https://b.example")))
+    assert render(build_renderer(), capsys, end=end) == "[1] A page  https://a.example\n[2] https://b.example\n"
+    assert render(build_renderer(notices=False), capsys, end=end) == ""
 
 
 def test_usage_is_shown_on_request(capsys: Capture) -> None:
-    end = answer(usage=Usage(3, 2, 5))
-    assert told(aside(usage=True), capsys, end=end) == "aiml: 3 in · 2 out · 5 tokens\n"
-    assert told(aside(usage=False), capsys, end=end) == ""
+    end = build_answer(usage=Usage(3, 2, 5))
+    assert render(build_renderer(usage=True), capsys, end=end) == "aiml: 3 in · 2 out · 5 tokens\n"
+    assert render(build_renderer(usage=False), capsys, end=end) == ""
 
 
 @pytest.mark.promise("no-driving")
 def test_nothing_on_standard_error_controls_the_terminal(capsys: Capture) -> None:
-    screen = aside(usage=True)
-    calls = (ToolCall(EVIL, EVIL, EVIL),)
-    end = answer(Choice(refusal=EVIL, tool_calls=calls), citations=(Citation(EVIL, EVIL),))
-    shown = told(screen, capsys, [ReasoningDelta("\x1b"), ReasoningDelta("[2J")], [Notice(EVIL)], end=end)
-    assert not set(shown) & set(EVIL[0] + EVIL[4:])
+    screen = build_renderer(usage=True)
+    calls = (ToolCall(HOSTILE_TEXT, HOSTILE_TEXT, HOSTILE_TEXT),)
+    end = build_answer(
+        Choice(refusal=HOSTILE_TEXT, tool_calls=calls), citations=(Citation(HOSTILE_TEXT, HOSTILE_TEXT),)
+    )
+    shown = render(screen, capsys, [ReasoningDelta("\x1b"), ReasoningDelta("[2J")], [Notice(HOSTILE_TEXT)], end=end)
+    assert not set(shown) & set(HOSTILE_TEXT[0] + HOSTILE_TEXT[4:])
     assert shown.count(r"\x1b") >= 7
 
 
 @pytest.mark.parametrize(
-    ("told", "line"),
+    ("usage_answer", "line"),
     [
         (Answer("chat"), ""),
         (Answer("chat", attempts=1), "the server did not report usage"),
@@ -110,8 +119,8 @@ def test_nothing_on_standard_error_controls_the_terminal(capsys: Capture) -> Non
         (Answer("chat", header_cost_usd=0.0), "$0"),
     ],
 )
-def test_usage_is_one_line_with_the_known_values(told: Answer, line: str) -> None:
-    assert format_usage(told) == line
+def test_usage_is_one_line_with_the_known_values(usage_answer: Answer, line: str) -> None:
+    assert format_usage(usage_answer) == line
 
 
 @pytest.mark.parametrize("usage", [Usage(cost_usd=0.5), Usage(input_tokens=3), Usage(output_tokens=2, total_tokens=5)])

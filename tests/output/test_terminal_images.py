@@ -19,9 +19,9 @@ from support.run_cli import Aiml
 
 from aiml_cli.output.terminal_images import choose_protocol, read_picture
 
-CLEARED = dict.fromkeys(("TMUX", "STY", "ZELLIJ", "TERM_PROGRAM", "LC_TERMINAL", "KITTY_WINDOW_ID", "WEZTERM_PANE", "VTE_VERSION", "GHOSTTY_RESOURCES_DIR", "XTERM_VERSION", "ALACRITTY_WINDOW_ID", "WT_SESSION", "KONSOLE_VERSION"), "")  # fmt: skip
-KITTY = {**CLEARED, "TERM": "xterm-kitty", "KITTY_WINDOW_ID": "1"}
-ITERM = {**CLEARED, "TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}
+WITHOUT_TERMINAL_VARIABLES = dict.fromkeys(("TMUX", "STY", "ZELLIJ", "TERM_PROGRAM", "LC_TERMINAL", "KITTY_WINDOW_ID", "WEZTERM_PANE", "VTE_VERSION", "GHOSTTY_RESOURCES_DIR", "XTERM_VERSION", "ALACRITTY_WINDOW_ID", "WT_SESSION", "KONSOLE_VERSION"), "")  # fmt: skip
+KITTY_ENVIRON = {**WITHOUT_TERMINAL_VARIABLES, "TERM": "xterm-kitty", "KITTY_WINDOW_ID": "1"}
+ITERM_ENVIRON = {**WITHOUT_TERMINAL_VARIABLES, "TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}
 
 
 def make_png(width: int = 2, height: int = 1, more: bytes = b"") -> bytes:
@@ -42,7 +42,7 @@ WEBP_LOSSY = b"RIFF\x1a\0\0\0WEBPVP8 \x0a\0\0\0\0\0\0\x9d\x01\x2a\x09\0\x0a\0"
 WEBP_LOSSLESS = b"RIFF\x1a\0\0\0WEBPVP8L\x0a\0\0\0\x2f" + struct.pack("<I", 8 | 9 << 14)
 
 
-def answer(endpoint: str, *images: bytes, streamed: bool = False) -> bytes:
+def build_answer(endpoint: str, *images: bytes, streamed: bool = False) -> bytes:
     """Return an answer with a text and images."""
     texts = [base64.b64encode(image).decode() for image in images]
     if endpoint == "chat":
@@ -59,17 +59,19 @@ def answer(endpoint: str, *images: bytes, streamed: bool = False) -> bytes:
     return json_response(response_object(output=[said, *items]))
 
 
-def kitty(image: bytes, size: str = "") -> bytes:
+def build_kitty_sequence(image: bytes, size: str = "") -> bytes:
     return f"\x1b_Ga=T,f=100,q=2{size},m=0;".encode() + base64.b64encode(image) + b"\x1b\\"
 
 
-def iterm(image: bytes, size: str = "width=auto;height=auto") -> bytes:
+def build_iterm_sequence(image: bytes, size: str = "width=auto;height=auto") -> bytes:
     head = f"\x1b]1337;File=inline=1;size={len(image)};{size};preserveAspectRatio=1:"
     return head.encode() + base64.b64encode(image) + b"\x07"
 
 
 @pytest.mark.parametrize("color", [{}, {"NO_COLOR": "1"}])
-@pytest.mark.parametrize(("environ", "encode"), [(KITTY, kitty), (ITERM, iterm)])
+@pytest.mark.parametrize(
+    ("environ", "encode"), [(KITTY_ENVIRON, build_kitty_sequence), (ITERM_ENVIRON, build_iterm_sequence)]
+)
 @pytest.mark.parametrize(
     ("command", "flags", "streamed"), [("chat", [], True), ("chat", ["-S"], False), ("respond", ["-S"], False)]
 )
@@ -82,7 +84,7 @@ def test_an_image_is_drawn_after_the_answer(
     encode: Any,
     color: dict[str, str],
 ) -> None:
-    server.answer_with(answer(command, PNG, streamed=streamed))
+    server.answer_with(build_answer(command, PNG, streamed=streamed))
     wrote, code, _ = run_on_pty(server, command, *flags, "hi", **color, **environ)
     assert (code, wrote.count(encode(PNG) + b"\r\n")) == (0, 1)
     assert wrote.index(b"Here.") < wrote.index(encode(PNG))
@@ -91,24 +93,27 @@ def test_an_image_is_drawn_after_the_answer(
 
 @pytest.mark.promise("no-driving")
 @pytest.mark.parametrize(
-    ("environ", "drawn"),
-    [(KITTY, [kitty(PNG)]), (ITERM, [iterm(image) for image in (PNG, JPEG, GIF, WEBP)])],
+    ("environ", "expected_sequences"),
+    [
+        (KITTY_ENVIRON, [build_kitty_sequence(PNG)]),
+        (ITERM_ENVIRON, [build_iterm_sequence(image) for image in (PNG, JPEG, GIF, WEBP)]),
+    ],
 )
 def test_only_the_formats_that_a_protocol_knows_are_drawn_and_all_are_saved(
-    server: Loopback, environ: dict[str, str], drawn: list[bytes], tmp_path: Path
+    server: Loopback, environ: dict[str, str], expected_sequences: list[bytes], tmp_path: Path
 ) -> None:
-    server.answer_with(answer("respond", PNG, JPEG, GIF, WEBP, b"<svg>\x1b[2J</svg>", b"\x1b]52;c;ZXZpbA==\x07"))
+    server.answer_with(build_answer("respond", PNG, JPEG, GIF, WEBP, b"<svg>\x1b[2J</svg>", b"\x1b]52;c;ZXZpbA==\x07"))
     wrote, code, _ = run_on_pty(server, "respond", "-S", "--save-dir", "pictures", "hi", **environ)
     sequences = re.findall(rb"\x1b_G.*?\x1b\\|\x1b\]1337.*?\x07", wrote, re.DOTALL)
-    assert (code, sequences, b"\x1b]52" in wrote) == (0, drawn, False)
+    assert (code, sequences, b"\x1b]52" in wrote) == (0, expected_sequences, False)
     assert len(list((tmp_path / "pictures").iterdir())) == 6
     assert wrote.count(b"image saved: pictures/image-") == 6
 
 
 def test_a_large_image_is_sent_to_kitty_in_pieces(server: Loopback) -> None:
     image = make_png(more=os.urandom(20_000))
-    server.answer_with(answer("chat", image))
-    wrote, _, _ = run_on_pty(server, "chat", "-S", "hi", **KITTY)
+    server.answer_with(build_answer("chat", image))
+    wrote, _, _ = run_on_pty(server, "chat", "-S", "hi", **KITTY_ENVIRON)
     pieces = re.findall(rb"\x1b_G([^;]*);([A-Za-z0-9+/=]*)\x1b\\", wrote)
     assert base64.b64decode(b"".join(data for _, data in pieces)) == image
     assert [keys for keys, _ in pieces] == [b"a=T,f=100,q=2,m=1", *[b"q=2,m=1"] * (len(pieces) - 2), b"q=2,m=0"]
@@ -116,7 +121,7 @@ def test_a_large_image_is_sent_to_kitty_in_pieces(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "in_kitty", "in_iterm"),
+    ("width", "height", "kitty_size", "iterm_size"),
     [
         (600, 200, "", "width=auto;height=auto"),
         (4000, 100, ",c=79", "width=79;height=auto"),
@@ -125,11 +130,14 @@ def test_a_large_image_is_sent_to_kitty_in_pieces(server: Loopback) -> None:
     ],
 )
 def test_an_image_is_never_larger_than_the_screen(
-    server: Loopback, width: int, height: int, in_kitty: str, in_iterm: str
+    server: Loopback, width: int, height: int, kitty_size: str, iterm_size: str
 ) -> None:
     image = make_png(width, height)
-    for environ, expected in ((KITTY, kitty(image, in_kitty)), (ITERM, iterm(image, in_iterm))):
-        server.answer_with(answer("chat", image))
+    for environ, expected in (
+        (KITTY_ENVIRON, build_kitty_sequence(image, kitty_size)),
+        (ITERM_ENVIRON, build_iterm_sequence(image, iterm_size)),
+    ):
+        server.answer_with(build_answer("chat", image))
         wrote, _, _ = run_on_pty(server, "chat", "-S", "hi", **environ)
         assert expected in wrote
 
@@ -143,46 +151,46 @@ def test_an_image_is_never_larger_than_the_screen(
     ids=lambda image: f"{len(image)}-{image[:8]!r}",
 )  # fmt: skip
 def test_invalid_and_oversized_images_are_not_drawn(server: Loopback, image: bytes) -> None:
-    server.answer_with(answer("chat", image, PNG))
-    wrote, code, _ = run_on_pty(server, "chat", "-S", "hi", **ITERM)
-    assert (code, wrote.count(b"\x1b]1337"), iterm(PNG) in wrote) == (0, 1, True)
+    server.answer_with(build_answer("chat", image, PNG))
+    wrote, code, _ = run_on_pty(server, "chat", "-S", "hi", **ITERM_ENVIRON)
+    assert (code, wrote.count(b"\x1b]1337"), build_iterm_sequence(PNG) in wrote) == (0, 1, True)
 
 
 def test_only_the_first_of_many_images_are_drawn(server: Loopback) -> None:
-    server.answer_with(answer("respond", *[make_png(n, n) for n in range(1, 21)]))
-    wrote, _, _ = run_on_pty(server, "respond", "-S", "hi", **KITTY)
+    server.answer_with(build_answer("respond", *[make_png(n, n) for n in range(1, 21)]))
+    wrote, _, _ = run_on_pty(server, "respond", "-S", "hi", **KITTY_ENVIRON)
     assert wrote.count(b"\x1b_Ga=T") == 8
 
 
 @pytest.mark.parametrize(
     ("environ", "flags"),
     [
-        ({"TERM": "xterm"}, []), ({**KITTY, "TERM": "dumb"}, []), ({**KITTY, "TMUX": "x"}, []),
-        (KITTY, ["--format", "text"]), (KITTY, ["--json"]), (KITTY, ["--format", "jsonl"]), (KITTY, ["-x"]),
+        ({"TERM": "xterm"}, []), ({**KITTY_ENVIRON, "TERM": "dumb"}, []), ({**KITTY_ENVIRON, "TMUX": "x"}, []),
+        (KITTY_ENVIRON, ["--format", "text"]), (KITTY_ENVIRON, ["--json"]), (KITTY_ENVIRON, ["--format", "jsonl"]), (KITTY_ENVIRON, ["-x"]),
     ],
 )  # fmt: skip
 def test_other_terminals_and_formats_draw_no_images(
     server: Loopback, environ: dict[str, str], flags: list[str]
 ) -> None:
-    server.answer_with(answer("chat", PNG))
-    wrote, _, _ = run_on_pty(server, "chat", "-S", *flags, "hi", **{**CLEARED, **environ})
+    server.answer_with(build_answer("chat", PNG))
+    wrote, _, _ = run_on_pty(server, "chat", "-S", *flags, "hi", **{**WITHOUT_TERMINAL_VARIABLES, **environ})
     assert (b"\x1b_G" in wrote, b"\x1b]1337" in wrote) == (False, False)
 
 
 def test_a_pipe_and_a_file_get_no_image(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
-    server.answer_with(answer("chat", PNG))
-    assert aiml("chat", "-S", "hi", **KITTY).stdout == b"Here.\n"
-    wrote, _, _ = run_on_pty(server, "chat", "-S", "-o", "f.md", "hi", **KITTY)
+    server.answer_with(build_answer("chat", PNG))
+    assert aiml("chat", "-S", "hi", **KITTY_ENVIRON).stdout == b"Here.\n"
+    wrote, _, _ = run_on_pty(server, "chat", "-S", "-o", "f.md", "hi", **KITTY_ENVIRON)
     assert ((tmp_path / "f.md").read_bytes(), b"\x1b_G" in wrote) == (b"Here.\n", False)
 
 
 def test_the_repl_draws_images_and_continues(server: Loopback) -> None:
-    server.answer_with(answer("chat", PNG))
-    with Console("chat", "-S", AIML_BASE_URL=server.url, **KITTY) as console:
+    server.answer_with(build_answer("chat", PNG))
+    with Console("chat", "-S", AIML_BASE_URL=server.url, **KITTY_ENVIRON) as console:
         console.wait_for_prompt()
         for count in (1, 2):
             console.type_line("draw")
-            console.wait_until(lambda count=count: console.output.count(kitty(PNG)) == count)  # type: ignore[misc]
+            console.wait_until(lambda count=count: console.output.count(build_kitty_sequence(PNG)) == count)  # type: ignore[misc]
             console.wait_for_prompt()
         assert console.leave() == 0
 
@@ -230,5 +238,5 @@ def test_any_bytes_after_the_start_of_an_image_are_read_without_an_error(start: 
 
 
 def test_json_output_does_not_change_on_such_a_terminal(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(answer("chat", PNG))
-    assert json.loads(aiml("chat", "-S", "--json", "hi", **KITTY).stdout)["text"] == "Here."
+    server.answer_with(build_answer("chat", PNG))
+    assert json.loads(aiml("chat", "-S", "--json", "hi", **KITTY_ENVIRON).stdout)["text"] == "Here."

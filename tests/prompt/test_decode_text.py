@@ -98,23 +98,23 @@ def test_utf_8_is_never_changed(text: str) -> None:
     assert decode_text(data, "x") == (f"- {text}", "")
 
 
-DICE = random.Random(5)  # noqa: S311 - the tests are to be the same each time
-WIDE = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+RANDOM = random.Random(5)  # noqa: S311 - the tests are to be the same each time
+UTF_ENCODINGS = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 
 
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize("byte_order_mark", ["", "\ufeff"])
+@pytest.mark.parametrize("encoding", UTF_ENCODINGS)
 @pytest.mark.parametrize(
     "text", ["Hi", "Grüße, 1 € 😀\r\n", "Привет, мир!\n", "你好世界 1\n", "שלום עולם\n", "x" * 30_001]
 )
-def test_unicode_is_read_in_every_width_and_order(text: str, encoding: str, mark: str) -> None:
-    data = (mark + text).encode(encoding)
-    if mark and encoding[-2:] not in ("le", "be"):
+def test_unicode_is_read_in_every_width_and_order(text: str, encoding: str, byte_order_mark: str) -> None:
+    data = (byte_order_mark + text).encode(encoding)
+    if byte_order_mark and encoding[-2:] not in ("le", "be"):
         data = text.encode(encoding)
     assert decode_text(data, "x") == (text, "")
 
 
-NO_TEXT = [
+BINARY_DATA = [
     (b"\x28\xb5\x2f\xfd\x04\x58\x41\0\0abc", "zstd"),
     (b"\xfd7zXZ\0\0\x04", "xz"),
     (b"BZh91AY&SY\x01\x02\xff", "bzip2"),
@@ -138,8 +138,8 @@ NO_TEXT = [
     (b"MZ\x90\0\x03\0\0\0", "program"),
     (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
     (b"name\0" + b"\0" * 252 + b"ustar\x0000", "tar"),
-    (DICE.randbytes(64), "binary"),
-    (DICE.randbytes(5000), "binary"),
+    (RANDOM.randbytes(64), "binary"),
+    (RANDOM.randbytes(5000), "binary"),
     (bytes(100), "binary"),
     (b"\x01\x02\xfe\xff", "binary"),
     (b"\0\0\0", "binary"),
@@ -148,7 +148,7 @@ NO_TEXT = [
 
 
 @pytest.mark.promise("binary-refused")
-@pytest.mark.parametrize(("data", "kind"), NO_TEXT)
+@pytest.mark.parametrize(("data", "kind"), BINARY_DATA)
 def test_binary_data_is_never_read_as_text(data: bytes, kind: str) -> None:
     with pytest.raises(UsageError) as refused:
         decode_text(data, "thing.bin")
@@ -176,10 +176,10 @@ def test_text_of_old_files_with_control_characters_is_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "before", [b"\n", b"\xef\xbb\xbf", b"  \r\n", b"\0\0\0", b"\xff\x01junk\n", b"\x1b%-12345X@PJL\r\n\x01"]
+    "prefix", [b"\n", b"\xef\xbb\xbf", b"  \r\n", b"\0\0\0", b"\xff\x01junk\n", b"\x1b%-12345X@PJL\r\n\x01"]
 )
-def test_a_pdf_may_begin_after_a_few_bytes(before: bytes) -> None:
-    assert detect_type(before + b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n1 0 obj\n") == "application/pdf"
+def test_a_pdf_may_begin_after_a_few_bytes(prefix: bytes) -> None:
+    assert detect_type(prefix + b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n1 0 obj\n") == "application/pdf"
 
 
 def test_a_text_that_quotes_the_header_of_a_pdf_is_text() -> None:
@@ -187,10 +187,10 @@ def test_a_text_that_quotes_the_header_of_a_pdf_is_text() -> None:
     assert (detect_type(text), decode_text(text, "x")) == ("", (text.decode(), ""))
 
 
-LONG = "words “and” 日本語 😀\n" * (PIECE_BYTES // 20)
+LONG_TEXT = "words “and” 日本語 😀\n" * (PIECE_BYTES // 20)
 
 
-def read_in_pieces(data: bytes, size: int) -> "Callable[[int], bytes]":
+def build_slow_reader(data: bytes, size: int) -> "Callable[[int], bytes]":
     """Return a function that reads at most `size` bytes at a time, as a pipe does."""
     source = io.BytesIO(data)
     return lambda limit: source.read(min(size, limit))
@@ -198,27 +198,29 @@ def read_in_pieces(data: bytes, size: int) -> "Callable[[int], bytes]":
 
 @pytest.mark.promise("stdin")
 @pytest.mark.parametrize("size", [997, 65_536, PIECE_BYTES + 3])
-@pytest.mark.parametrize("text", [LONG, LONG.replace("😀", "x"), "x" * PIECE_BYTES, "x" * 2 * PIECE_BYTES, LONG + "😀"])
+@pytest.mark.parametrize(
+    "text", [LONG_TEXT, LONG_TEXT.replace("😀", "x"), "x" * PIECE_BYTES, "x" * 2 * PIECE_BYTES, LONG_TEXT + "😀"]
+)
 def test_a_long_text_is_decoded_while_it_is_read(text: str, size: int) -> None:
     data = text.encode()
-    assert SizeLimit().read_text("x", read_in_pieces(data, size)) == text
+    assert SizeLimit().read_text("x", build_slow_reader(data, size)) == text
     assert decode_text(data, "x") == (text, "")
 
 
-OTHER_DATA = [
+SHORT_AND_BINARY_DATA = [
     b"", b"short", "é".encode(), b"x" * (PIECE_BYTES - 1),
-    b"\xef\xbb\xbf" + LONG.encode(), LONG.encode("utf-16"), LONG.encode("utf-32-le"), b"PK\x03\x04" + LONG.encode(),
-    b"BZh" + LONG.encode(), b"%PDF-1.7\n" + LONG.encode(), b"\x89PNG\r\n\x1a\n" + LONG.encode(), b"\0" * PIECE_BYTES * 2,
-    LONG.encode() + b"\xff" + LONG.encode(), LONG.encode() + "é".encode("cp1252"), LONG.encode() + "😀".encode()[:3],
-    LONG.encode() + b"\0" + LONG.encode(), b"x" * (PIECE_BYTES - 1) + b"\xe2" + b"\x80" + b"x" * PIECE_BYTES,
+    b"\xef\xbb\xbf" + LONG_TEXT.encode(), LONG_TEXT.encode("utf-16"), LONG_TEXT.encode("utf-32-le"), b"PK\x03\x04" + LONG_TEXT.encode(),
+    b"BZh" + LONG_TEXT.encode(), b"%PDF-1.7\n" + LONG_TEXT.encode(), b"\x89PNG\r\n\x1a\n" + LONG_TEXT.encode(), b"\0" * PIECE_BYTES * 2,
+    LONG_TEXT.encode() + b"\xff" + LONG_TEXT.encode(), LONG_TEXT.encode() + "é".encode("cp1252"), LONG_TEXT.encode() + "😀".encode()[:3],
+    LONG_TEXT.encode() + b"\0" + LONG_TEXT.encode(), b"x" * (PIECE_BYTES - 1) + b"\xe2" + b"\x80" + b"x" * PIECE_BYTES,
 ]  # fmt: skip
 
 
 @pytest.mark.promise("stdin")
 @pytest.mark.parametrize("size", [997, 65_536, PIECE_BYTES + 3])
-@pytest.mark.parametrize("data", OTHER_DATA, ids=range(len(OTHER_DATA)))
+@pytest.mark.parametrize("data", SHORT_AND_BINARY_DATA, ids=range(len(SHORT_AND_BINARY_DATA)))
 def test_short_data_and_binary_data_keep_every_byte(data: bytes, size: int) -> None:
-    assert SizeLimit().read_text("x", read_in_pieces(data, size)) == data
+    assert SizeLimit().read_text("x", build_slow_reader(data, size)) == data
 
 
 def test_a_long_text_is_refused_as_soon_as_it_is_too_long() -> None:

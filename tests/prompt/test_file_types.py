@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from aiml_cli.prompt.decode_text import detect_type
 
-KNOWN = [
+DATA_AND_TYPES = [
     (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "image/png"),
     (b"\xff\xd8\xff\xe0\0\x10JFIF", "image/jpeg"),
     (b"GIF89a\x01\0\x01\0\x80\0\0", "image/gif"),
@@ -22,12 +22,12 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("data", "kind"), KNOWN)
+@pytest.mark.parametrize(("data", "kind"), DATA_AND_TYPES)
 def test_the_type_of_a_file_follows_from_its_first_bytes(data: bytes, kind: str) -> None:
     assert detect_type(data) == kind
 
 
-TEXTS = [
+TEXTS_ABOUT_FORMATS = [
     "",
     "GIF89a or GIF87a?",
     "ID3 tags",
@@ -39,14 +39,14 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", TEXTS_ABOUT_FORMATS)
 def test_a_text_about_a_format_is_a_text(text: str) -> None:
     assert detect_type(text.encode()) == ""
 
 
-@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0"])
-def test_the_byte_order_mark_of_utf_16_is_not_taken_for_audio(mark: bytes) -> None:
-    assert detect_type(mark + b"a\0b\0c\0") == ""
+@pytest.mark.parametrize("byte_order_mark", [b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0"])
+def test_the_byte_order_mark_of_utf_16_is_not_taken_for_audio(byte_order_mark: bytes) -> None:
+    assert detect_type(byte_order_mark + b"a\0b\0c\0") == ""
 
 
 @settings(deadline=None)

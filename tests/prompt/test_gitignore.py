@@ -19,14 +19,14 @@ GIT_ENVIRON = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null
 MAX_RATIO = 60  # of the time for an input that is ten times as long
 
 
-def git(*arguments: str, cwd: Path) -> str:
+def run_git(*arguments: str, cwd: Path) -> str:
     done = subprocess.run(
         ["git", *arguments], cwd=cwd, env={**os.environ, **GIT_ENVIRON}, capture_output=True, text=True, check=True
     )
     return done.stdout
 
 
-def write(folder: Path, **texts: str) -> None:
+def write_files(folder: Path, **texts: str) -> None:
     for name, text in texts.items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def list_unignored(folder: Path) -> list[str]:
 
 def list_by_git(folder: Path) -> list[str]:
     """List them with Git; no example has a folder that is a repository of its own."""
-    return sorted(filter(None, git("ls-files", "-coz", "--exclude-standard", cwd=folder).split("\0")))
+    return sorted(filter(None, run_git("ls-files", "-coz", "--exclude-standard", cwd=folder).split("\0")))
 
 
 RULES = [
@@ -73,8 +73,8 @@ def test_the_files_left_out_are_those_that_git_ignores(
     tmp_path_factory: pytest.TempPathFactory, rules: dict[str, list[str]], own: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("repository")
-    git("init", "-q", ".", cwd=folder)
-    write(folder, **{name.replace("/", "__"): "x" for name in FILES})
+    run_git("init", "-q", ".", cwd=folder)
+    write_files(folder, **{name.replace("/", "__"): "x" for name in FILES})
     for place, lines in rules.items():
         (folder / place / ".gitignore").write_bytes("\n".join(lines).encode())
     (folder / ".git/info/exclude").write_text("\n".join(own) + "\n")
@@ -83,19 +83,21 @@ def test_the_files_left_out_are_those_that_git_ignores(
 
 @pytest.mark.parametrize("rule", RULES)
 def test_each_rule_alone_means_what_it_means_to_git(tmp_path: Path, rule: str) -> None:
-    git("init", "-q", ".", cwd=tmp_path)
-    write(tmp_path, **{name.replace("/", "__"): "x" for name in FILES})
+    run_git("init", "-q", ".", cwd=tmp_path)
+    write_files(tmp_path, **{name.replace("/", "__"): "x" for name in FILES})
     (tmp_path / ".gitignore").write_bytes(b"\xef\xbb\xbf" + rule.encode() + b"\n")
     assert list_unignored(tmp_path) == list_by_git(tmp_path)
 
 
 def test_a_worktree_has_the_rules_of_its_repository(tmp_path: Path) -> None:
-    write(tmp_path, main__a="x")
-    git("init", "-q", ".", cwd=tmp_path / "main")
-    git("-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "--allow-empty", "-m", "x", cwd=tmp_path / "main")
-    git("worktree", "add", "-q", "../tree", cwd=tmp_path / "main")
+    write_files(tmp_path, main__a="x")
+    run_git("init", "-q", ".", cwd=tmp_path / "main")
+    run_git(
+        "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "--allow-empty", "-m", "x", cwd=tmp_path / "main"
+    )
+    run_git("worktree", "add", "-q", "../tree", cwd=tmp_path / "main")
     (tmp_path / "main/.git/info/exclude").write_text("*.log\n")
-    write(tmp_path / "tree", **{"a.log": "x", "b": "x"})
+    write_files(tmp_path / "tree", **{"a.log": "x", "b": "x"})
     assert "a.log" not in list_unignored(tmp_path / "tree")
     assert "b" in list_unignored(tmp_path / "tree")
 
@@ -127,19 +129,19 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a repository with ignored files, below a folder with rules that do not count."""
     root = tmp_path / "outer/repository"
     root.mkdir(parents=True)
-    git("init", "-q", ".", cwd=root)
-    write(tmp_path / "outer", **{".gitignore": "*.py\n"})
+    run_git("init", "-q", ".", cwd=root)
+    write_files(tmp_path / "outer", **{".gitignore": "*.py\n"})
     texts = {
         ".gitignore": "build/\n*.log\n!keep.log\n.env\n", "src__.gitignore": "local.txt\n!a.log\n", "src__a.py": "a",
         "src__a.log": "log", "src__b.log": "log", "src__keep.log": "log", "src__local.txt": "x", "local.txt": "x",
         "build__out.js": "js", "build__.gitignore": "", ".env": "K", ".github__w.yml": "yml", "src__.hidden__x": "x",
     }  # fmt: skip
-    write(root, **texts)
+    write_files(root, **texts)
     monkeypatch.chdir(root)
     return root
 
 
-def never_fetch(url: str) -> tuple[bytes, str]:
+def refuse_fetch(url: str) -> tuple[bytes, str]:
     pytest.fail(url)
 
 
@@ -151,9 +153,9 @@ def find(repository: Path) -> Find:
     """Return a function that lists the files that names stand for, and the notices."""
 
     def run(*names: str) -> tuple[list[str], list[str]]:
-        told: list[str] = []
-        finder = FileFinder(SizeLimit(), never_fetch, told.append)
-        return [file.name for name in names for file in finder.find(name)], told
+        notices: list[str] = []
+        finder = FileFinder(SizeLimit(), refuse_fetch, notices.append)
+        return [file.name for name in names for file in finder.find(name)], notices
 
     return run
 
@@ -190,13 +192,13 @@ def test_folders_and_deep_patterns_leave_it_out_and_explicit_names_win(
             find(name)
         assert raised.value.hint == "left out: 1 ignored by Git"
         return
-    found, told = find(name)
+    found, notices = find(name)
     assert found == names
-    assert any(line.endswith(left_out) for line in [*told, ""] if left_out or not line)
+    assert any(line.endswith(left_out) for line in [*notices, ""] if left_out or not line)
 
 
 def test_outside_of_a_repository_only_the_rules_below_the_folder_count(tmp_path: Path, find: Find) -> None:
-    write(
+    write_files(
         tmp_path / "plain",
         **{".gitignore": "*.md\n", "in__.gitignore": "*.x\n", "in__a.x": "1", "in__b.md": "2", "in__c": "3"},
     )
@@ -208,7 +210,7 @@ def test_outside_of_a_repository_only_the_rules_below_the_folder_count(tmp_path:
 def test_a_gitignore_that_is_not_a_regular_file_is_skipped(kind: str, tmp_path: Path) -> None:
     path = tmp_path / ".gitignore"
     if kind == "link":
-        write(tmp_path, rules="*.a\n")
+        write_files(tmp_path, rules="*.a\n")
         path.symlink_to("rules")
     elif kind == "fifo":
         os.mkfifo(path)
@@ -221,7 +223,7 @@ def test_a_gitignore_that_is_not_a_regular_file_is_skipped(kind: str, tmp_path: 
 
 @pytest.mark.promise("ignored-files")
 @pytest.mark.parametrize(
-    ("given", "names"),
+    ("arguments", "names"),
     [
         (["src", "src/a.py"], ["src/a.log", "src/a.py", "src/keep.log"]),
         (["src/a.py", "src"], ["src/a.py", "src/a.log", "src/keep.log"]),
@@ -231,6 +233,6 @@ def test_a_gitignore_that_is_not_a_regular_file_is_skipped(kind: str, tmp_path: 
         (["link.py", "src/a.py"], ["link.py"]),
     ],
 )
-def test_no_file_is_sent_twice(given: list[str], names: list[str], repository: Path, find: Find) -> None:
+def test_no_file_is_sent_twice(arguments: list[str], names: list[str], repository: Path, find: Find) -> None:
     (repository / "link.py").symlink_to("src/a.py")
-    assert find(*given)[0] == names
+    assert find(*arguments)[0] == names

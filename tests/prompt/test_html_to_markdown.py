@@ -150,7 +150,7 @@ def test_a_page_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def site(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> str:
+def page_url(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the URL of a page on the server, which answers the prompt after it."""
     monkeypatch.setenv("AIML_BASE_URL", server.url)
     server.answer_with(http_response(PAGE.encode(), "200 OK", "text/html; charset=utf-8"))
@@ -159,40 +159,44 @@ def site(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
-@pytest.mark.parametrize("how", ["flag", "mention"])
+@pytest.mark.parametrize("source", ["flag", "mention"])
 def test_a_page_is_sent_as_markdown_and_a_notice_says_so(
-    how: str, command: str, site: str, server: Loopback, capfd: pytest.CaptureFixture[str]
+    source: str, command: str, page_url: str, server: Loopback, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    main([command, *(["-f", site, "hi"] if how == "flag" else [f"sum up @{site}, please"])])
-    notice = rf"aiml: {site}: sends [\d.]+ (kB|bytes) of HTML as \d+ bytes of Markdown; raw:{site} sends the HTML\n"
+    main([command, *(["-f", page_url, "hi"] if source == "flag" else [f"sum up @{page_url}, please"])])
+    notice = (
+        rf"aiml: {page_url}: sends [\d.]+ (kB|bytes) of HTML as \d+ bytes of Markdown; raw:{page_url} sends the HTML\n"
+    )
     assert re.match(notice, capfd.readouterr().err)
     body = server.requests[1].body.decode()
     assert "# Heading" in body
     assert "<script>" not in body
-    assert f'<file name=\\"{site}\\">' in body
+    assert f'<file name=\\"{page_url}\\">' in body
 
 
-@pytest.mark.parametrize("how", ["flag", "mention", "upper"])
-def test_raw_sends_the_source(how: str, site: str, server: Loopback) -> None:
-    name = f"{'RAW' if how == 'upper' else 'raw'}:{site}"
-    assert main(["chat", *(["hi", f"@{name}"] if how == "mention" else ["-f", name, "hi"])]) == 0
+@pytest.mark.parametrize("source", ["flag", "mention", "upper"])
+def test_raw_sends_the_source(source: str, page_url: str, server: Loopback) -> None:
+    name = f"{'RAW' if source == 'upper' else 'raw'}:{page_url}"
+    assert main(["chat", *(["hi", f"@{name}"] if source == "mention" else ["-f", name, "hi"])]) == 0
     assert server.requests[0].request_line.startswith("GET /docs/page.html")
     assert "<script>var evil" in server.requests[1].json["messages"][0]["content"]
 
 
-@pytest.mark.parametrize("again", ["", "#part", "#"])
-def test_a_page_is_sent_once(again: str, site: str, server: Loopback, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["chat", "-f", f"{site}#top", "-f", site + again, "hi"]) == 0
+@pytest.mark.parametrize("second_suffix", ["", "#part", "#"])
+def test_a_page_is_sent_once(
+    second_suffix: str, page_url: str, server: Loopback, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["chat", "-f", f"{page_url}#top", "-f", page_url + second_suffix, "hi"]) == 0
     assert [request.request_line.split()[0] for request in server.requests] == ["GET", "POST"]
-    assert f"{site}{again} is already sent, so it is left out here\n" in capfd.readouterr().err
+    assert f"{page_url}{second_suffix} is already sent, so it is left out here\n" in capfd.readouterr().err
 
 
-def test_a_local_file_with_the_same_name_is_used(site: str, server: Loopback, clean: Path) -> None:
-    path = clean / f"raw:{site}"
+def test_a_local_file_with_the_same_name_is_used(page_url: str, server: Loopback, empty_home: Path) -> None:
+    path = empty_home / f"raw:{page_url}"
     path.parent.mkdir(parents=True)
     path.write_text("a file")
     server.scripts[:] = [[HELLO]]
-    assert main(["chat", "-f", f"raw:{site}", "hi"]) == 0
+    assert main(["chat", "-f", f"raw:{page_url}", "hi"]) == 0
     assert "a file" in server.requests[0].json["messages"][0]["content"]
 
 
@@ -200,15 +204,15 @@ def test_a_local_file_with_the_same_name_is_used(site: str, server: Loopback, cl
     ("media_type", "data"),
     [("text/plain", "<html>plain</html>"), ("application/json", '{"html": "<p>"}'), ("text/markdown", "# <b>x</b>")],
 )
-def test_other_texts_are_sent_as_they_are(media_type: str, data: str, site: str, server: Loopback) -> None:
+def test_other_texts_are_sent_as_they_are(media_type: str, data: str, page_url: str, server: Loopback) -> None:
     server.scripts[0] = [http_response(data.encode(), "200 OK", media_type)]
-    assert main(["chat", "-f", site, "hi"]) == 0
+    assert main(["chat", "-f", page_url, "hi"]) == 0
     assert data in server.requests[1].json["messages"][0]["content"]
 
 
-def test_a_local_page_is_sent_as_it_is(server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_page_is_sent_as_it_is(server: Loopback, empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIML_BASE_URL", server.url)
     server.answer_with(HELLO)
-    (clean / "page.html").write_text(PAGE)
+    (empty_home / "page.html").write_text(PAGE)
     assert main(["chat", "-f", "page.html", "hi"]) == 0
     assert PAGE in server.requests[0].json["messages"][0]["content"]

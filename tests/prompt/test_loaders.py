@@ -13,12 +13,12 @@ from aiml_cli.prompt import loaders
 
 KEY = "sk-made-up-key-0123456789"
 ZIP = b"PK\x03\x04\0\0binary"
-SENT = '<file name="{}">\n{}\n</file>'
+FILE_BLOCK = '<file name="{}">\n{}\n</file>'
 
 
 @pytest.fixture
-def config(clean: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = clean / "xdg_config_home/aiml/config.toml"
+def config(empty_home: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = empty_home / "xdg_config_home/aiml/config.toml"
     path.parent.mkdir()
     server.answer_with(HELLO)
     monkeypatch.setenv("AIML_BASE_URL", server.url)
@@ -32,7 +32,7 @@ def write_loaders(config: Path, **commands: object) -> None:
     )
 
 
-def sent(server: Loopback) -> str:
+def read_sent_text(server: Loopback) -> str:
     content = server.requests[-1].json["messages"][-1]["content"]
     assert isinstance(content, str)
     return content
@@ -47,28 +47,28 @@ def sent(server: Loopback) -> str:
         ("gz", "a.gz.txt", False),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("how", ["flag", "mention", "respond"])
+@pytest.mark.parametrize("source", ["flag", "mention", "respond"])
 def test_a_loader_is_chosen_by_the_extension(
-    how: str, extension: str, name: str, is_loaded: bool, config: Path, server: Loopback, clean: Path
+    source: str, extension: str, name: str, is_loaded: bool, config: Path, server: Loopback, empty_home: Path
 ) -> None:
     write_loaders(config, **{extension: ["echo", "text of", "{}"]})
-    (clean / name).write_text("as it is")
+    (empty_home / name).write_text("as it is")
     words = {
         "flag": ["chat", "-f", name, "hi"],
         "mention": ["chat", f"@{name}"],
         "respond": ["respond", "-f", name, "x"],
-    }[how]
+    }[source]
     main(words)
     body = json.dumps(server.requests[-1].json)
-    assert (f"text of {clean / name}" in body) is is_loaded
+    assert (f"text of {empty_home / name}" in body) is is_loaded
     assert ("as it is" in body) is not is_loaded
 
 
-def test_the_longest_extension_wins(config: Path, server: Loopback, clean: Path) -> None:
+def test_the_longest_extension_wins(config: Path, server: Loopback, empty_home: Path) -> None:
     write_loaders(config, gz="echo short {}", **{"tar.gz": "echo long {}"})
-    (clean / "a.tar.gz").write_bytes(ZIP)
+    (empty_home / "a.tar.gz").write_bytes(ZIP)
     assert main(["chat", "-f", "a.tar.gz", "hi"]) == 0
-    assert sent(server) == SENT.format("a.tar.gz", f"long {clean}/a.tar.gz") + "\n\nhi"
+    assert read_sent_text(server) == FILE_BLOCK.format("a.tar.gz", f"long {empty_home}/a.tar.gz") + "\n\nhi"
 
 
 @pytest.mark.promise("loaders")
@@ -76,23 +76,23 @@ def test_the_longest_extension_wins(config: Path, server: Loopback, clean: Path)
     "name", ["a b.docx", "$(touch hacked).docx", "'; touch hacked; '.docx", "-x.docx", "\n.docx", "ü.docx"]
 )
 def test_no_shell_reads_the_name_and_it_is_never_an_option(
-    name: str, config: Path, server: Loopback, clean: Path
+    name: str, config: Path, server: Loopback, empty_home: Path
 ) -> None:
     write_loaders(config, docx=["printf", "[%s]", "--in={}", "{}"])
-    (clean / name).write_bytes(ZIP)
+    (empty_home / name).write_bytes(ZIP)
     assert main(["chat", f"--file={name}", "hi"]) == 0
-    assert f"[--in={clean}/{name}][{clean}/{name}]" in sent(server)
-    assert not (clean / "hacked").exists()
+    assert f"[--in={empty_home}/{name}][{empty_home}/{name}]" in read_sent_text(server)
+    assert not (empty_home / "hacked").exists()
 
 
 def test_folders_and_patterns_use_loaders_too(
-    config: Path, server: Loopback, clean: Path, capfd: pytest.CaptureFixture[str]
+    config: Path, server: Loopback, empty_home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_loaders(config, docx="echo loaded {}")
-    (clean / "d").mkdir()
-    (clean / "d/a.docx").write_bytes(ZIP)
-    (clean / "d/b.zip").write_bytes(ZIP)
-    (clean / "d/c.txt").write_text("c")
+    (empty_home / "d").mkdir()
+    (empty_home / "d/a.docx").write_bytes(ZIP)
+    (empty_home / "d/b.zip").write_bytes(ZIP)
+    (empty_home / "d/c.txt").write_text("c")
     assert main(["chat", "-f", "d", "hi"]) == 0
     assert "d: 2 files, " in (err := capfd.readouterr().err)
     assert "1 read by loaders; left out: 1 not text" in err
@@ -116,10 +116,15 @@ def test_folders_and_patterns_use_loaders_too(
     ],
 )
 def test_a_loader_that_fails_sends_nothing(
-    command: list[str], words: list[str], config: Path, server: Loopback, clean: Path, capfd: pytest.CaptureFixture[str]
+    command: list[str],
+    words: list[str],
+    config: Path,
+    server: Loopback,
+    empty_home: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     write_loaders(config, docx=command)
-    (clean / "a.docx").write_bytes(ZIP)
+    (empty_home / "a.docx").write_bytes(ZIP)
     assert main(["chat", "-f", "a.docx", "hi"]) == 2
     err = capfd.readouterr().err
     assert [word for word in words if word not in err] == []
@@ -129,46 +134,46 @@ def test_a_loader_that_fails_sends_nothing(
 
 @pytest.mark.promise("loaders")
 def test_a_loader_that_does_not_end_is_killed_with_its_child_processes(
-    config: Path, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    config: Path, server: Loopback, empty_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(loaders, "SECONDS", 0.5)
     write_loaders(config, docx=["sh", "-c", 'sleep 60 & echo $! > "$0.pid"; wait', "{}"])
-    (clean / "a.docx").write_bytes(ZIP)
+    (empty_home / "a.docx").write_bytes(ZIP)
     assert main(["chat", "-f", "a.docx", "hi"]) == 2
     assert "did not end within 0.5 s" in capfd.readouterr().err
-    while is_running(int((clean / "a.docx.pid").read_text())):
+    while is_running(int((empty_home / "a.docx.pid").read_text())):
         pass  # a killed process needs a moment; the test's own time limit ends this
     assert server.requests == []
 
 
 @pytest.mark.promise("loaders")
 def test_the_key_is_not_in_the_environment(
-    config: Path, server: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
+    config: Path, server: Loopback, empty_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTHER", f"Bearer {KEY}")
     monkeypatch.setenv("KEPT", "kept")
     monkeypatch.setenv("PATH", f"relative:{os.environ['PATH']}")
     write_loaders(config, docx=["sh", "-c", "env; pwd", "{}"])
-    (clean / "a.docx").write_bytes(ZIP)
+    (empty_home / "a.docx").write_bytes(ZIP)
     assert main(["chat", "-f", "a.docx", "hi"]) == 0
-    assert KEY not in sent(server)
-    assert "KEPT=kept" in sent(server)
-    assert "relative" not in sent(server)
-    assert sent(server).endswith("\n/\n</file>\n\nhi")
+    assert KEY not in read_sent_text(server)
+    assert "KEPT=kept" in read_sent_text(server)
+    assert "relative" not in read_sent_text(server)
+    assert read_sent_text(server).endswith("\n/\n</file>\n\nhi")
 
 
 def test_a_file_edited_in_place_is_never_loaded(
-    config: Path, server: Loopback, clean: Path, capfd: pytest.CaptureFixture[str]
+    config: Path, server: Loopback, empty_home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_loaders(config, txt="echo loaded {}")
-    (clean / "a.txt").write_text("as it is\n")
+    (empty_home / "a.txt").write_text("as it is\n")
     main(["chat", "--in-place", "a.txt", "-y", "hi"])
-    assert "as it is" in sent(server)
-    assert "loaded" not in sent(server)
+    assert "as it is" in read_sent_text(server)
+    assert "loaded" not in read_sent_text(server)
 
 
 def test_a_config_file_that_a_group_can_change_sets_no_loaders(
-    config: Path, clean: Path, server: Loopback, capfd: pytest.CaptureFixture[str]
+    config: Path, empty_home: Path, server: Loopback, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_loaders(config, docx="echo {}")
     config.chmod(0o660)

@@ -98,11 +98,11 @@ def test_a_clear_path_of_a_missing_file_is_an_error(text: str) -> None:
     ],
 )
 def test_a_possible_path_of_a_missing_file_is_sent_as_text_with_a_notice(text: str, missing: list[str]) -> None:
-    told: list[str] = []
-    prompt = compose_prompt([text], (), use_stdin=False, notify=told.append, fetch=lambda _: (b"", ""))
+    notices: list[str] = []
+    prompt = compose_prompt([text], (), use_stdin=False, notify=notices.append, fetch=lambda _: (b"", ""))
     assert (parse_mentions([text]).missing, prompt.parts) == (missing, (text,))
-    assert [name for name in missing if f"@{name}" not in "".join(told)] == []
-    assert len(told) == bool(missing)
+    assert [name for name in missing if f"@{name}" not in "".join(notices)] == []
+    assert len(notices) == bool(missing)
 
 
 @pytest.mark.parametrize("words", [["see", "@no where.txt"], ["see", "@my notes/no.md", "now"]])

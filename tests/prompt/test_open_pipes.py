@@ -14,8 +14,8 @@ from support.run_cli import build_command, can_run_as_others
 from aiml_cli.prompt.stdin import StdinTimeout
 from aiml_cli.system.pipe_writers import Writers, find_writers
 
-WAITING = "aiml: waiting for standard input; --no-stdin skips it\n"
-NOTHING = "nothing arrived on standard input within 2 s, and it was not closed"
+WAITING_NOTICE = "aiml: waiting for standard input; --no-stdin skips it\n"
+NOTHING_ARRIVED = "nothing arrived on standard input within 2 s, and it was not closed"
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def test_waiting_for_a_pipe_that_the_parent_holds_open_ends(
 ) -> None:
     done = run(server, *flag, stdin=open_pipe[0])
     assert (done.returncode, done.stdout, server.requests) == (2, "", [])
-    assert WAITING in done.stderr
-    assert NOTHING in done.stderr
+    assert WAITING_NOTICE in done.stderr
+    assert NOTHING_ARRIVED in done.stderr
 
 
 def test_the_wait_can_be_configured(open_pipe: tuple[int, int], server: Loopback) -> None:
@@ -89,7 +89,7 @@ def test_a_slow_producer_is_waited_for(producer: str, server: Loopback) -> None:
     os.mkfifo("go")
     with start_pipeline(server, producer) as shell:
         assert shell.stderr
-        assert shell.stderr.readline() == WAITING
+        assert shell.stderr.readline() == WAITING_NOTICE
         Path("go").write_text("slow data\n", encoding="utf-8")
         assert shell.wait(30) == 0
     assert "slow data" in server.requests[0].body.decode()
@@ -105,7 +105,7 @@ def test_a_background_process_that_holds_the_pipe_is_waited_for_until_it_ends(se
 
 
 @pytest.mark.parametrize(
-    ("after", "bodies"),
+    ("suffix", "bodies"),
     [
         (" < /dev/null", ["hi one", "hi two", "hi three"]),
         (" --no-stdin", ["hi one", "hi two", "hi three"]),
@@ -114,12 +114,12 @@ def test_a_background_process_that_holds_the_pipe_is_waited_for_until_it_ends(se
     ids=["null", "flag", "neither"],
 )
 def test_a_call_in_a_loop_over_lines_reads_the_lines_unless_told_not_to(
-    after: str, bodies: list[str], server: Loopback
+    suffix: str, bodies: list[str], server: Loopback
 ) -> None:
     for _ in bodies:
         server.answer_with(HELLO)
     command = " ".join(f"'{word}'" for word in build_command("chat", "hi"))
-    loop = f"printf 'one\\ntwo\\nthree\\n' | while read -r line; do {command} \"$line\"{after}; done"
+    loop = f"printf 'one\\ntwo\\nthree\\n' | while read -r line; do {command} \"$line\"{suffix}; done"
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     done = subprocess.run(["sh", "-c", loop], env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "Hello\n" * len(bodies)), done.stderr
@@ -150,7 +150,7 @@ def test_a_producer_of_another_user_is_waited_for(server: Loopback, tmp_path: Pa
     before = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     with start_pipeline(server, "cat go", *before) as shell:
         assert shell.stderr
-        assert shell.stderr.readline() == WAITING
+        assert shell.stderr.readline() == WAITING_NOTICE
         Path("go").write_text("of root\n", encoding="utf-8")
         assert shell.wait(30) == 0
     assert "of root" in server.requests[0].body.decode()
@@ -193,7 +193,7 @@ def test_without_proc_the_writers_are_unknown(open_pipe: tuple[int, int], server
 
 
 @pytest.mark.parametrize(
-    ("seconds", "known", "limit"),
+    ("seconds", "is_known", "limit"),
     [
         (None, True, 10),
         (None, False, 60),
@@ -203,5 +203,5 @@ def test_without_proc_the_writers_are_unknown(open_pipe: tuple[int, int], server
         (0, False, float("inf")),
     ],
 )
-def test_the_wait_depends_on_whether_a_writer_is_known(seconds: float | None, known: bool, limit: float) -> None:
-    assert StdinTimeout(seconds).limit(known=known) == limit
+def test_the_wait_depends_on_whether_a_writer_is_known(seconds: float | None, is_known: bool, limit: float) -> None:
+    assert StdinTimeout(seconds).limit(known=is_known) == limit

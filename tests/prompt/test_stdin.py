@@ -12,7 +12,7 @@ from aiml_cli.errors import UsageError
 from aiml_cli.prompt import stdin
 from aiml_cli.prompt.decode_text import SizeLimit
 
-Told = list[str]
+Notices = list[str]
 
 
 @pytest.fixture(autouse=True)
@@ -24,33 +24,33 @@ def _real_stdin() -> Iterator[None]:
     os.close(kept)
 
 
-def become(fd: int) -> None:
+def replace_stdin(fd: int) -> None:
     """Make a file descriptor standard input."""
     os.dup2(fd, 0)
     os.close(fd)
 
 
-def pipe() -> int:
+def replace_stdin_by_pipe() -> int:
     """Make a pipe standard input; return its other end."""
     reading, writing = os.pipe()
-    become(reading)
+    replace_stdin(reading)
     return writing
 
 
 def test_a_pipe_holds_something() -> None:
-    os.close(pipe())
+    os.close(replace_stdin_by_pipe())
     assert stdin.has_stdin()
 
 
 def test_a_file_holds_something(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
-    become(os.open(tmp_path / "x", os.O_RDONLY))
+    replace_stdin(os.open(tmp_path / "x", os.O_RDONLY))
     assert stdin.has_stdin()
 
 
 def test_a_socket_holds_something() -> None:
     ours, theirs = socket.socketpair()
-    become(theirs.detach())
+    replace_stdin(theirs.detach())
     assert stdin.has_stdin()
     ours.sendall(b"through a socket")
     ours.close()
@@ -59,13 +59,13 @@ def test_a_socket_holds_something() -> None:
 
 @pytest.mark.parametrize("path", [os.devnull, "/dev/zero", "."])
 def test_a_device_and_a_folder_hold_nothing(path: str) -> None:
-    become(os.open(path, os.O_RDONLY))
+    replace_stdin(os.open(path, os.O_RDONLY))
     assert not stdin.has_stdin()
 
 
 def test_a_terminal_holds_nothing() -> None:
     leader, terminal = os.openpty()
-    become(terminal)
+    replace_stdin(terminal)
     assert not stdin.has_stdin()
     os.close(leader)
 
@@ -79,7 +79,7 @@ def test_a_closed_stdin_holds_nothing_and_cannot_be_read() -> None:
 
 
 def test_dev_null_is_empty() -> None:
-    become(os.open(os.devnull, os.O_RDONLY))
+    replace_stdin(os.open(os.devnull, os.O_RDONLY))
     assert stdin.read_stdin(pytest.fail) == b""
 
 
@@ -87,14 +87,14 @@ def test_dev_null_is_empty() -> None:
 @pytest.mark.parametrize("data", [b"", b"text", b"\xff\x00\n", b"x" * 5_000_000], ids=len)
 def test_every_byte_is_read(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(data)
-    become(os.open(tmp_path / "x", os.O_RDONLY))
+    replace_stdin(os.open(tmp_path / "x", os.O_RDONLY))
     assert stdin.read_stdin(pytest.fail) == data
 
 
-@pytest.mark.parametrize("blocking", [True, False])
-def test_a_non_blocking_pipe_is_read_to_its_end(*, blocking: bool) -> None:
-    writing = pipe()
-    os.set_blocking(0, blocking)
+@pytest.mark.parametrize("is_blocking", [True, False])
+def test_a_non_blocking_pipe_is_read_to_its_end(*, is_blocking: bool) -> None:
+    writing = replace_stdin_by_pipe()
+    os.set_blocking(0, is_blocking)
 
     def write() -> None:
         with os.fdopen(writing, "wb") as other_end:
@@ -108,21 +108,21 @@ def test_a_non_blocking_pipe_is_read_to_its_end(*, blocking: bool) -> None:
 
 def test_a_notice_says_that_standard_input_is_awaited_and_no_byte_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stdin, "NOTICE_AFTER_SECONDS", 0.0)
-    writing, told = pipe(), Told()
+    writing, notices = replace_stdin_by_pipe(), Notices()
 
-    def tell(line: str) -> None:
-        told.append(line)
+    def notify(line: str) -> None:
+        notices.append(line)
         os.write(writing, b"late, but whole")
         os.close(writing)
 
-    assert stdin.read_stdin(tell) == b"late, but whole"
-    assert len(told) == 1
-    assert "--no-stdin" in told[0]
+    assert stdin.read_stdin(notify) == b"late, but whole"
+    assert len(notices) == 1
+    assert "--no-stdin" in notices[0]
 
 
 @pytest.mark.promise("stdin")
 def test_input_beyond_the_size_limit_is_refused_without_reading_on() -> None:
-    writing = pipe()
+    writing = replace_stdin_by_pipe()
     os.write(writing, b"x" * 5000)
     with pytest.raises(UsageError, match=r"standard input: more than 1\.0 kB"):
         stdin.read_stdin(pytest.fail, SizeLimit(1000))
@@ -131,11 +131,11 @@ def test_input_beyond_the_size_limit_is_refused_without_reading_on() -> None:
 
 def test_input_of_exactly_the_size_limit_is_read(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x" * 1000)
-    become(os.open(tmp_path / "x", os.O_RDONLY))
+    replace_stdin(os.open(tmp_path / "x", os.O_RDONLY))
     assert len(stdin.read_stdin(pytest.fail, SizeLimit(1000))) == 1000
 
 
 def test_a_folder_as_standard_input_is_an_error() -> None:
-    become(os.open(".", os.O_RDONLY))
+    replace_stdin(os.open(".", os.O_RDONLY))
     with pytest.raises(UsageError, match="directory"):
         stdin.read_stdin(pytest.fail)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def ssh(tmp_path: Path, server: Loopback) -> Iterator[Ssh]:
+def start_over_ssh(tmp_path: Path, server: Loopback) -> Iterator[Ssh]:
     """Yield a function that starts the program through ssh, with these flags for ssh and for the program."""
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
@@ -58,8 +58,8 @@ def ssh(tmp_path: Path, server: Loopback) -> Iterator[Ssh]:
         daemon.terminate()
 
 
-def test_waiting_for_input_that_never_arrives_ends(ssh: Ssh, server: Loopback) -> None:
-    with ssh(stdin=subprocess.PIPE, flags=("--stdin-wait", "1")) as client:
+def test_waiting_for_input_that_never_arrives_ends(start_over_ssh: Ssh, server: Loopback) -> None:
+    with start_over_ssh(stdin=subprocess.PIPE, flags=("--stdin-wait", "1")) as client:
         assert client.wait(60) == 2
         assert client.stderr
         assert "nothing arrived on standard input" in client.stderr.read()
@@ -67,14 +67,14 @@ def test_waiting_for_input_that_never_arrives_ends(ssh: Ssh, server: Loopback) -
 
 
 @pytest.mark.parametrize("ssh_flags", [["-n"], []], ids=["ssh -n", "< /dev/null"])
-def test_empty_standard_input_is_ignored(ssh_flags: list[str], ssh: Ssh, server: Loopback) -> None:
-    with ssh(*ssh_flags, stdin=subprocess.DEVNULL) as client:
+def test_empty_standard_input_is_ignored(ssh_flags: list[str], start_over_ssh: Ssh, server: Loopback) -> None:
+    with start_over_ssh(*ssh_flags, stdin=subprocess.DEVNULL) as client:
         assert client.wait(60) == 0
     assert len(server.requests) == 1
 
 
-def test_piped_data_arrives(ssh: Ssh, server: Loopback) -> None:
-    with ssh(stdin=subprocess.PIPE) as client:
+def test_piped_data_arrives(start_over_ssh: Ssh, server: Loopback) -> None:
+    with start_over_ssh(stdin=subprocess.PIPE) as client:
         out, _ = client.communicate("data from afar\n", timeout=60)
         assert (client.returncode, out) == (0, "Hello\n")
     assert "data from afar" in server.requests[0].body.decode()

@@ -9,26 +9,26 @@ import pytest
 from aiml_cli.errors import UsageError
 from aiml_cli.schema.check import make_checker, parse_answer_json
 
-WHOLE = {"type": "integer"}
-SCHEMA: dict[str, Any] = {"properties": {"age": WHOLE, "tags": {"type": "array", "items": {"type": "string"}}}}
+INTEGER = {"type": "integer"}
+SCHEMA: dict[str, Any] = {"properties": {"age": INTEGER, "tags": {"type": "array", "items": {"type": "string"}}}}
 
 
 @pytest.mark.parametrize(
-    ("value", "wrong"),
+    ("value", "message"),
     [
         ({"age": 1, "tags": ["a"]}, ""),
         ({"age": "x"}, "$.age: 'x' is not of type 'integer'"),
         ({"tags": ["a", 2]}, "$.tags[1]: 2 is not of type 'string'"),
     ],
 )
-def test_a_violation_names_its_place(value: Any, wrong: str) -> None:
-    assert make_checker(SCHEMA)(value) == wrong
+def test_a_violation_names_its_place(value: Any, message: str) -> None:
+    assert make_checker(SCHEMA)(value) == message
 
 
 def test_a_long_value_is_not_quoted_in_full() -> None:
-    wrong = make_checker(SCHEMA)({"age": "x" * 100_000})
-    assert wrong.endswith("is not of type 'integer'")
-    assert len(wrong) < 400
+    message = make_checker(SCHEMA)({"age": "x" * 100_000})
+    assert message.endswith("is not of type 'integer'")
+    assert len(message) < 400
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_an_invalid_schema_is_refused(schema: dict[str, Any], message: str) -> N
         {"properties": {"$ref": {"type": "integer"}}},
         {"enum": [{"$ref": "#/nowhere"}]},
         {"properties": {"next": {"$ref": "#"}}},
-        {"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": WHOLE}},
+        {"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": INTEGER}},
         {"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1, "exclusiveMinimum": True},
     ],
     ids=repr,
@@ -82,7 +82,7 @@ def test_a_code_fence_around_the_json_is_ignored(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wrong"),
+    ("text", "message"),
     [
         ("", "line 1, column 1"),
         ("Here: {}", "line 1, column 1"),
@@ -91,8 +91,8 @@ def test_a_code_fence_around_the_json_is_ignored(text: str) -> None:
         ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_the_place_where_json_ends_is_named(text: str, wrong: str) -> None:
-    with pytest.raises(ValueError, match=wrong):
+def test_the_place_where_json_ends_is_named(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_answer_json(text)
 
 
@@ -123,14 +123,14 @@ def test_an_odd_number_is_checked_without_a_failure(number: str, keyword: dict[s
 
 @pytest.mark.promise("linear")
 @pytest.mark.parametrize(
-    ("head", "end"), [("", ""), ("```\n", "```"), ("```\n", "x"), ("```json\n[1", "]\n```"), (" ", "```")]
+    ("prefix", "end"), [("", ""), ("```\n", "```"), ("```\n", "x"), ("```json\n[1", "]\n```"), (" ", "```")]
 )
 @pytest.mark.parametrize("unit", [" ", "\n", "\t", " \n", "`", "```", "```\n", "\u3000", "[", "1", '"'])
-def test_a_code_fence_is_found_in_time_that_grows_with_the_text(head: str, end: str, unit: str) -> None:
+def test_a_code_fence_is_found_in_time_that_grows_with_the_text(prefix: str, end: str, unit: str) -> None:
     seconds = []
     for length in (20_000, 200_000):
         start = process_time()
         with contextlib.suppress(ValueError):
-            parse_answer_json(head + unit * (length // len(unit)) + end)
+            parse_answer_json(prefix + unit * (length // len(unit)) + end)
         seconds.append(process_time() - start)
     assert seconds[1] < max(40 * seconds[0], 0.2)

@@ -19,10 +19,10 @@ def test_json_is_taken_as_it_is_and_named_by_its_title() -> None:
     assert (loaded.schema, loaded.name, loaded.strict, loaded.is_shorthand) == (SCHEMA, "One_person", False, False)
 
 
-@pytest.mark.parametrize("said", ["person.json", "@person.json", "@./person.json"])
-def test_a_file_is_read_with_its_byte_order_mark(said: str) -> None:
+@pytest.mark.parametrize("argument", ["person.json", "@person.json", "@./person.json"])
+def test_a_file_is_read_with_its_byte_order_mark(argument: str) -> None:
     Path("person.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(SCHEMA).encode())
-    assert load_schema(said).schema == SCHEMA
+    assert load_schema(argument).schema == SCHEMA
 
 
 def test_a_schema_is_read_from_a_pipe_of_the_shell() -> None:
@@ -45,7 +45,7 @@ def test_the_short_form_makes_a_strict_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("argument", "message"),
     [
         ('{"type":', "the schema is not JSON: Expecting value, line 1, column 9"),
         ("missing.json", "missing.json: No such file"),
@@ -61,31 +61,34 @@ def test_the_short_form_makes_a_strict_schema() -> None:
     ],
     ids=lambda text: text[:30].replace("\0", "0"),
 )
-def test_an_argument_that_is_not_a_schema_is_an_error(said: str, message: str) -> None:
+def test_an_argument_that_is_not_a_schema_is_an_error(argument: str, message: str) -> None:
     Path("bad.json").write_bytes(b"\xff{}")
     with pytest.raises(UsageError) as caught:
-        load_schema(said)
+        load_schema(argument)
     assert message in caught.value.message
 
 
-CLOSED: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+CLOSED_OBJECT: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 @pytest.mark.parametrize(
     ("schema", "strict"),
     [
-        (CLOSED, True),
-        ({**CLOSED, "properties": {"a": {"type": "string"}}, "required": ["a"]}, True),
-        ({**CLOSED, "properties": {"a": {"type": "string"}}}, False),
-        ({**CLOSED, "additionalProperties": True}, False),
-        ({**CLOSED, "properties": {"a": {"type": "array", "items": {"type": "object"}}}, "required": ["a"]}, False),
-        ({**CLOSED, "properties": {"a": {"type": ["object", "null"]}}, "required": ["a"]}, False),
-        ({**CLOSED, "properties": {"a": {"anyOf": [{"type": "object"}]}}, "required": ["a"]}, False),
-        ({**CLOSED, "$defs": {"a": {"type": "object"}}}, False),
-        ({**CLOSED, "$defs": {"a": CLOSED}}, True),
-        ({**CLOSED, "allOf": [CLOSED]}, False),
-        ({"type": "array", "items": CLOSED}, False),
-        ({"anyOf": [CLOSED]}, False),
+        (CLOSED_OBJECT, True),
+        ({**CLOSED_OBJECT, "properties": {"a": {"type": "string"}}, "required": ["a"]}, True),
+        ({**CLOSED_OBJECT, "properties": {"a": {"type": "string"}}}, False),
+        ({**CLOSED_OBJECT, "additionalProperties": True}, False),
+        (
+            {**CLOSED_OBJECT, "properties": {"a": {"type": "array", "items": {"type": "object"}}}, "required": ["a"]},
+            False,
+        ),
+        ({**CLOSED_OBJECT, "properties": {"a": {"type": ["object", "null"]}}, "required": ["a"]}, False),
+        ({**CLOSED_OBJECT, "properties": {"a": {"anyOf": [{"type": "object"}]}}, "required": ["a"]}, False),
+        ({**CLOSED_OBJECT, "$defs": {"a": {"type": "object"}}}, False),
+        ({**CLOSED_OBJECT, "$defs": {"a": CLOSED_OBJECT}}, True),
+        ({**CLOSED_OBJECT, "allOf": [CLOSED_OBJECT]}, False),
+        ({"type": "array", "items": CLOSED_OBJECT}, False),
+        ({"anyOf": [CLOSED_OBJECT]}, False),
     ],
     ids=json.dumps,
 )

@@ -7,20 +7,20 @@ import pytest
 from aiml_cli.errors import UsageError
 from aiml_cli.schema.load import parse_parameters, parse_shorthand
 
-TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
+STRING, INTEGER = {"type": "string"}, {"type": "integer"}
 
 FIELDS: list[tuple[str, dict[str, Any]]] = [
-    ("name, age int, tags: list of str", {"name": TEXT, "age": WHOLE, "tags": {"type": "array", "items": TEXT}}),
-    ("a str,b float , c bool,", {"a": TEXT, "b": {"type": "number"}, "c": {"type": "boolean"}}),
-    ("a list of list of int", {"a": {"type": "array", "items": {"type": "array", "items": WHOLE}}}),
-    ("bio: a short bio", {"bio": {**TEXT, "description": "a short bio"}}),
-    ("age int: in years", {"age": {**WHOLE, "description": "in years"}}),
-    ("tags: list of str: what it is about", {"tags": {"type": "array", "items": TEXT, "description": "what it is about"}}),
-    ("speed: km/h: measured", {"speed": {**TEXT, "description": "km/h: measured"}}),
-    ("a: one, two\n\n  b int,\n", {"a": {**TEXT, "description": "one, two"}, "b": WHOLE}),
+    ("name, age int, tags: list of str", {"name": STRING, "age": INTEGER, "tags": {"type": "array", "items": STRING}}),
+    ("a str,b float , c bool,", {"a": STRING, "b": {"type": "number"}, "c": {"type": "boolean"}}),
+    ("a list of list of int", {"a": {"type": "array", "items": {"type": "array", "items": INTEGER}}}),
+    ("bio: a short bio", {"bio": {**STRING, "description": "a short bio"}}),
+    ("age int: in years", {"age": {**INTEGER, "description": "in years"}}),
+    ("tags: list of str: what it is about", {"tags": {"type": "array", "items": STRING, "description": "what it is about"}}),
+    ("speed: km/h: measured", {"speed": {**STRING, "description": "km/h: measured"}}),
+    ("a: one, two\n\n  b int,\n", {"a": {**STRING, "description": "one, two"}, "b": INTEGER}),
     ("a int?, b?", {"a": {"type": ["integer", "null"]}, "b": {"type": ["string", "null"]}}),
-    ("a? list of int", {"a": {"type": ["array", "null"], "items": WHOLE}}),
-    ("a: list of int?", {"a": {"type": ["array", "null"], "items": WHOLE}}),
+    ("a? list of int", {"a": {"type": ["array", "null"], "items": INTEGER}}),
+    ("a: list of int?", {"a": {"type": ["array", "null"], "items": INTEGER}}),
 ]  # fmt: skip
 
 
@@ -55,9 +55,9 @@ def test_an_invalid_field_is_named_in_the_error(text: str, message: str, hint: s
 @pytest.mark.parametrize(
     ("text", "properties", "required"),
     [
-        ("city, unit?", {"city": TEXT, "unit": TEXT}, ["city"]),
-        ("city: where, days? int: how many", {"city": {**TEXT, "description": "where"}, "days": {**WHOLE, "description": "how many"}}, ["city"]),
-        ("days: int?, tags? list of str", {"days": WHOLE, "tags": {"type": "array", "items": TEXT}}, []),
+        ("city, unit?", {"city": STRING, "unit": STRING}, ["city"]),
+        ("city: where, days? int: how many", {"city": {**STRING, "description": "where"}, "days": {**INTEGER, "description": "how many"}}, ["city"]),
+        ("days: int?, tags? list of str", {"days": INTEGER, "tags": {"type": "array", "items": STRING}}, []),
         ("", {}, []),
         (" \n ,", {}, []),
     ],

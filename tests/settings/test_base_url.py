@@ -11,7 +11,7 @@ from support.run_cli import Aiml
 from aiml_cli.__main__ import main
 
 KEY = "k-0123456789abcdef"
-WRONG = [
+INVALID_URLS = [
     ("foo", "'foo' is not the URL of a server"),
     ("api.aimlapi.com/v1", "is not the URL of a server"),
     ("https://h/v1#x", "has a fragment"),
@@ -22,55 +22,55 @@ WRONG = [
 ]
 
 
-def from_flag(url: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def pass_flag(url: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["chat", "hi", "--base-url", url]
 
 
-def from_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def set_variable(url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("AIML_API_BASE", url)
     return ["respond", "hi"]
 
 
-def from_file(url: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def write_config(url: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
     folder = Path("xdg_config_home/aiml")
     folder.mkdir(mode=0o700)
     (folder / "config.toml").write_text(f"base_url = {json.dumps(url)}\n")
     return ["chat", "hi", "--dry-run"]
 
 
-def from_set(url: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def set_in_config(url: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["config", "set", "base_url", url]
 
 
-def from_profile_set(url: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def set_in_profile(url: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["config", "set", "base_url", url, "--profile", "work"]
 
 
-def for_a_key(url: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def remove_key(url: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["config", "key", "--remove", "--base-url", url]
 
 
-def for_models(url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def list_models(url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("AIML_BASE_URL", url)
     return ["models"]
 
 
-@pytest.mark.parametrize(("url", "words"), WRONG)
+@pytest.mark.parametrize(("url", "message"), INVALID_URLS)
 @pytest.mark.parametrize(
-    "place", [from_flag, from_environment, from_file, from_set, from_profile_set, for_a_key, for_models]
+    "build_arguments", [pass_flag, set_variable, write_config, set_in_config, set_in_profile, remove_key, list_models]
 )
 def test_an_invalid_base_url_is_refused_from_every_source(
     url: str,
-    words: str,
-    place: Callable[[str, pytest.MonkeyPatch], list[str]],
+    message: str,
+    build_arguments: Callable[[str, pytest.MonkeyPatch], list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", KEY)
-    arguments = place(url, monkeypatch)
+    arguments = build_arguments(url, monkeypatch)
     assert main(arguments) == 2
     shown = capfd.readouterr()
-    assert (words in shown.err, shown.out, "hunter2" in shown.err) == (True, "", False)
+    assert (message in shown.err, shown.out, "hunter2" in shown.err) == (True, "", False)
 
 
 def test_an_invalid_base_url_in_the_file_can_be_replaced(capfd: pytest.CaptureFixture[str]) -> None:

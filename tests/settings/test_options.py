@@ -13,9 +13,9 @@ from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, flags_of
 from aiml_cli.settings.resolve import read_table
 
-PARAMS = SHARED / "api" / "params.json"
-NO_OPTIONS = re.compile(r"messages|input$|input\[|tool_choice<")
-ALSO_WANTED = [
+PARAMETER_LIST = SHARED / "api" / "params.json"
+PATHS_WITHOUT_OPTION = re.compile(r"messages|input$|input\[|tool_choice<")
+EXTRA_PARAMETERS = [
     ("chat", "tools"),
     ("chat", "stream_options.include_usage"),
     ("responses", "tools"),
@@ -37,35 +37,37 @@ every_row = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 every_endpoint = pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
 
 
-def twice(things: list[str]) -> list[str]:
-    return [thing for thing, count in Counter(things).items() if count > 1]
+def find_duplicates(values: list[str]) -> list[str]:
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
-def place_of(endpoint: str, path: str) -> Option[Any]:
+def find_option(endpoint: str, path: str) -> Option[Any]:
     return next(row for row in ROWS.values() if endpoint in row.body_paths and row.body_paths[endpoint].path == path)
 
 
-def published() -> list[Any]:
+def list_published() -> list[Any]:
     """List the properties that the vendor's page names, and those that must have an option too."""
-    rows = json.loads(PARAMS.read_text()) if PARAMS.exists() else []
-    named = [row for row in rows if row["in_seed"] or (row["endpoint"], row["path"]) in ALSO_WANTED]
+    rows = json.loads(PARAMETER_LIST.read_text()) if PARAMETER_LIST.exists() else []
+    named = [row for row in rows if row["in_seed"] or (row["endpoint"], row["path"]) in EXTRA_PARAMETERS]
     return [
-        pytest.param(row, id=f"{row['endpoint']}-{row['path']}") for row in named if not NO_OPTIONS.match(row["path"])
+        pytest.param(row, id=f"{row['endpoint']}-{row['path']}")
+        for row in named
+        if not PATHS_WITHOUT_OPTION.match(row["path"])
     ]
 
 
 def test_no_short_flag_is_used_twice() -> None:
-    assert not twice([row.short for row in ROWS.values() if row.short])
+    assert not find_duplicates([row.short for row in ROWS.values() if row.short])
     assert all(re.fullmatch(r"-[A-Za-z]", row.short) for row in ROWS.values() if row.short)
 
 
 def test_no_flag_is_spelled_twice() -> None:
-    assert not twice([word for row in ROWS.values() for word in {row.flag, row.short, *row.aliases} - {""}])
+    assert not find_duplicates([word for row in ROWS.values() for word in {row.flag, row.short, *row.aliases} - {""}])
 
 
 def test_no_variable_sets_two_options() -> None:
     variables = [variable for row in ROWS.values() for variable in row.variables]
-    assert not twice(variables)
+    assert not find_duplicates(variables)
     assert all(re.fullmatch(r"AIML(API)?_[A-Z][A-Z_]*", variable) for variable in variables)
 
 
@@ -120,7 +122,7 @@ def test_rows_name_only_existing_endpoints(row: Option[Any]) -> None:
 @every_endpoint
 def test_each_body_path_belongs_to_one_row(endpoint: str) -> None:
     places = [row.body_paths[endpoint].path for row in ROWS.values() if endpoint in row.body_paths]
-    assert not twice(places)
+    assert not find_duplicates(places)
     assert not [(outer, inner) for outer in places for inner in places if inner.startswith(f"{outer}.")]
 
 
@@ -135,43 +137,43 @@ def test_options_of_a_single_call_have_no_variable() -> None:
     assert not [row.name for row in ROWS.values() if row.per_call and row.variables]
 
 
-@pytest.mark.skipif(not PARAMS.exists(), reason="the vendor's parameters are no part of the repository")
+@pytest.mark.skipif(not PARAMETER_LIST.exists(), reason="the vendor's parameters are no part of the repository")
 @pytest.mark.parametrize("endpoint", ENDPOINT_NAMES)
 def test_the_parameter_list_of_the_vendor_can_be_read(endpoint: str) -> None:
     assert {"model", "stream", "tool_choice"} <= {
-        param.values[0]["path"] for param in published() if param.values[0]["endpoint"] == endpoint
+        param.values[0]["path"] for param in list_published() if param.values[0]["endpoint"] == endpoint
     }
 
 
-@pytest.mark.parametrize("wanted", published())
-def test_each_published_parameter_has_its_row(wanted: dict[str, Any]) -> None:
-    kind = place_of(wanted["endpoint"], wanted["path"]).value_type_on(wanted["endpoint"])
-    match wanted["type"]:
+@pytest.mark.parametrize("parameter", list_published())
+def test_each_published_parameter_has_its_row(parameter: dict[str, Any]) -> None:
+    value_type = find_option(parameter["endpoint"], parameter["path"]).value_type_on(parameter["endpoint"])
+    match parameter["type"]:
         case "boolean":
-            assert kind.is_switch
+            assert value_type.is_switch
         case "number" | "integer":
-            assert kind.limits == (wanted["min"], wanted["max"])
-            assert kind.name.startswith("a whole number") == (wanted["type"] == "integer")
-        case "string" if wanted["enum"] and wanted["path"] != "model":
-            assert set(wanted["enum"]) <= set(kind.choices)
+            assert value_type.limits == (parameter["min"], parameter["max"])
+            assert value_type.name.startswith("a whole number") == (parameter["type"] == "integer")
+        case "string" if parameter["enum"] and parameter["path"] != "model":
+            assert set(parameter["enum"]) <= set(value_type.choices)
         case "string":
-            assert kind.parse("a-text") == "a-text"
-        case "object" if kind.is_list:
-            assert kind.parse("name=value") == {"name": "value"}
+            assert value_type.parse("a-text") == "a-text"
+        case "object" if value_type.is_list:
+            assert value_type.parse("name=value") == {"name": "value"}
         case "object":
-            assert kind.parse('{"type": "text"}') == {"type": "text"}
+            assert value_type.parse('{"type": "text"}') == {"type": "text"}
         case "array":
-            assert kind.parse("[]") in ([], ("[]",))
+            assert value_type.parse("[]") in ([], ("[]",))
         case "string|object":
-            assert [kind.parse(word) for word in wanted["enum"]] == wanted["enum"]
-            assert kind.parse('{"type": "mcp"}') == {"type": "mcp"}
+            assert [value_type.parse(word) for word in parameter["enum"]] == parameter["enum"]
+            assert value_type.parse('{"type": "mcp"}') == {"type": "mcp"}
         case other:
             pytest.fail(f"a new type of parameter: {other}")
 
 
-@pytest.mark.parametrize(("endpoint", "path"), ALSO_WANTED)
+@pytest.mark.parametrize(("endpoint", "path"), EXTRA_PARAMETERS)
 def test_each_documented_parameter_has_its_row(endpoint: str, path: str) -> None:
-    assert place_of(endpoint, path).flag.startswith("--")
+    assert find_option(endpoint, path).flag.startswith("--")
 
 
 @pytest.mark.parametrize("word", ["none", "minimal", "low", "medium", "high", "xhigh", "max", "a new one"])

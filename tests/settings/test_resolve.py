@@ -11,25 +11,27 @@ from aiml_cli.errors import UsageError
 from aiml_cli.settings.options import ROWS, Option, Options, value_of
 from aiml_cli.settings.resolve import RawValue, Settings, Source, read_environment, read_table, resolve
 
-SPEAKERS = [source for source in Source if source is not Source.DEFAULT]
+SOURCES = [source for source in Source if source is not Source.DEFAULT]
 
 
-def said(speaker: str = "somebody", /, **texts: str) -> dict[str, RawValue]:
-    return {name: RawValue((text,), speaker) for name, text in texts.items()}
+def make_values(source_name: str = "somebody", /, **texts: str) -> dict[str, RawValue]:
+    return {name: RawValue((text,), source_name) for name, text in texts.items()}
 
 
-def from_toml(table: Mapping[str, object], endpoint: str = "") -> Options:
+def resolve_table(table: Mapping[str, object], endpoint: str = "") -> Options:
     return resolve({Source.FILE: read_table(table, "config.toml")}, endpoint).options
 
 
 @settings(deadline=None)
-@given(st.sets(st.sampled_from(SPEAKERS), min_size=1))
-def test_the_source_with_the_highest_priority_wins(speakers: set[Source]) -> None:
-    layers = {source: said(temperature=f"0.{number}") for number, source in enumerate(Source) if source in speakers}
-    settled = resolve(layers)
-    strongest = max(speakers, key=list(Source).index)
-    assert settled.sources["temperature"] is strongest
-    assert settled.options.temperature == float(f"0.{list(Source).index(strongest)}")
+@given(st.sets(st.sampled_from(SOURCES), min_size=1))
+def test_the_source_with_the_highest_priority_wins(sources: set[Source]) -> None:
+    layers = {
+        source: make_values(temperature=f"0.{number}") for number, source in enumerate(Source) if source in sources
+    }
+    resolved = resolve(layers)
+    strongest = max(sources, key=list(Source).index)
+    assert resolved.sources["temperature"] is strongest
+    assert resolved.options.temperature == float(f"0.{list(Source).index(strongest)}")
 
 
 def test_the_order_is_the_documented_one() -> None:
@@ -38,60 +40,63 @@ def test_the_order_is_the_documented_one() -> None:
 
 
 def test_without_a_source_the_value_is_none_or_a_marked_default() -> None:
-    settled = resolve({})
-    assert settled.options.temperature is None
-    assert "temperature" not in settled.sources
-    assert settled.options.model == "openai/gpt-5-1"
-    assert settled.sources["model"] is Source.DEFAULT
+    resolved = resolve({})
+    assert resolved.options.temperature is None
+    assert "temperature" not in resolved.sources
+    assert resolved.options.model == "openai/gpt-5-1"
+    assert resolved.sources["model"] is Source.DEFAULT
 
 
 @pytest.mark.parametrize(
     ("name", "text", "value"), [("temperature", "0", 0), ("stream", "off", False), ("retries", "0", 0)]
 )
 def test_zero_and_false_are_values(name: str, text: str, value: object) -> None:
-    layers = {Source.FILE: said(temperature="1", stream="on", retries="3"), Source.FLAG: said(**{name: text})}
+    layers = {
+        Source.FILE: make_values(temperature="1", stream="on", retries="3"),
+        Source.FLAG: make_values(**{name: text}),
+    }
     assert getattr(resolve(layers).options, name) == value
 
 
 def test_a_value_knows_its_source_and_the_sources_it_hides() -> None:
-    settled = resolve(
+    resolved = resolve(
         {
-            Source.FILE: said("config.toml: seed", seed="1"),
-            Source.ENVIRONMENT: said("AIML_SEED", seed="2"),
-            Source.FLAG: said("--seed", seed="3"),
+            Source.FILE: make_values("config.toml: seed", seed="1"),
+            Source.ENVIRONMENT: make_values("AIML_SEED", seed="2"),
+            Source.FLAG: make_values("--seed", seed="3"),
         }
     )
-    assert settled.source_names["seed"] == "--seed"
-    assert settled.overrides["seed"] == ("config.toml: seed", "AIML_SEED")
+    assert resolved.source_names["seed"] == "--seed"
+    assert resolved.overrides["seed"] == ("config.toml: seed", "AIML_SEED")
 
 
-@pytest.mark.parametrize("source", SPEAKERS)
+@pytest.mark.parametrize("source", SOURCES)
 def test_an_invalid_value_gives_the_same_message_for_every_source(source: Source) -> None:
     with pytest.raises(UsageError) as refused:
-        resolve({source: said("the speaker", temperature="3")})
+        resolve({source: make_values("the speaker", temperature="3")})
     assert refused.value.message == "the speaker: '3' is not a number from 0 to 2"
 
 
 def test_a_mistyped_choice_gives_a_suggestion() -> None:
     with pytest.raises(UsageError) as refused:
-        resolve({Source.FLAG: said("--format", format="jason")})
+        resolve({Source.FLAG: make_values("--format", format="jason")})
     assert "json" in refused.value.hint
 
 
 def test_only_the_value_that_is_used_is_checked() -> None:
-    layers = {Source.FILE: said(seed="none"), Source.FLAG: said(seed="7")}
+    layers = {Source.FILE: make_values(seed="none"), Source.FLAG: make_values(seed="7")}
     assert resolve(layers).options.seed == 7
 
 
 def test_options_of_another_endpoint_are_not_checked() -> None:
-    layers = {Source.FILE: said(truncation="nonsense")}
+    layers = {Source.FILE: make_values(truncation="nonsense")}
     assert resolve(layers, "chat").options.truncation is None
     with pytest.raises(UsageError):
         resolve(layers, "responses")
 
 
 def test_an_endpoint_may_be_stricter() -> None:
-    layers = {Source.FLAG: said("--max-tokens", max_tokens="5")}
+    layers = {Source.FLAG: make_values("--max-tokens", max_tokens="5")}
     assert resolve(layers, "chat").options.max_tokens == 5
     with pytest.raises(UsageError, match="at least 16"):
         resolve(layers, "responses")
@@ -102,9 +107,9 @@ def test_repeated_flags_are_joined_and_replace_the_value_of_the_file() -> None:
         Source.FILE: {"include": RawValue(("a",), "config.toml")},
         Source.FLAG: {"include": RawValue(("b,c", "d"), "--include"), "option": RawValue(("x=1", "y=2", "x=3"), "-O")},
     }
-    settled = resolve(layers).options
-    assert settled.include == ("b", "c", "d")
-    assert settled.option_ == {"x": 3, "y": 2}
+    resolved = resolve(layers).options
+    assert resolved.include == ("b", "c", "d")
+    assert resolved.option_ == {"x": 3, "y": 2}
 
 
 def test_the_last_of_a_flag_that_takes_one_value_wins() -> None:
@@ -174,7 +179,7 @@ def test_a_variable_can_leave_standard_input_unread(text: str, *, value: bool) -
     ],
 )
 def test_a_value_of_the_file_is_taken_in_its_own_type(table: dict[str, object], name: str, value: object) -> None:
-    assert getattr(from_toml(table), name) == value
+    assert getattr(resolve_table(table), name) == value
 
 
 @pytest.mark.parametrize(
@@ -195,13 +200,13 @@ def test_a_value_of_the_file_is_taken_in_its_own_type(table: dict[str, object], 
 )
 def test_an_invalid_value_in_the_file_is_an_error_that_names_its_place(table: dict[str, object]) -> None:
     with pytest.raises(UsageError) as refused:
-        from_toml(table)
+        resolve_table(table)
     assert refused.value.message.startswith(f"config.toml: {next(iter(table))}: ")
 
 
 @pytest.mark.parametrize("table", [{"include": []}, {"prompt_var": {}}, {"option": {}}], ids=repr)
 def test_an_empty_list_in_the_file_is_ignored(table: dict[str, object]) -> None:
-    assert not getattr(from_toml(table), ROWS[next(iter(table))].attribute)
+    assert not getattr(resolve_table(table), ROWS[next(iter(table))].attribute)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +216,7 @@ def test_an_empty_list_in_the_file_is_ignored(table: dict[str, object]) -> None:
 )
 def test_a_relative_path_in_the_config_file_does_not_depend_on_the_current_folder(table: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=next(iter(table))):
-        from_toml(table)
+        resolve_table(table)
 
 
 def test_an_unknown_setting_gives_a_suggestion() -> None:
@@ -230,8 +235,8 @@ def test_settings_of_one_call_and_secrets_are_refused_in_the_file(name: str) -> 
 
 
 def test_settings_without_sources_are_the_defaults() -> None:
-    settled = resolve({}).options
-    assert all(value_of(settled, row) == row.default for row in ROWS.values())
+    resolved = resolve({}).options
+    assert all(value_of(resolved, row) == row.default for row in ROWS.values())
     assert isinstance(resolve({}), Settings)
 
 
@@ -244,6 +249,6 @@ def test_a_file_named_in_the_config_has_its_whole_path(table: dict[str, str]) ->
 
 
 def test_a_placeholder_hides_no_key_of_another_variable() -> None:
-    said = read_environment({"AIMLAPI_API_KEY": "<YOUR_KEY>", "AIML_API_KEY": "real"})
-    assert said["api_key"].texts == ("real",)
+    values = read_environment({"AIMLAPI_API_KEY": "<YOUR_KEY>", "AIML_API_KEY": "real"})
+    assert values["api_key"].texts == ("real",)
     assert read_environment({"AIMLAPI_API_KEY": "<YOUR_KEY>"})["api_key"].texts == ("<YOUR_KEY>",)

@@ -50,22 +50,22 @@ def test_a_host_is_named_with_its_unusual_port(url: str, host: str) -> None:
     ],
 )
 def test_an_address_without_a_host_is_refused(url: str) -> None:
-    for ask in (host_of, origin_of, is_local, is_unencrypted):
+    for read in (host_of, origin_of, is_local, is_unencrypted):
         with pytest.raises(UsageError, match="is not the URL of a server"):
-            ask(url)
+            read(url)
 
 
 @pytest.mark.parametrize(
     "url", ["https://me:secret@host/v1", "https://api.aimlapi.com@evil.example", "https://u:secret@["]
 )
 def test_a_password_in_the_address_is_refused_and_not_shown(url: str) -> None:
-    with pytest.raises(UsageError, match="a user name or a password") as told:
+    with pytest.raises(UsageError, match="a user name or a password") as caught:
         host_of(url)
-    assert "secret" not in told.value.message + told.value.hint
+    assert "secret" not in caught.value.message + caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("url", "local"),
+    ("url", "is_loopback"),
     [
         ("http://127.0.0.1:1/v1", True),
         ("http://127.9.9.9", True),
@@ -80,8 +80,8 @@ def test_a_password_in_the_address_is_refused_and_not_shown(url: str) -> None:
         ("http://0.0.0.0", False),
     ],
 )
-def test_loopback_addresses_are_recognized(url: str, local: bool) -> None:
-    assert is_local(url) is local
+def test_loopback_addresses_are_recognized(url: str, is_loopback: bool) -> None:
+    assert is_local(url) is is_loopback
 
 
 @pytest.mark.promise("key-bound")
@@ -90,7 +90,7 @@ def test_plain_http_is_recognized_in_every_spelling() -> None:
     assert not is_unencrypted("https://host")
 
 
-BASES = [
+JOINED_URLS = [
     ("https://h/v1", "https://h/v1/chat/completions"),
     ("https://h/v1/", "https://h/v1/chat/completions"),
     ("https://h/v1//", "https://h/v1/chat/completions"),
@@ -103,14 +103,14 @@ BASES = [
 ]
 
 
-@pytest.mark.parametrize(("base", "url"), BASES)
+@pytest.mark.parametrize(("base", "url"), JOINED_URLS)
 def test_a_path_goes_before_the_query_of_the_base(base: str, url: str) -> None:
     assert check_base_url(base) == base
     assert join_url(base, "/chat/completions") == url
     assert path_below(url, base) == "/chat/completions"
 
 
-@pytest.mark.parametrize(("base", "_"), BASES)
+@pytest.mark.parametrize(("base", "_"), JOINED_URLS)
 def test_the_query_of_a_path_follows_that_of_the_base(base: str, _: str) -> None:
     query = base.partition("?")[2]
     assert join_url(base, "/models?x=1").partition("?")[2] == f"{query}&x=1".lstrip("&")

@@ -27,7 +27,7 @@ from aiml_cli.settings.value_types import (
     text_list,
 )
 
-KINDS = [
+VALUE_TYPES = [
     number(),
     number(0, 2),
     integer(),
@@ -46,7 +46,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "typed", "value"),
+    ("value_type", "raw", "value"),
     [
         (number(0, 2), "0", 0),
         (number(0, 2), "2", 2),
@@ -71,12 +71,12 @@ KINDS = [
         (VARIABLES, 'who={"type": "input_text"}', {"who": {"type": "input_text"}}),
     ],
 )
-def test_a_good_value_is_read(kind: ValueType[Any], typed: str, value: object) -> None:
-    assert kind.parse(typed) == value
+def test_a_good_value_is_read(value_type: ValueType[Any], raw: str, value: object) -> None:
+    assert value_type.parse(raw) == value
 
 
 @pytest.mark.parametrize(
-    ("kind", "typed"),
+    ("value_type", "raw"),
     [
         (number(0, 2), "2.01"),
         (number(0, 2), "-0.1"),
@@ -102,16 +102,18 @@ def test_a_good_value_is_read(kind: ValueType[Any], typed: str, value: object) -
         (PATHS, ""),
     ],
 )
-def test_a_bad_value_is_a_value_error(kind: ValueType[Any], typed: str) -> None:
+def test_a_bad_value_is_a_value_error(value_type: ValueType[Any], raw: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the sentence is made where the speaker is known
-        kind.parse(typed)
+        value_type.parse(raw)
 
 
-@pytest.mark.parametrize("kind", [number(), number(0), number(0, 2), integer(), integer(1)], ids=lambda kind: kind.name)
-@pytest.mark.parametrize("typed", ["nan", "inf", "-inf", "Infinity", "1e999", "-1e999", "9" * 5000])
-def test_nan_and_infinity_are_outside_of_every_range(kind: ValueType[Any], typed: str) -> None:
+@pytest.mark.parametrize(
+    "value_type", [number(), number(0), number(0, 2), integer(), integer(1)], ids=lambda value_type: value_type.name
+)
+@pytest.mark.parametrize("raw", ["nan", "inf", "-inf", "Infinity", "1e999", "-1e999", "9" * 5000])
+def test_nan_and_infinity_are_outside_of_every_range(value_type: ValueType[Any], raw: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - as above
-        kind.parse(typed)
+        value_type.parse(raw)
 
 
 def test_a_whole_number_is_sent_as_an_integer() -> None:
@@ -125,29 +127,29 @@ def test_a_switch_accepts_the_usual_words(on: str, off: str) -> None:
     assert SWITCH.parse(off) is False
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("value_type", VALUE_TYPES, ids=lambda value_type: value_type.name)
 @settings(deadline=None, max_examples=60)
 @example("@")
 @example("@no/such/file")
 @example("no/such/file.json")
 @example("a=[")
-@given(typed=st.text())
-def test_any_text_is_read_or_refused(kind: ValueType[Any], typed: str) -> None:
+@given(raw=st.text())
+def test_any_text_is_read_or_refused(value_type: ValueType[Any], raw: str) -> None:
     try:
-        kind.parse(typed)
+        value_type.parse(raw)
     except (ValueError, UsageError):
         return
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_each_type_has_a_name_for_errors_and_one_for_help(kind: ValueType[Any]) -> None:
-    assert kind.name
-    assert kind.metavar
-    assert kind.name == kind.name.strip(" .")
+@pytest.mark.parametrize("value_type", VALUE_TYPES, ids=lambda value_type: value_type.name)
+def test_each_type_has_a_name_for_errors_and_one_for_help(value_type: ValueType[Any]) -> None:
+    assert value_type.name
+    assert value_type.metavar
+    assert value_type.name == value_type.name.strip(" .")
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"),
+    ("value_type", "name"),
     [
         (number(), "a number"),
         (number(1), "a number of at least 1"),
@@ -156,8 +158,8 @@ def test_each_type_has_a_name_for_errors_and_one_for_help(kind: ValueType[Any]) 
         (choice("auto", "disabled"), "one of auto, disabled"),
     ],
 )
-def test_the_name_of_a_type_says_which_values_are_valid(kind: ValueType[Any], name: str) -> None:
-    assert kind.name == name
+def test_the_name_of_a_type_says_which_values_are_valid(value_type: ValueType[Any], name: str) -> None:
+    assert value_type.name == name
 
 
 def test_json_may_be_in_a_file(tmp_path: Path) -> None:
@@ -168,20 +170,22 @@ def test_json_may_be_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b'{"a": 1,\n "b": }', "line 2, column 7"),
         (b"", "line 1, column 1"),
         (b'{"a": "\xe9"}', "UTF-8"),
     ],
 )
-def test_an_invalid_json_file_is_named_with_the_place_of_its_error(tmp_path: Path, content: bytes, words: str) -> None:
+def test_an_invalid_json_file_is_named_with_the_place_of_its_error(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     path = tmp_path / "broken.json"
     path.write_bytes(content)
     with pytest.raises(UsageError) as refused:
         JSON.parse(f"@{path}")
     assert refused.value.message.startswith(f"{path}: ")
-    assert words in refused.value.message
+    assert message in refused.value.message
 
 
 @pytest.mark.parametrize("name", ["absent.json", "."])
@@ -200,7 +204,7 @@ def test_a_file_must_hold_an_object_or_a_list_too(tmp_path: Path, content: str) 
 
 @pytest.mark.promise("no-cwd")
 @pytest.mark.parametrize(
-    ("kind", "typed", "value"),
+    ("value_type", "raw", "value"),
     [
         (JSON, '{"type": "json_object"}', {"type": "json_object"}),
         (JSON, ' {"type": "json_object"}', {"type": "json_object"}),
@@ -220,17 +224,17 @@ def test_a_file_must_hold_an_object_or_a_list_too(tmp_path: Path, content: str) 
         (TEXT, "5", "5"),
     ],
 )
-def test_a_file_with_the_same_name_as_a_value_is_not_read(kind: ValueType[Any], typed: str, value: object) -> None:
-    for name in {typed, typed.partition("=")[2]} - {""}:
+def test_a_file_with_the_same_name_as_a_value_is_not_read(value_type: ValueType[Any], raw: str, value: object) -> None:
+    for name in {raw, raw.partition("=")[2]} - {""}:
         Path(name).write_text('{"read": "from the file"}')
     try:
-        assert kind.parse(typed) == value
+        assert value_type.parse(raw) == value
     except ValueError:
         assert value is None
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "is_file"),
+    ("value_type", "argument", "is_file"),
     [
         (JSON, "@a", True),
         (JSON, "a", True),
@@ -254,5 +258,5 @@ def test_a_file_with_the_same_name_as_a_value_is_not_read(kind: ValueType[Any], 
         (PROPERTIES, "a=@b", False),
     ],
 )
-def test_values_that_name_a_file_are_recognized(kind: ValueType[Any], text: str, is_file: bool) -> None:
-    assert names_file(kind, text) is is_file
+def test_values_that_name_a_file_are_recognized(value_type: ValueType[Any], argument: str, is_file: bool) -> None:
+    assert names_file(value_type, argument) is is_file

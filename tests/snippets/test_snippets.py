@@ -23,10 +23,10 @@ from aiml_cli.snippets.request_parts import MAX_ARGUMENT_BYTES
 
 KEY = "a made-up key"
 ANSWER = "Grüße, 世界 🎉 \u2028 it's `$HOME`"
-HELLO = {"model": "openai/gpt-5-1", "messages": [{"role": "user", "content": "Hello"}]}
-NODE = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
-HTTPIE = pytest.mark.skipif(not shutil.which("http"), reason="httpie is not installed")
-REQUESTS = pytest.mark.skipif(not importlib.util.find_spec("requests"), reason="requests is not installed")
+CHAT_BODY = {"model": "openai/gpt-5-1", "messages": [{"role": "user", "content": "Hello"}]}
+NEEDS_NODE = pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+NEEDS_HTTPIE = pytest.mark.skipif(not shutil.which("http"), reason="httpie is not installed")
+NEEDS_REQUESTS = pytest.mark.skipif(not importlib.util.find_spec("requests"), reason="requests is not installed")
 
 RUNNERS = {
     "curl": ["sh"],
@@ -34,19 +34,19 @@ RUNNERS = {
     "python": [sys.executable],
     "javascript": ["node", "--input-type=module", "-"],
 }
-SHELL = ("curl", "httpie")
+SHELL_LANGUAGES = ("curl", "httpie")
 LANGUAGES = [
     pytest.param("curl"),
-    pytest.param("python", marks=REQUESTS),
-    pytest.param("javascript", marks=NODE),
-    pytest.param("httpie", marks=HTTPIE),
+    pytest.param("python", marks=NEEDS_REQUESTS),
+    pytest.param("javascript", marks=NEEDS_NODE),
+    pytest.param("httpie", marks=NEEDS_HTTPIE),
 ]
 every_language = pytest.mark.parametrize("language", LANGUAGES)
 
-WILD = st.text(st.characters(exclude_categories=()))
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | WILD,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WILD, inner, max_size=3),
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
     max_leaves=8,
 )
 
@@ -115,7 +115,7 @@ def server() -> Iterator[Gateway]:
 
 
 @pytest.fixture(name="gateway")
-def fresh(server: Gateway) -> Gateway:
+def reset_gateway(server: Gateway) -> Gateway:
     server.url = f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
     server.status, server.events, server.line_end, server.body = 200, (), "\n", None
     return server
@@ -130,15 +130,15 @@ def run(language: str, text: str, *command: str) -> subprocess.CompletedProcess[
         )
 
 
-def write(language: str, body: dict[str, Any], url: str, **others: Any) -> str:
-    return write_snippet(language, "POST", url, body, **{"key_variable": "AIMLAPI_API_KEY", "stream": False, **others})
+def write_program(language: str, body: dict[str, Any], url: str, **options: Any) -> str:
+    return write_snippet(language, "POST", url, body, **{"key_variable": "AIMLAPI_API_KEY", "stream": False, **options})
 
 
-def chat(text: str) -> dict[str, object]:
+def build_chunk(text: str) -> dict[str, object]:
     return {"choices": [{"index": 0, "delta": {"content": text}}]}
 
 
-def python_body(text: str) -> object:
+def read_python_body(text: str) -> object:
     """Read the literal that a Python program gives to `body`."""
     (literal,) = (node.value for node in ast.parse(text).body if isinstance(node, ast.Assign) and is_body(node))
     return ast.literal_eval(literal)
@@ -150,20 +150,20 @@ def is_body(node: ast.Assign) -> bool:
 
 @every_language
 def test_the_program_sends_the_request_and_prints_the_answer(language: str, gateway: Gateway) -> None:
-    ended = run(language, write(language, HELLO, gateway.url))
+    ended = run(language, write_program(language, CHAT_BODY, gateway.url))
     assert (ended.returncode, ended.stderr) == (0, "")
     assert json.loads(ended.stdout) == {"answer": ANSWER}
-    assert (gateway.method, gateway.body) == ("POST", HELLO)
+    assert (gateway.method, gateway.body) == ("POST", CHAT_BODY)
     assert gateway.headers["authorization"] == f"Bearer {KEY}"
     assert gateway.headers["content-type"] == "application/json"
 
 
 @every_language
 @settings(max_examples=4, deadline=None)
-@given(contents=st.lists(WILD, max_size=8), extra=st.dictionaries(WILD, VALUES, max_size=8))
+@given(contents=st.lists(ANY_TEXT, max_size=8), extra=st.dictionaries(ANY_TEXT, ANY_JSON, max_size=8))
 def test_any_body_arrives_unchanged(language: str, server: Gateway, contents: list[str], extra: dict[str, Any]) -> None:
-    body = HELLO | {"messages": [{"role": "user", "content": content} for content in contents], "extra": extra}
-    ended = run(language, write(language, body, f"http://127.0.0.1:{server.server_port}/v1/chat/completions"))
+    body = CHAT_BODY | {"messages": [{"role": "user", "content": content} for content in contents], "extra": extra}
+    ended = run(language, write_program(language, body, f"http://127.0.0.1:{server.server_port}/v1/chat/completions"))
     assert (ended.returncode, ended.stderr) == (0, "")
     assert server.body == json.loads(json.dumps(body))
 
@@ -180,15 +180,15 @@ HARD_VALUES = {
 @every_language
 @pytest.mark.parametrize("content", [HARD_VALUES, 12345678901234567890], ids=["values", "number"])
 def test_values_with_special_characters_arrive_unchanged(language: str, gateway: Gateway, content: object) -> None:
-    ended = run(language, write(language, HELLO | {"extra": content}, gateway.url))
+    ended = run(language, write_program(language, CHAT_BODY | {"extra": content}, gateway.url))
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert gateway.body == HELLO | {"extra": content}
+    assert gateway.body == CHAT_BODY | {"extra": content}
 
 
 @every_language
 def test_a_body_too_long_for_an_argument_arrives(language: str, gateway: Gateway) -> None:
-    body = HELLO | {"extra": "it's $HOME\n" * MAX_ARGUMENT_BYTES}
-    assert run(language, write(language, body, gateway.url)).returncode == 0
+    body = CHAT_BODY | {"extra": "it's $HOME\n" * MAX_ARGUMENT_BYTES}
+    assert run(language, write_program(language, body, gateway.url)).returncode == 0
     assert gateway.body == body
 
 
@@ -197,10 +197,10 @@ def test_a_body_too_long_for_an_argument_arrives(language: str, gateway: Gateway
 def test_a_streamed_chat_is_printed_as_text(language: str, line_end: str, gateway: Gateway) -> None:
     gateway.line_end = line_end
     odd = [{"choices": []}, {"choices": [{"delta": {"content": None}}]}, {"choices": [{"finish_reason": "stop"}]}]
-    gateway.events = (*map(chat, ANSWER), *odd, "[DONE]")
-    ended = run(language, write(language, HELLO | {"stream": True}, gateway.url, stream=True))
+    gateway.events = (*map(build_chunk, ANSWER), *odd, "[DONE]")
+    ended = run(language, write_program(language, CHAT_BODY | {"stream": True}, gateway.url, stream=True))
     assert (ended.returncode, ended.stderr) == (0, "")
-    if language in SHELL:
+    if language in SHELL_LANGUAGES:
         assert ended.stdout.count("data: ") == len(gateway.events)
     else:
         assert ended.stdout == f"{ANSWER}\n"
@@ -212,16 +212,16 @@ def test_a_streamed_response_is_printed_as_text(language: str, gateway: Gateway)
     body = {"model": "openai/gpt-5-1", "input": "Hello", "stream": True}
     deltas = [{"type": "response.output_text.delta", "delta": char} for char in ANSWER]
     gateway.events = ({"type": "response.created"}, *deltas, {"type": "response.completed", "response": {}})
-    ended = run(language, write(language, body, url, stream=True))
+    ended = run(language, write_program(language, body, url, stream=True))
     assert (ended.returncode, ended.stderr, gateway.body) == (0, "", body)
-    assert language in SHELL or ended.stdout == f"{ANSWER}\n"
+    assert language in SHELL_LANGUAGES or ended.stdout == f"{ANSWER}\n"
 
 
 @every_language
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_rejected_request_fails_with_the_message_of_the_server(language: str, stream: bool, gateway: Gateway) -> None:
     gateway.status = 400
-    ended = run(language, write(language, HELLO, gateway.url, stream=stream))
+    ended = run(language, write_program(language, CHAT_BODY, gateway.url, stream=stream))
     assert ended.returncode != 0
     assert "Gr" in ended.stdout + ended.stderr
 
@@ -237,63 +237,63 @@ def test_a_rejected_request_fails_with_the_message_of_the_server(language: str, 
 def test_an_error_within_a_stream_fails(language: str, endpoint: str, event: object, gateway: Gateway) -> None:
     gateway.events = (event,)
     url = gateway.url.replace("chat/completions", endpoint)
-    ended = run(language, write(language, {"stream": True}, url, stream=True))
+    ended = run(language, write_program(language, {"stream": True}, url, stream=True))
     assert ended.returncode == 1
     assert "overloaded" in ended.stderr
 
 
 @every_language
 def test_without_a_key_no_authorization_header_is_sent(language: str, gateway: Gateway) -> None:
-    text = write(language, HELLO, gateway.url, key_variable=None)
+    text = write_program(language, CHAT_BODY, gateway.url, key_variable=None)
     assert run(language, text).returncode == 0
     assert "authorization" not in gateway.headers
 
 
 @every_language
 def test_the_given_http_method_is_used(language: str, gateway: Gateway) -> None:
-    text = write_snippet(language, "PUT", gateway.url, HELLO, key_variable=None, stream=False)
+    text = write_snippet(language, "PUT", gateway.url, CHAT_BODY, key_variable=None, stream=False)
     assert run(language, text).returncode == 0
-    assert (gateway.method, gateway.body) == ("PUT", HELLO)
+    assert (gateway.method, gateway.body) == ("PUT", CHAT_BODY)
 
 
-@NODE
+@NEEDS_NODE
 def test_javascript_runs_as_commonjs_too(gateway: Gateway, tmp_path: Path) -> None:
     file = tmp_path / "program.cjs"
-    file.write_text(write("javascript", HELLO, gateway.url))
+    file.write_text(write_program("javascript", CHAT_BODY, gateway.url))
     assert json.loads(run("javascript", "", "node", str(file)).stdout) == {"answer": ANSWER}
 
 
-@given(extra=VALUES)
+@given(extra=ANY_JSON)
 def test_python_holds_the_body_as_a_literal(extra: object) -> None:
-    body = HELLO | {"extra": extra}
-    assert python_body(write("python", body, "https://api.aimlapi.com/v1/chat/completions")) == body
+    body = CHAT_BODY | {"extra": extra}
+    assert read_python_body(write_program("python", body, "https://api.aimlapi.com/v1/chat/completions")) == body
 
 
-@given(extra=VALUES)
+@given(extra=ANY_JSON)
 def test_the_json_holds_the_whole_request(extra: object) -> None:
     url = "https://api.aimlapi.com/v1/chat/completions"
-    found = json.loads(write("json", HELLO | {"extra": extra}, url))
+    found = json.loads(write_program("json", CHAT_BODY | {"extra": extra}, url))
     assert found == {
         "method": "POST",
         "url": url,
         "headers": {"Content-Type": "application/json", "Authorization": "Bearer $AIMLAPI_API_KEY"},
-        "body": json.loads(json.dumps(HELLO | {"extra": extra})),
+        "body": json.loads(json.dumps(CHAT_BODY | {"extra": extra})),
     }
 
 
 @pytest.mark.parametrize("language", ["curl", "httpie", "python", "javascript", "json"])
-@given(content=WILD)
+@given(content=ANY_TEXT)
 def test_a_program_holds_printable_characters_only(language: str, content: str) -> None:
-    text = write(language, HELLO | {"extra": content}, "https://api.aimlapi.com/v1/responses", stream=True)
+    text = write_program(language, CHAT_BODY | {"extra": content}, "https://api.aimlapi.com/v1/responses", stream=True)
     assert all(char.isprintable() or char == "\n" for char in text)
     assert text.endswith("\n")
 
 
 def test_a_command_has_no_exclamation_mark_that_bash_would_expand() -> None:
-    assert "!" not in write("curl", HELLO | {"extra": "Hello!!"}, "https://api.aimlapi.com/v1/responses")
+    assert "!" not in write_program("curl", CHAT_BODY | {"extra": "Hello!!"}, "https://api.aimlapi.com/v1/responses")
 
 
 def test_a_streaming_curl_does_not_buffer() -> None:
-    text = write("curl", HELLO, "https://api.aimlapi.com/v1/responses", stream=True)
+    text = write_program("curl", CHAT_BODY, "https://api.aimlapi.com/v1/responses", stream=True)
     assert "--no-buffer" in text
     assert "--fail-with-body" in text

@@ -18,7 +18,7 @@ from aiml_cli.settings.resolve import RawValue, Settings, Source, resolve
 from aiml_cli.store import config_edit, config_file, paths
 
 TWO_PROFILES = "profile = 'home'\n[profiles.home]\nseed = 1\n[profiles.work]\nseed = 2\n"
-STYLES = [
+CONFIG_TEXTS = [
     "# one\n\n# two\n\n# three\n",
     "# one\nsystem = 'a' # two\n# three\n[profiles.home]\neffort = 'b'\n",
     "system = '''\n[profiles.work]\n''' # one\n[profiles.work]\n# two\neffort = 'b' # three\n\n[profiles.home]\n",
@@ -40,18 +40,18 @@ def file(tmp_path: Path) -> Path:
     return folder / "config.toml"
 
 
-def settled(flags: dict[str, str] | None = None, **environ: str) -> Settings:
-    said = {name: RawValue((text,), f"--{name}") for name, text in (flags or {}).items()}
-    return resolve(config_file.read_sources(said, environ))
+def read_settings(flags: dict[str, str] | None = None, **environ: str) -> Settings:
+    values = {name: RawValue((text,), f"--{name}") for name, text in (flags or {}).items()}
+    return resolve(config_file.read_sources(values, environ))
 
 
-def value(name: str) -> Any:
-    return value_of(settled().options, ROWS[name])
+def read_value(name: str) -> Any:
+    return value_of(read_settings().options, ROWS[name])
 
 
 def test_the_source_with_the_higher_priority_wins(file: Path) -> None:
     file.write_text("seed = 1\nn = 1\nretries = 1\ntimeout = 1\n[profiles.work]\nn = 2\nretries = 2\ntimeout = 2\n")
-    found = settled({"profile": "work", "timeout": "4"}, AIML_RETRIES="3", AIML_TIMEOUT="3")
+    found = read_settings({"profile": "work", "timeout": "4"}, AIML_RETRIES="3", AIML_TIMEOUT="3")
     options, sources = found.options, found.sources
     assert (options.format, options.seed, options.n, options.retries, options.timeout) == ("md", 1, 2, 3, 4)
     assert [sources[name] for name in ("format", "seed", "n", "retries", "timeout")] == [
@@ -73,34 +73,34 @@ def test_a_profile_is_chosen_by_flag_environment_or_file(
     file: Path, flags: dict[str, str], environ: dict[str, str], seed: int
 ) -> None:
     file.write_text(TWO_PROFILES)
-    assert settled(flags, **environ).options.seed == seed
+    assert read_settings(flags, **environ).options.seed == seed
 
 
 def test_a_missing_profile_is_an_error_that_lists_the_existing_ones(file: Path) -> None:
     file.write_text(TWO_PROFILES)
-    with pytest.raises(UsageError) as told:
-        settled({"profile": "wrok"})
-    assert told.value.message == "--profile: there is no profile 'wrok'"
-    assert told.value.hint == "did you mean work? available: home, work"
+    with pytest.raises(UsageError) as caught:
+        read_settings({"profile": "wrok"})
+    assert caught.value.message == "--profile: there is no profile 'wrok'"
+    assert caught.value.hint == "did you mean work? available: home, work"
 
 
 def test_a_missing_profile_is_an_error_without_a_config_file() -> None:
     with pytest.raises(UsageError, match="AIML_PROFILE: there is no profile 'work'"):
-        settled(AIML_PROFILE="work")
+        read_settings(AIML_PROFILE="work")
 
 
 @pytest.mark.promise("names")
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".x", "-x", "a b", "a\n", "ä"])
 def test_the_name_of_a_profile_is_not_a_path(name: str) -> None:
     with pytest.raises(UsageError, match="is not a valid profile name"):
-        settled({"profile": name})
+        read_settings({"profile": name})
     with pytest.raises(UsageError, match="is not a valid profile name"):
         config_edit.set_value("seed", "1", name)
 
 
 @pytest.mark.promise("damaged-config")
 @pytest.mark.parametrize(
-    ("damaged", "place"),
+    ("damaged_text", "place"),
     [
         (b"seed = 1\nn = \n", ", line 2, column 5: invalid value"),
         (b"seed = 1\nseed = 2\n", ", line 2, column 9: cannot overwrite a value"),
@@ -113,17 +113,17 @@ def test_the_name_of_a_profile_is_not_a_path(name: str) -> None:
         (b"[profiles]\nwork = 1\n", ": profiles must contain only tables"),
     ],
 )
-def test_a_damaged_config_file_is_an_error_and_is_not_changed(file: Path, damaged: bytes, place: str) -> None:
-    file.write_bytes(damaged)
-    for attempt in (settled, lambda: config_edit.set_value("seed", "5"), lambda: config_edit.unset_value("seed")):
-        with pytest.raises(UsageError) as told:
+def test_a_damaged_config_file_is_an_error_and_is_not_changed(file: Path, damaged_text: bytes, place: str) -> None:
+    file.write_bytes(damaged_text)
+    for attempt in (read_settings, lambda: config_edit.set_value("seed", "5"), lambda: config_edit.unset_value("seed")):
+        with pytest.raises(UsageError) as caught:
             attempt()
-        assert told.value.message.startswith(f"{file}{place}")
-    assert file.read_bytes() == damaged
+        assert caught.value.message.startswith(f"{file}{place}")
+    assert file.read_bytes() == damaged_text
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence", "hint"),
+    ("text", "message", "hint"),
     [
         ("temprature = 1", "unknown setting 'temprature'", "did you mean temperature?"),
         ("api_key = 'k'", "api_key cannot be set in the config file", "store the key with: aiml config key"),
@@ -132,40 +132,40 @@ def test_a_damaged_config_file_is_an_error_and_is_not_changed(file: Path, damage
         ("temperature = 3", "temperature: '3' is not a number from 0 to 2", ""),
     ],
 )
-def test_an_invalid_setting_is_an_error(file: Path, text: str, sentence: str, hint: str) -> None:
+def test_an_invalid_setting_is_an_error(file: Path, text: str, message: str, hint: str) -> None:
     file.write_text(text)
-    with pytest.raises(UsageError) as told:
-        settled()
-    assert (told.value.message, told.value.hint) == (f"{file}: {sentence}", hint)
+    with pytest.raises(UsageError) as caught:
+        read_settings()
+    assert (caught.value.message, caught.value.hint) == (f"{file}: {message}", hint)
 
 
 def test_a_byte_order_mark_and_an_empty_list_are_accepted(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfinclude = []\nseed = 4\n")
-    assert (settled().options.include, settled().options.seed) == (None, 4)
+    assert (read_settings().options.include, read_settings().options.seed) == (None, 4)
 
 
 @pytest.mark.promise("damaged-config")
 def test_a_file_that_cannot_be_read_is_an_error(file: Path) -> None:
     file.mkdir()
     with pytest.raises(UsageError, match="Is a directory"):
-        settled()
+        read_settings()
 
 
 @pytest.mark.promise("no-cwd")
 def test_a_config_file_in_the_current_directory_is_ignored(tmp_path: Path) -> None:
-    here = tmp_path / "cloned"
+    folder = tmp_path / "cloned"
     for name in ("config.toml", "aiml.toml", ".aiml.toml", "aiml/config.toml", ".config/aiml/config.toml", ".env"):
-        (here / name).parent.mkdir(parents=True, exist_ok=True)
-        (here / name).write_text("base_url = 'https://evil.example'\nAIML_BASE_URL='https://evil.example'\n")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("base_url = 'https://evil.example'\nAIML_BASE_URL='https://evil.example'\n")
     done = subprocess.run(
         [sys.executable, "-c", "from aiml_cli.store import config_file as config; print(config.read_sources({}, {}))"],
-        cwd=here, capture_output=True, text=True, check=True,
+        cwd=folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "evil" not in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("before", "said", "after"),
+    ("before", "name_and_text", "after"),
     [
         ("", ("temperature", "0.2"), "temperature = 0.2\n"),
         ("", ("store", "yes"), "store = true\n"),
@@ -192,15 +192,15 @@ def test_a_config_file_in_the_current_directory_is_ignored(tmp_path: Path) -> No
     ],
 )  # fmt: skip
 def test_a_change_leaves_the_rest_of_the_file_unchanged(
-    file: Path, before: str, said: tuple[str, ...], after: str
+    file: Path, before: str, name_and_text: tuple[str, ...], after: str
 ) -> None:
     file.write_text(before)
-    config_edit.set_value(*said)
+    config_edit.set_value(*name_and_text)
     assert file.read_text() == after
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(STYLES), st.lists(CHANGES, max_size=6))
+@given(st.sampled_from(CONFIG_TEXTS), st.lists(CHANGES, max_size=6))
 def test_any_series_of_changes_is_applied_and_keeps_every_comment(
     file: Path, text: str, changes: list[tuple[str, int | None, str | None]]
 ) -> None:
@@ -241,13 +241,13 @@ def test_a_setting_is_removed(file: Path, before: str, profile: str | None, afte
 def test_an_obsolete_setting_can_be_removed(file: Path) -> None:
     file.write_text("old_name = 1\nseed = 1\n")
     assert config_edit.unset_value("old_name")
-    assert value("seed") == 1
+    assert read_value("seed") == 1
     with pytest.raises(UsageError, match="unknown setting 'old_name'"):
         config_edit.unset_value("old_name")
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "sentence"),
+    ("name", "text", "message"),
     [
         ("temperature", "3", "config set: temperature: '3' is not a number from 0 to 2"),
         ("format", "jsn", "config set: format: 'jsn' is not one of md, text, json, jsonl, raw"),
@@ -261,12 +261,12 @@ def test_an_obsolete_setting_can_be_removed(file: Path) -> None:
         ("api_key", "k", "config set: api_key cannot be set in the config file"),
     ],
 )
-def test_an_invalid_setting_is_refused_before_anything_is_written(name: str, text: str, sentence: str) -> None:
+def test_an_invalid_setting_is_refused_before_anything_is_written(name: str, text: str, message: str) -> None:
     config_edit.set_value("seed", "1")
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         config_edit.set_value(name, text)
-    assert told.value.message.startswith(sentence)
-    assert [path.read_text() for path in folder_of("config.toml")] == ["seed = 1\n"]
+    assert caught.value.message.startswith(message)
+    assert [path.read_text() for path in list_files("config.toml")] == ["seed = 1\n"]
 
 
 def test_a_profile_does_not_choose_a_profile(file: Path) -> None:
@@ -274,10 +274,10 @@ def test_a_profile_does_not_choose_a_profile(file: Path) -> None:
     with pytest.raises(UsageError, match="a profile cannot set profile"):
         config_edit.set_value("profile", "home", "work")
     config_edit.set_value("profile", "work")
-    assert value("seed") == 2
+    assert read_value("seed") == 2
 
 
-def folder_of(name: str) -> list[Path]:
+def list_files(name: str) -> list[Path]:
     path = paths.config_file()
     assert path
     return [each for each in path.parent.iterdir() if each.name == name]
@@ -307,8 +307,8 @@ def test_settings_that_processes_set_at_the_same_time_are_all_kept() -> None:
     jobs = [(name, str(each), *flags) for name, each in wanted.items() for flags in ([], ["--profile", "work"])]
     runs = [CliProcess(build_command("config", "set", *job)) for job in jobs]
     assert [run.wait(60) for run in runs] == [0] * len(jobs)
-    assert {name: value(name) for name in wanted} == wanted
-    found = settled({"profile": "work"})
+    assert {name: read_value(name) for name in wanted} == wanted
+    found = read_settings({"profile": "work"})
     assert {name: found.sources[name] for name in wanted} == dict.fromkeys(wanted, Source.PROFILE)
 
 
@@ -317,7 +317,7 @@ def test_a_linked_config_file_is_read_and_not_written(file: Path, tmp_path: Path
     target = tmp_path / "dotfiles.toml"
     target.write_text("seed = 1\n")
     file.symlink_to(target)
-    assert value("seed") == 1
+    assert read_value("seed") == 1
     with pytest.raises(UsageError, match="symbolic link"):
         config_edit.set_value("seed", "2")
     assert (file.is_symlink(), target.read_text()) == (True, "seed = 1\n")

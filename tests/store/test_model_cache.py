@@ -8,14 +8,14 @@ from aiml_cli.api.model_list import Model
 from aiml_cli.store.model_cache import CachedModels, load_models, model_names_file, save_models
 
 
-def stored(*models: Model) -> list[str]:
+def save_and_read(*models: Model) -> list[str]:
     save_models(CachedModels("https://api.example/v1", "", 0, b'{"data": []}', list(models)))
     return model_names_file().read_text("utf-8").splitlines()
 
 
 def test_the_list_has_the_models_that_answer_questions() -> None:
     models = [Model("a/chat", endpoints=("chat",)), Model("b/who-knows"), Model("c/both", endpoints=("x", "responses"))]
-    assert stored(*models, Model("d/pictures", endpoints=("image",))) == ["a/chat", "b/who-knows", "c/both"]
+    assert save_and_read(*models, Model("d/pictures", endpoints=("image",))) == ["a/chat", "b/who-knows", "c/both"]
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ def test_the_list_has_the_models_that_answer_questions() -> None:
     ["$(x)", "`x`", "a b", "a;b", "a\nb", "a\rb", "-m", "a'b", 'a"b', "a,b", "é", "\x1b[m", "a\u202eb", "*", "a" * 201],
 )
 def test_a_name_with_a_special_meaning_in_a_shell_is_left_out(name: str) -> None:
-    assert stored(Model("fine/one-1.5:free"), Model(name)) == ["fine/one-1.5:free"]
+    assert save_and_read(Model("fine/one-1.5:free"), Model(name)) == ["fine/one-1.5:free"]
 
 
 def test_the_list_is_private_and_has_the_models_of_the_last_request() -> None:
-    assert [stored(Model("one")), stored(Model("two"))] == [["one"], ["two"]]
+    assert [save_and_read(Model("one")), save_and_read(Model("two"))] == [["one"], ["two"]]
     assert S_IMODE(model_names_file().stat().st_mode) == 0o600
 
 

@@ -11,7 +11,7 @@ from aiml_cli.errors import UsageError
 from aiml_cli.store import paths
 from aiml_cli.store.config_file import read_sources
 
-HOMELESS = """
+SCRIPT_WITHOUT_HOME = """
 import os
 import platformdirs.unix
 from aiml_cli.errors import UsageError
@@ -61,7 +61,7 @@ def test_asking_for_a_path_creates_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user without a home")
 def test_without_a_home_only_commands_that_must_write_fail() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", HOMELESS], env={}, cwd="/", capture_output=True, text=True, check=False
+        [sys.executable, "-c", SCRIPT_WITHOUT_HOME], env={}, cwd="/", capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
     assert done.stdout == "there is no home directory to write to | set HOME to an absolute path\n" * 2

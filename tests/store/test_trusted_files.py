@@ -10,12 +10,12 @@ from aiml_cli.__main__ import main
 from aiml_cli.store import paths
 
 KEY = "k-0123456789abcdef"
-STRANGER = 54321
+OTHER_USER_ID = 54321
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
-Spoil = Callable[[Path], object]
+MakeUntrusted = Callable[[Path], object]
 
 
-def folder() -> Path:
+def create_config_folder() -> Path:
     path = Path("xdg_config_home/aiml").absolute()
     path.mkdir(mode=0o700, exist_ok=True)
     (path / "templates").mkdir(mode=0o700, exist_ok=True)
@@ -23,54 +23,54 @@ def folder() -> Path:
 
 
 def give_away(path: Path) -> None:
-    os.chown(path, STRANGER, STRANGER)
+    os.chown(path, OTHER_USER_ID, OTHER_USER_ID)
 
 
 def give_link_away(path: Path) -> None:
     target = path.rename(path.with_name("target"))
     path.symlink_to(target)
-    os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
+    os.chown(path, OTHER_USER_ID, OTHER_USER_ID, follow_symlinks=False)
 
 
-def link_to_given_away(path: Path) -> None:
+def link_to_file_of_other_user(path: Path) -> None:
     target = path.rename(Path("elsewhere").absolute())
     path.symlink_to(target)
     give_away(target)
 
 
-def link_to_open(path: Path) -> None:
+def link_to_writable_file(path: Path) -> None:
     target = path.rename(Path("elsewhere").absolute())
     path.symlink_to(target)
     target.chmod(0o606)
 
 
-def link_into_open_folder(path: Path) -> None:
+def link_into_writable_folder(path: Path) -> None:
     Path("open").mkdir()
     Path("open").chmod(0o777)
     path.symlink_to(path.rename(Path("open/elsewhere").absolute()))
 
 
-def open_to_all(path: Path) -> None:
+def make_writable_by_all(path: Path) -> None:
     path.chmod(0o602)
 
 
-def open_folder(path: Path) -> None:
+def make_folder_writable_by_all(path: Path) -> None:
     path.parent.chmod(0o777)
 
 
-SPOILS = [
+UNTRUSTED_CASES = [
     pytest.param(give_away, "belongs to user 54321, who is neither you nor root", marks=needs_root),
     pytest.param(give_link_away, "belongs to user 54321", marks=needs_root),
-    pytest.param(link_to_given_away, "belongs to user 54321", marks=needs_root),
-    (link_to_open, "everyone can change it"),
-    (link_into_open_folder, "everyone can replace it"),
-    (open_to_all, "everyone can change it"),
-    (open_folder, "everyone can replace it"),
+    pytest.param(link_to_file_of_other_user, "belongs to user 54321", marks=needs_root),
+    (link_to_writable_file, "everyone can change it"),
+    (link_into_writable_folder, "everyone can replace it"),
+    (make_writable_by_all, "everyone can change it"),
+    (make_folder_writable_by_all, "everyone can replace it"),
 ]
 
 
 @pytest.mark.promise("trusted-files")
-@pytest.mark.parametrize(("spoil", "words"), SPOILS)
+@pytest.mark.parametrize(("make_untrusted", "message"), UNTRUSTED_CASES)
 @pytest.mark.parametrize(
     "command",
     [
@@ -87,44 +87,50 @@ SPOILS = [
     ids=" ".join,
 )
 def test_an_untrusted_config_file_is_not_used(
-    command: list[str], spoil: Spoil, words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: list[str],
+    make_untrusted: MakeUntrusted,
+    message: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("EDITOR", "true")
-    path = folder() / "config.toml"
+    path = create_config_folder() / "config.toml"
     path.write_text("key_command = 'touch ran'\nn = 1\n[profiles.work]\nbase_url = 'http://127.0.0.1:9/v1'\n")
-    spoil(path)
+    make_untrusted(path)
     assert main(command) == 2
     shown = capfd.readouterr()
-    assert (words in shown.err, "hint: " in shown.err, shown.out, Path("ran").exists()) == (True, True, "", False)
+    assert (message in shown.err, "hint: " in shown.err, shown.out, Path("ran").exists()) == (True, True, "", False)
     assert "ch" + "mod" in shown.err or "chown" in shown.err
 
 
 @pytest.mark.promise("trusted-files")
-@pytest.mark.parametrize(("spoil", "words"), SPOILS)
+@pytest.mark.parametrize(("make_untrusted", "message"), UNTRUSTED_CASES)
 @pytest.mark.parametrize("command", [["chat", "-t", "t", "--dry-run"], ["config", "templates", "t"]], ids=" ".join)
 def test_an_untrusted_template_is_not_used(
-    command: list[str], spoil: Spoil, words: str, capfd: pytest.CaptureFixture[str]
+    command: list[str], make_untrusted: MakeUntrusted, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = folder() / "templates" / "t.toml"
+    path = create_config_folder() / "templates" / "t.toml"
     path.write_text("prompt = 'x'\n")
-    spoil(path)
+    make_untrusted(path)
     assert main(command) == 2
-    assert (words in (shown := capfd.readouterr()).err, shown.out) == (True, "")
+    assert (message in (shown := capfd.readouterr()).err, shown.out) == (True, "")
 
 
 @pytest.mark.promise("trusted-files")
-@pytest.mark.parametrize(("spoil", "words"), SPOILS)
-def test_an_untrusted_key_file_is_not_used(spoil: Spoil, words: str, capfd: pytest.CaptureFixture[str]) -> None:
-    path = folder() / "keys.json"
+@pytest.mark.parametrize(("make_untrusted", "message"), UNTRUSTED_CASES)
+def test_an_untrusted_key_file_is_not_used(
+    make_untrusted: MakeUntrusted, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = create_config_folder() / "keys.json"
     path.write_text(f'{{"api.aimlapi.com": "{KEY}"}}')
-    spoil(path)
+    make_untrusted(path)
     assert main(["chat", "hi"]) == 2
-    assert words in capfd.readouterr().err
+    assert message in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o444, 0o400])
 def test_a_file_that_others_can_only_read_is_trusted(mode: int, capfd: pytest.CaptureFixture[str]) -> None:
-    path = folder() / "config.toml"
+    path = create_config_folder() / "config.toml"
     path.write_text("base_url = 'https://h/v1'\nkey_command = 'echo'\n")
     path.chmod(mode)
     assert main(["config", "get", "base_url"]) == 0
@@ -136,15 +142,15 @@ def test_a_users_own_link_and_a_sticky_folder_are_trusted(capfd: pytest.CaptureF
     target.mkdir()
     target.chmod(0o1777)
     (target / "aiml.toml").write_text("n = 3\n")
-    (folder() / "config.toml").symlink_to(target / "aiml.toml")
+    (create_config_folder() / "config.toml").symlink_to(target / "aiml.toml")
     assert main(["config", "get", "n"]) == 0
     assert capfd.readouterr() == ("3\n", "")
-    (folder() / "config.toml").unlink()
-    (folder() / "config.toml").symlink_to(os.devnull)
+    (create_config_folder() / "config.toml").unlink()
+    (create_config_folder() / "config.toml").symlink_to(os.devnull)
     assert main(["config", "get", "n"]) == 0
 
 
-SHARED = [
+SENSITIVE_SETTINGS = [
     "base_url = 'https://h/v1'",
     "key_command = 'echo'",
     "ca_bundle = '/x'",
@@ -159,11 +165,11 @@ SHARED = [
 
 
 @pytest.mark.promise("trusted-files")
-@pytest.mark.parametrize("text", SHARED)
+@pytest.mark.parametrize("text", SENSITIVE_SETTINGS)
 def test_a_config_file_that_the_group_can_change_cannot_name_servers_or_commands(
     text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = folder() / "config.toml"
+    path = create_config_folder() / "config.toml"
     path.write_text(text)
     path.chmod(0o664)
     assert main(["chat", "hi", "--dry-run"]) == 2
@@ -180,7 +186,7 @@ def test_a_config_file_that_the_group_can_change_cannot_name_servers_or_commands
 def test_other_settings_in_a_file_that_the_group_can_change_give_a_warning(
     text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = folder() / "config.toml"
+    path = create_config_folder() / "config.toml"
     path.write_text(text)
     path.chmod(0o660)
     for _ in range(2):
@@ -189,7 +195,7 @@ def test_other_settings_in_a_file_that_the_group_can_change_give_a_warning(
 
 
 def test_quiet_hides_the_warning(capfd: pytest.CaptureFixture[str]) -> None:
-    path = folder() / "config.toml"
+    path = create_config_folder() / "config.toml"
     path.write_text("n = 1\n")
     path.chmod(0o660)
     assert main(["chat", "hi", "--dry-run", "--demo", "-q"]) == 0
@@ -197,7 +203,7 @@ def test_quiet_hides_the_warning(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_template_that_the_group_can_change_is_used() -> None:
-    path = folder() / "templates" / "t.toml"
+    path = create_config_folder() / "templates" / "t.toml"
     path.write_text("prompt = 'x'\n")
     path.chmod(0o664)
     assert main(["chat", "-t", "t", "--dry-run", "--demo", "-q"]) == 0

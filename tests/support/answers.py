@@ -15,7 +15,7 @@ def stream_text(endpoint: str, text: str, finish: str = "stop") -> bytes:
     return stream(*text_events(*pieces), event({"type": f"response.{final['status']}", "response": final}))
 
 
-def answer_with_cost(text: str, finish: str, cost: float) -> bytes:
+def build_answer_with_cost(text: str, finish: str, cost: float) -> bytes:
     """Return an answer with its tokens and its price."""
     usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
@@ -35,6 +35,6 @@ def queue_answers(server: Loopback, *answers: bytes) -> None:
         server.answer_with(answer)
 
 
-def json_error(message: str, status: str = "400 Bad Request") -> bytes:
+def build_json_error(message: str, status: str = "400 Bad Request") -> bytes:
     """Return an error response of the API."""
     return json_response({"error": {"message": message, "type": "invalid_request_error"}}, status)

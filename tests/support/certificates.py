@@ -23,7 +23,7 @@ def write_bundle(folder: Path) -> str:
     return str(path)
 
 
-def make_context(*names: str, expired: bool = False, signed_by: trustme.CA | None = None) -> ssl.SSLContext:
+def build_context(*names: str, expired: bool = False, signed_by: trustme.CA | None = None) -> ssl.SSLContext:
     """Return the context of a server with a certificate for these names."""
     until = datetime(2020, 1, 1, tzinfo=UTC) if expired else None
     since = datetime(2019, 1, 1, tzinfo=UTC) if expired else None

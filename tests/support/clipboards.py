@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-KEEPS = '#!/bin/sh\necho "$0 $@" >> "{folder}/calls"\nexec /bin/cat > "{folder}/{name}.got"\n'
-FAILS = "#!/bin/sh\nexit 3\n"
+SAVE_INPUT_SCRIPT = '#!/bin/sh\necho "$0 $@" >> "{folder}/calls"\nexec /bin/cat > "{folder}/{name}.got"\n'
+FAILING_SCRIPT = "#!/bin/sh\nexit 3\n"
 
 
 class Clipboard:
@@ -19,7 +19,7 @@ class Clipboard:
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("TERM", "dumb")
 
-    def add(self, name: str, script: str = KEEPS) -> Path:
+    def add(self, name: str, script: str = SAVE_INPUT_SCRIPT) -> Path:
         """Add a program; {folder} and {name} in its script are replaced."""
         program = self.folder / name
         program.write_text(script.replace("{folder}", str(self.folder)).replace("{name}", name))

@@ -35,7 +35,7 @@ FORWARD(fcntl64)
 """
 
 
-def make_environment(folder: Path, error: int) -> dict[str, str]:
+def build_environment(folder: Path, error: int) -> dict[str, str]:
     """Compile the library and return the variables that load it; skip the test where there is no C compiler."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or os.uname().sysname != "Linux":

@@ -14,7 +14,7 @@ from aiml_cli.tools.mcp_source import McpSource
 from aiml_cli.tools.tool import CallResult
 
 SERVER = ROOT / "tests" / "support" / "mcp_server.py"
-SERVERS = ROOT / "build" / "servers"  # of others, from `make servers`
+OTHER_SERVERS = ROOT / "build" / "servers"  # of others, from `make servers`
 
 
 @dataclass
@@ -31,12 +31,12 @@ class OpenServer:
                 return tool.call(arguments)
         raise AssertionError(name)
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Return the names of the tools."""
         return [tool.definition.name for tool in self.source.list_tools()]
 
 
-def raw_server(mode: str = "normal", **more: Any) -> McpServer:
+def build_own_server(mode: str = "normal", **more: Any) -> McpServer:
     """Return our own server in a mode, under the name fs."""
     return McpServer("fs", sys.executable, (str(SERVER), mode), **more)
 
@@ -48,7 +48,7 @@ def open_server(
     """Yield a server that is ready; a string is a mode of our own server."""
     Path("xdg_config_home/aiml").mkdir(exist_ok=True)
     notices: list[str] = []
-    config = raw_server(server) if isinstance(server, str) else server
+    config = build_own_server(server) if isinstance(server, str) else server
     source = McpSource(config, only, report=notices.append, verbose=verbose)
     try:
         source.start()

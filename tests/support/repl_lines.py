@@ -40,16 +40,16 @@ class ReplDriver:
 def queue_answers(server: Loopback, *texts: str) -> None:
     """Answer the next requests with these texts; the last one serves all that follow."""
     for text in texts:
-        server.answer_with(text_answer(text))
+        server.answer_with(build_text_answer(text))
 
 
-def text_answer(text: str, finish: str = "stop") -> bytes:
+def build_text_answer(text: str, finish: str = "stop") -> bytes:
     usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
     end = event({"id": "chat-1", "model": "m", "choices": [], "usage": usage})
     return stream(delta(text), delta(finish=finish), end, event("[DONE]"))
 
 
-def truncated_answer(text: str) -> bytes:
+def build_truncated_answer(text: str) -> bytes:
     return stream(delta(text), end=b"")
 
 

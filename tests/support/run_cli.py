@@ -43,14 +43,14 @@ def _write_and_close(writer: int, content: bytes) -> None:
             file.write(content)
 
 
-def bind_to_permissions() -> list[str]:
+def build_permission_prefix() -> list[str]:
     """Return a command prefix that makes file modes apply to root; [] if there is none or it is not needed."""
     tool = shutil.which("setpriv") if os.geteuid() == 0 else None
     caps = "-dac_override,-dac_read_search"
     return [tool, f"--bounding-set={caps}", f"--inh-caps={caps}"] if tool else []
 
 
-IS_ABOVE_PERMISSIONS = os.geteuid() == 0 and not bind_to_permissions()
+IGNORES_PERMISSIONS = os.geteuid() == 0 and not build_permission_prefix()
 
 
 def can_run_as_others() -> bool:

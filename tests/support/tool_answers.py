@@ -25,7 +25,9 @@ USAGE = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
 RESPONSE_USAGE = {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
 
 
-def answer(endpoint: str, text: str = "", calls: Sequence[Call] = (), *, streamed: bool = True, **more: Any) -> bytes:
+def build_answer(
+    endpoint: str, text: str = "", calls: Sequence[Call] = (), *, streamed: bool = True, **more: Any
+) -> bytes:
     """Return an answer with a text and calls; `more` are properties of the message, or of the response."""
     if endpoint == "chat":
         return _chat_stream(text, calls, more) if streamed else _chat_json(text, calls, more)
@@ -71,7 +73,7 @@ def _to_item(call: Call) -> dict[str, Any]:
     return {**facts, "name": call.name, "arguments": call.text}
 
 
-def write_tool(name: str, *run: str, params: str = "", **more: Any) -> Path:
+def write_tool_file(name: str, *run: str, params: str = "", **more: Any) -> Path:
     """Write a tool file into the config folder of the test."""
     folder = Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "tools"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,7 +84,7 @@ def write_tool(name: str, *run: str, params: str = "", **more: Any) -> Path:
     return path
 
 
-def get_results(server: Loopback, request: int = -1) -> list[tuple[str, str]]:
+def read_tool_results(server: Loopback, request: int = -1) -> list[tuple[str, str]]:
     """Return the id and text of each tool result in a request."""
     body = server.requests[request].json
     return [

@@ -13,7 +13,7 @@ from aiml_cli.errors import OutputFailed, UsageError
 from aiml_cli.system import atomic_write
 
 SIZE = 300_000
-FOREVER = """
+REPLACE_FOREVER = """
 import os, sys
 from pathlib import Path
 from aiml_cli.system import atomic_write as write
@@ -30,7 +30,7 @@ from aiml_cli.system import atomic_write as write
 for n in range(10):
     write.update_file(Path(sys.argv[1]), lambda old: (old or b"") + f"{sys.argv[2]} {n}\\n".encode())
 """
-ON_FULL_DISK = """
+REPLACE_ON_FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from aiml_cli.errors import OutputFailed
@@ -43,7 +43,7 @@ except OutputFailed as fault:
 """
 
 
-def mode(path: Path) -> int:
+def read_mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
@@ -59,7 +59,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
     os.umask(before)
 
 
-def python(script: str, *arguments: object) -> list[str]:
+def build_python_command(script: str, *arguments: object) -> list[str]:
     return [sys.executable, "-c", script, *map(str, arguments)]
 
 
@@ -69,8 +69,8 @@ def test_files_are_private_whatever_the_umask(file: Path) -> None:
     atomic_write.replace_file(file, b"1")
     atomic_write.replace_file(file, b"2")
     assert file.read_bytes() == b"2"
-    assert [mode(each) for each in (file, file.parent, file.parent.parent)] == [0o600, 0o700, 0o700]
-    assert {mode(each) for each in file.parent.iterdir()} == {0o600}
+    assert [read_mode(each) for each in (file, file.parent, file.parent.parent)] == [0o600, 0o700, 0o700]
+    assert {read_mode(each) for each in file.parent.iterdir()} == {0o600}
 
 
 @pytest.mark.promise("private-files")
@@ -80,20 +80,20 @@ def test_a_file_that_was_open_to_others_is_private_after_a_rewrite(file: Path) -
     file.chmod(0o666)
     file.parent.chmod(0o755)
     atomic_write.replace_file(file, b"1")
-    assert (mode(file), mode(file.parent)) == (0o600, 0o700)
+    assert (read_mode(file), read_mode(file.parent)) == (0o600, 0o700)
 
 
 @pytest.mark.promise("atomic-writes")
 def test_a_writer_that_is_killed_leaves_a_whole_file(file: Path) -> None:
     chance = random.Random(7)  # noqa: S311 - no secret
     for _ in range(20):
-        with subprocess.Popen(python(FOREVER, file, SIZE), stdout=subprocess.PIPE) as writer:
+        with subprocess.Popen(build_python_command(REPLACE_FOREVER, file, SIZE), stdout=subprocess.PIPE) as writer:
             assert writer.stdout
             assert writer.stdout.read(chance.randint(1, 40))
             writer.kill()
         found = file.read_bytes()
         assert found in (b"A" * SIZE, b"B" * SIZE)
-        assert {mode(each) for each in file.parent.iterdir()} == {0o600}
+        assert {read_mode(each) for each in file.parent.iterdir()} == {0o600}
     atomic_write.replace_file(file, b"after")
     assert file.read_bytes() == b"after"
     assert sorted(each.name for each in file.parent.iterdir()) == [".file.lock", "file"]
@@ -101,7 +101,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(file: Path) -> None:
 
 @pytest.mark.promise("atomic-writes")
 def test_concurrent_writers_lose_nothing(file: Path) -> None:
-    writers = [subprocess.Popen(python(ADD_LINES, file, name)) for name in range(10)]
+    writers = [subprocess.Popen(build_python_command(ADD_LINES, file, name)) for name in range(10)]
     assert [writer.wait(60) for writer in writers] == [0] * 10
     lines = file.read_text().splitlines()
     assert sorted(lines) == sorted(f"{name} {n}" for name in range(10) for n in range(10))
@@ -110,8 +110,10 @@ def test_concurrent_writers_lose_nothing(file: Path) -> None:
 @pytest.mark.promise("atomic-writes")
 def test_a_full_disk_leaves_the_old_file(file: Path) -> None:
     atomic_write.replace_file(file, b"old")
-    told = subprocess.run(python(ON_FULL_DISK, file), capture_output=True, text=True, check=True).stdout
-    assert told == f"{file}: File too large | the file was not changed\n"
+    output = subprocess.run(
+        build_python_command(REPLACE_ON_FULL_DISK, file), capture_output=True, text=True, check=True
+    ).stdout
+    assert output == f"{file}: File too large | the file was not changed\n"
     assert file.read_bytes() == b"old"
     assert sorted(each.name for each in file.parent.iterdir()) == [".file.lock", "file"]
 
@@ -147,19 +149,19 @@ def test_a_link_in_place_of_the_file_is_refused(file: Path, tmp_path: Path) -> N
 
 @pytest.mark.promise("private-files")
 def test_a_prepared_link_is_not_followed(file: Path, tmp_path: Path) -> None:
-    target = waiting_at(file.parent / ".file.new", tmp_path)
+    target = create_link_to_other_file(file.parent / ".file.new", tmp_path)
     atomic_write.replace_file(file, b"ours")
-    assert (target.read_bytes(), mode(target), mode(file)) == (b"theirs", 0o644, 0o600)
+    assert (target.read_bytes(), read_mode(target), read_mode(file)) == (b"theirs", 0o644, 0o600)
 
 
 def test_a_link_in_place_of_the_lock_is_an_error(file: Path, tmp_path: Path) -> None:
-    target = waiting_at(file.parent / ".file.lock", tmp_path)
+    target = create_link_to_other_file(file.parent / ".file.lock", tmp_path)
     with pytest.raises(OutputFailed, match="symbolic links"):
         atomic_write.replace_file(file, b"ours")
-    assert (target.read_bytes(), mode(target)) == (b"theirs", 0o644)
+    assert (target.read_bytes(), read_mode(target)) == (b"theirs", 0o644)
 
 
-def waiting_at(link: Path, tmp_path: Path) -> Path:
+def create_link_to_other_file(link: Path, tmp_path: Path) -> Path:
     target = tmp_path / "elsewhere"
     target.write_bytes(b"theirs")
     target.chmod(0o644)

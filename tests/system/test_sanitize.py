@@ -13,11 +13,13 @@ from support.run_cli import Aiml
 
 from aiml_cli.system.sanitize import MAX_MARKS, Sanitizer, sanitize
 
-ODD = "\x1b\x9b\x07\r\x08\x7f\x90\u202e\u2066\u200f\u200b\ufeff\u2028\u200c\u200d\ufe0f\ufe00\u0301\u094d\u0915\u06cc\u0645\u2764\U000e0041\U000e0100\U0001f468\U0001f3fd\ud800[]0m;\n\t ab"
-TEXT = st.text(st.characters(exclude_categories=[]) | st.sampled_from(ODD))
+SPECIAL_CHARACTERS = "\x1b\x9b\x07\r\x08\x7f\x90\u202e\u2066\u200f\u200b\ufeff\u2028\u200c\u200d\ufe0f\ufe00\u0301\u094d\u0915\u06cc\u0645\u2764\U000e0041\U000e0100\U0001f468\U0001f3fd\ud800[]0m;\n\t ab"
+TEXT = st.text(st.characters(exclude_categories=[]) | st.sampled_from(SPECIAL_CHARACTERS))
 # Signs that are seen, though the tables call them controls: the numbers and years of Arabic, Syriac and Kaithi.
-SEEN = set("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
-REAL = [
+VISIBLE_FORMAT_CHARACTERS = set(
+    "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+)
+ORDINARY_TEXTS = [
     "",
     "tabs\tand\nlines\n",
     "Grüße, 世界, 안녕하세요, かな",
@@ -46,7 +48,7 @@ def sanitize_in_pieces(text: str, places: list[int]) -> str:
 
 def is_control(char: str) -> bool:
     """True if a character could do more than show itself, by the Unicode tables."""
-    if char in "\n\t\u200c\u200d" or char in SEEN:
+    if char in "\n\t\u200c\u200d" or char in VISIBLE_FORMAT_CHARACTERS:
         return False
     is_selector = "\U000e0100" <= char <= "\U000e01ef"
     return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") or is_selector
@@ -61,7 +63,7 @@ def test_no_control_sequence_gets_through_however_it_is_cut(text: str, places: l
 
 @pytest.mark.promise("no-driving")
 @settings(deadline=None)
-@given(st.text(st.sampled_from(ODD)) | TEXT, st.lists(st.integers(0, 40)))
+@given(st.text(st.sampled_from(SPECIAL_CHARACTERS)) | TEXT, st.lists(st.integers(0, 40)))
 def test_where_a_text_is_cut_makes_no_difference(text: str, places: list[int]) -> None:
     assert sanitize_in_pieces(text, places) == sanitize(text)
 
@@ -73,7 +75,7 @@ def test_sanitized_text_does_not_change_when_it_is_sanitized_again(text: str) ->
 
 
 @pytest.mark.promise("no-driving")
-@pytest.mark.parametrize("text", REAL)
+@pytest.mark.parametrize("text", ORDINARY_TEXTS)
 def test_ordinary_text_is_shown_unchanged_however_it_is_cut(text: str) -> None:
     assert sanitize(text) == text
     assert sanitize_in_pieces(text, list(range(len(text)))) == text
@@ -131,10 +133,12 @@ def test_stacked_marks_are_limited() -> None:
     assert sanitize("a" + "\u0301" * 40) == "a" + "\u0301" * MAX_MARKS + r"\u0301" * 10
 
 
-EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b32m\x90q\x9c\rgone\x08\u202e\u200b\U000e0041end"
+HOSTILE_TEXT = (
+    "\x1b]52;c;ZXZpbA==\x07\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b32m\x90q\x9c\rgone\x08\u202e\u200b\U000e0041end"
+)
 
 
-def harmless(server: Loopback, *arguments: str, **environ: str) -> Any:
+def run_and_check_screen(server: Loopback, *arguments: str, **environ: str) -> Any:
     """Run the program on a pty, check that it sent the terminal nothing but text, and return the screen."""
     wrote, _, screen = run_on_pty(server, *arguments, "--color", "never", **environ)
     assert not set(wrote.decode().replace("\r\n", "\n")) & set("\x1b\x07\x08\x9b\x9c\x90\r\u202e\u200b\U000e0041")
@@ -143,23 +147,25 @@ def harmless(server: Loopback, *arguments: str, **environ: str) -> Any:
     return screen
 
 
-SAID: list[dict[str, Any]] = [
-    {"text": EVIL},
-    {"reasoning_content": EVIL},
-    {"refusal": EVIL},
-    {"tool_calls": [{"index": 0, "id": EVIL, "function": {"name": EVIL, "arguments": EVIL}}]},
+HOSTILE_DELTAS: list[dict[str, Any]] = [
+    {"text": HOSTILE_TEXT},
+    {"reasoning_content": HOSTILE_TEXT},
+    {"refusal": HOSTILE_TEXT},
+    {"tool_calls": [{"index": 0, "id": HOSTILE_TEXT, "function": {"name": HOSTILE_TEXT, "arguments": HOSTILE_TEXT}}]},
     {
         "text": "x",
-        "annotations": [{"type": "url_citation", "url_citation": {"url": f"http://a/{EVIL}", "title": EVIL}}],
+        "annotations": [
+            {"type": "url_citation", "url_citation": {"url": f"http://a/{HOSTILE_TEXT}", "title": HOSTILE_TEXT}}
+        ],
     },
 ]
 
 
 @pytest.mark.promise("no-driving")
-@pytest.mark.parametrize("said", SAID)
-def test_no_part_of_an_answer_controls_a_real_terminal(said: dict[str, Any], server: Loopback) -> None:
-    server.answer_with(stream(delta(**said), delta(finish="stop")))
-    harmless(server, "chat", "hi")
+@pytest.mark.parametrize("hostile_delta", HOSTILE_DELTAS)
+def test_no_part_of_an_answer_controls_a_real_terminal(hostile_delta: dict[str, Any], server: Loopback) -> None:
+    server.answer_with(stream(delta(**hostile_delta), delta(finish="stop")))
+    run_and_check_screen(server, "chat", "hi")
 
 
 @pytest.mark.promise("no-driving")
@@ -167,23 +173,31 @@ def test_no_part_of_an_answer_controls_a_real_terminal(said: dict[str, Any], ser
     "flags", [["--format", "raw"], ["--json"], ["--format", "jsonl"], ["-o", "/dev/tty"], ["--debug"]]
 )
 def test_no_output_format_controls_a_real_terminal(flags: list[str], server: Loopback) -> None:
-    found = {"choices": [{"index": 0, "message": {"content": EVIL}, "finish_reason": "stop"}]}
+    found = {"choices": [{"index": 0, "message": {"content": HOSTILE_TEXT}, "finish_reason": "stop"}]}
     server.answer_with(http_response(json.dumps(found, ensure_ascii=False).encode()))
-    harmless(server, "chat", "hi", *flags)
+    run_and_check_screen(server, "chat", "hi", *flags)
 
 
 @pytest.mark.promise("no-driving")
 def test_no_error_and_no_header_controls_a_real_terminal(server: Loopback) -> None:
-    server.answer_with(json_response({"error": {"message": EVIL, "code": EVIL}}, "400 Bad", "X-Request-Id: a\x9bb"))
-    harmless(server, "chat", "hi", "-v", "-u")
+    server.answer_with(
+        json_response({"error": {"message": HOSTILE_TEXT, "code": HOSTILE_TEXT}}, "400 Bad", "X-Request-Id: a\x9bb")
+    )
+    run_and_check_screen(server, "chat", "hi", "-v", "-u")
 
 
 @pytest.mark.promise("no-driving")
-@pytest.mark.parametrize("words", [[], ["a/b"], ["--json"]])
-def test_no_name_in_the_catalog_controls_a_real_terminal(words: list[str], server: Loopback) -> None:
-    models = [{"id": "a/b", "object": "model", "info": {"name": EVIL, "developer": EVIL, "description": EVIL}}]
+@pytest.mark.parametrize("arguments", [[], ["a/b"], ["--json"]])
+def test_no_name_in_the_catalog_controls_a_real_terminal(arguments: list[str], server: Loopback) -> None:
+    models = [
+        {
+            "id": "a/b",
+            "object": "model",
+            "info": {"name": HOSTILE_TEXT, "developer": HOSTILE_TEXT, "description": HOSTILE_TEXT},
+        }
+    ]
     server.answer_with(json_response({"object": "list", "data": models}))
-    wrote, code, screen = run_on_pty(server, "models", *words)
+    wrote, code, screen = run_on_pty(server, "models", *arguments)
     assert code == 0
     assert b"\x1b" not in wrote
     assert screen.title == ""
@@ -191,10 +205,10 @@ def test_no_name_in_the_catalog_controls_a_real_terminal(words: list[str], serve
 
 @pytest.mark.promise("no-driving")
 def test_no_file_name_controls_a_real_terminal(server: Loopback) -> None:
-    harmless(server, "chat", "hi", "-f", EVIL.replace("\x00", ""))
+    run_and_check_screen(server, "chat", "hi", "-f", HOSTILE_TEXT.replace("\x00", ""))
 
 
 @pytest.mark.promise("pipe-bytes")
 def test_a_pipe_gets_the_same_bytes(server: Loopback, aiml: Aiml) -> None:
-    server.answer_with(stream(*[delta(piece) for piece in EVIL], delta(finish="stop")))
-    assert aiml("chat", "hi").stdout == f"{EVIL}\n".encode()
+    server.answer_with(stream(*[delta(piece) for piece in HOSTILE_TEXT], delta(finish="stop")))
+    assert aiml("chat", "hi").stdout == f"{HOSTILE_TEXT}\n".encode()

@@ -13,7 +13,7 @@ from aiml_cli.errors import OutputFailed, ReaderClosed
 from aiml_cli.system.stdio import check_stdout, print_err, print_out, write_err, write_out
 from aiml_cli.system.terminal import is_terminal
 
-BIG = b"z" * 300_000
+MANY_BYTES = b"z" * 300_000
 
 
 @pytest.fixture
@@ -34,16 +34,16 @@ def pipe() -> Iterator[tuple[int, int]]:
 @pytest.mark.promise("pipe-bytes")
 def test_every_byte_is_written(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "x", os.O_WRONLY | os.O_CREAT)
-    write_out(BIG, fd)
+    write_out(MANY_BYTES, fd)
     write_out(b"", fd)
     os.close(fd)
-    assert (tmp_path / "x").read_bytes() == BIG
+    assert (tmp_path / "x").read_bytes() == MANY_BYTES
 
 
-@pytest.mark.parametrize("blocking", [True, False])
-def test_a_slow_reader_gets_every_byte(pipe: tuple[int, int], *, blocking: bool) -> None:
+@pytest.mark.parametrize("is_blocking", [True, False])
+def test_a_slow_reader_gets_every_byte(pipe: tuple[int, int], *, is_blocking: bool) -> None:
     reading, writing = pipe
-    os.set_blocking(writing, blocking)
+    os.set_blocking(writing, is_blocking)
     got = bytearray()
 
     def read() -> None:
@@ -52,10 +52,10 @@ def test_a_slow_reader_gets_every_byte(pipe: tuple[int, int], *, blocking: bool)
 
     reader = threading.Thread(target=read)
     reader.start()
-    write_out(BIG, writing)
+    write_out(MANY_BYTES, writing)
     os.close(writing)
     reader.join()
-    assert got == BIG
+    assert got == MANY_BYTES
 
 
 @pytest.mark.promise("reader-gone")

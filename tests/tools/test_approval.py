@@ -15,7 +15,7 @@ from aiml_cli.system.questions import BAR, lay_out
 from aiml_cli.tools.approval import Approvals, CallRequest
 
 # Decides the calls of its first argument, and prints each decision; waits for the file of the second one before.
-PROGRAM = """
+ASKING_PROGRAM = """
 import json, os, sys, time
 from threading import Thread
 from aiml_cli.errors import Interrupted
@@ -41,7 +41,7 @@ except (Stopped, Interrupted) as stop:
     sys.exit(130)
 """
 TITLE, QUESTION = "aiml: the model wants to run a tool:", "[y]es [a]lways [n]o [q]uit:"
-HOSTILE = {
+HOSTILE_TEXTS = {
     "escapes": "a\x1b[2J\x1b[H\x1b]0;title\x07\x9b31m",
     "carriage return": f"evil\r{QUESTION} y",
     "backspaces": "rm -rf /" + "\b" * 20 + "ls",
@@ -59,18 +59,18 @@ HOSTILE = {
 }
 
 
-def start(calls: object, *more: str, columns: int = 80, rows: int = 24) -> Console:
+def start_program(calls: object, *more: str, columns: int = 80, rows: int = 24) -> Console:
     console = Console.__new__(Console)
-    console.start(sys.executable, ["-c", PROGRAM, json.dumps(calls), *more], columns, rows, {})
+    console.start(sys.executable, ["-c", ASKING_PROGRAM, json.dumps(calls), *more], columns, rows, {})
     return console
 
 
-def call(preview: str = "printf hello", fingerprint: str = "1", **more: object) -> dict[str, object]:
+def build_call(preview: str = "printf hello", fingerprint: str = "1", **more: object) -> dict[str, object]:
     return {"name": "weather", "preview": preview, "fingerprint": fingerprint, **more}
 
 
-def call_with(place: str, text: str) -> dict[str, object]:
-    return {**call(), place: [text] if place == "hints" else text}
+def build_call_with(place: str, text: str) -> dict[str, object]:
+    return {**build_call(), place: [text] if place == "hints" else text}
 
 
 def wait_for_question(console: Console) -> None:
@@ -94,7 +94,7 @@ def test_a_pattern_matches_the_whole_name(name: str, pattern: str, expected: boo
 
 
 @pytest.mark.parametrize(
-    ("typed", "expected"),
+    ("keys", "expected"),
     [
         ("y\r", "decided True"), ("yes\r", "decided True"), ("YES\r", "decided True"), (" y \r", "decided True"),
         ("a\r", "decided True"), ("always\r", "decided True"), ("n\r", "decided False"), ("no\r", "decided False"),
@@ -102,19 +102,19 @@ def test_a_pattern_matches_the_whole_name(name: str, pattern: str, expected: boo
         ("q\r", "stopped stopped while asking whether weather may run"), ("quit\r", "stopped"), ("\x03", "stopped"),
     ],
 )  # fmt: skip
-def test_each_key_gives_its_answer(typed: str, expected: str) -> None:
-    with start([call()]) as console:
+def test_each_key_gives_its_answer(keys: str, expected: str) -> None:
+    with start_program([build_call()]) as console:
         wait_for_question(console)
-        console.press(typed)
+        console.press(keys)
         assert console.wait_for_exit() == (130 if "stopped" in expected else 0)
         assert expected in console.read_text()
 
 
-@pytest.mark.parametrize("typed", ["x", "yes please", "yy", "1", "ya", "да", "all", "y n"])
-def test_any_other_answer_asks_again(typed: str) -> None:
-    with start([call()]) as console:
+@pytest.mark.parametrize("answer", ["x", "yes please", "yy", "1", "ya", "да", "all", "y n"])
+def test_any_other_answer_asks_again(answer: str) -> None:
+    with start_program([build_call()]) as console:
         wait_for_question(console)
-        console.type_line(typed)
+        console.type_line(answer)
         console.wait_until("y: run it once.")
         wait_for_question(console)
         console.type_line("n")
@@ -123,7 +123,9 @@ def test_any_other_answer_asks_again(typed: str) -> None:
 
 @pytest.mark.promise("tool-approval")
 def test_always_applies_only_to_the_same_definition() -> None:
-    with start([call(), call("again"), call("changed", "2"), call("by another", name="other")]) as console:
+    with start_program(
+        [build_call(), build_call("again"), build_call("changed", "2"), build_call("by another", name="other")]
+    ) as console:
         wait_for_question(console)
         console.type_line("a")
         console.wait_until("changed")
@@ -138,7 +140,7 @@ def test_always_applies_only_to_the_same_definition() -> None:
 
 def test_keys_typed_before_the_question_do_not_answer_it(tmp_path: Path) -> None:
     go = tmp_path / "go"
-    with start([call(), call(fingerprint="2")], str(go)) as console:
+    with start_program([build_call(), build_call(fingerprint="2")], str(go)) as console:
         console.type_line("y")
         console.type_line("always")
         console.press("yes")
@@ -153,9 +155,9 @@ def test_keys_typed_before_the_question_do_not_answer_it(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("columns", [12, 40, 80])
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE_TEXTS)
 def test_every_line_of_hostile_text_begins_with_the_bar(name: str, columns: int) -> None:
-    lines = lay_out(HOSTILE[name], columns)
+    lines = lay_out(HOSTILE_TEXTS[name], columns)
     assert lines
     assert all(line.startswith((BAR, "  (")) for line in lines)
     assert not any(char in "".join(lines) for char in "\x1b\r\b\n\t\x07\x9b\u202e\u2028")
@@ -165,7 +167,7 @@ def test_every_line_of_hostile_text_begins_with_the_bar(name: str, columns: int)
 @pytest.mark.parametrize("name", ["escapes", "carriage return", "an imitated question", "separators", "bidi"])
 @pytest.mark.parametrize("place", ["preview", "name", "hints"])
 def test_a_hostile_text_cannot_imitate_the_question(name: str, place: str) -> None:
-    with start([call_with(place, HOSTILE[name])], rows=60) as console:
+    with start_program([build_call_with(place, HOSTILE_TEXTS[name])], rows=60) as console:
         wait_for_question(console)
         lines = console.read_lines()
         assert lines[0] == TITLE
@@ -175,7 +177,7 @@ def test_a_hostile_text_cannot_imitate_the_question(name: str, place: str) -> No
 
 
 def test_a_name_cannot_imitate_a_call() -> None:
-    with start([{**call("rm -r notes"), "name": "weather\n  printf harmless"}]) as console:
+    with start_program([{**build_call("rm -r notes"), "name": "weather\n  printf harmless"}]) as console:
         wait_for_question(console)
         assert console.read_lines()[1:3] == [f"{BAR}weather printf harmless", f"{BAR}  rm -r notes"]
         console.type_line("n")
@@ -184,7 +186,7 @@ def test_a_name_cannot_imitate_a_call() -> None:
 
 def test_the_question_comes_only_after_a_long_call_was_shown_completely() -> None:
     preview = "\n".join(f"line {number}" for number in range(100))
-    with start([call(preview)]) as console:
+    with start_program([build_call(preview)]) as console:
         while "line 99" not in console.read_text():
             seen = console.read_text()
             console.wait_until(lambda: "shows more" in console.read_cursor_line())
@@ -209,7 +211,7 @@ def test_the_question_comes_only_after_a_long_call_was_shown_completely() -> Non
     ],
 )
 def test_a_long_call_can_be_refused_but_not_allowed_before_its_end(keys: str, expected: str) -> None:
-    with start([call("\n".join(map(str, range(500))))]) as console:
+    with start_program([build_call("\n".join(map(str, range(500))))]) as console:
         console.wait_until("shows more")
         console.press(keys)
         console.wait_until(expected)
@@ -222,18 +224,18 @@ def test_many_equal_lines_are_collapsed_into_a_count() -> None:
 
 
 def test_the_layout_of_a_text_takes_linear_time() -> None:
-    def measure(size: int) -> float:
+    def measure_seconds(size: int) -> float:
         started = time.process_time()
         lay_out("\u4e2d\u0301a".join(map(str, range(size))), 80)
         return time.process_time() - started
 
-    measure(1000)
-    assert measure(100_000) < 30 * measure(10_000)
+    measure_seconds(1000)
+    assert measure_seconds(100_000) < 30 * measure_seconds(10_000)
 
 
 @pytest.mark.promise("tool-approval")
 def test_the_question_appears_on_the_terminal_even_if_all_streams_are_redirected(tmp_path: Path) -> None:
-    program = shlex.join([sys.executable, "-c", PROGRAM, json.dumps([call()])])
+    program = shlex.join([sys.executable, "-c", ASKING_PROGRAM, json.dumps([build_call()])])
     with Console.start_shell() as console:
         console.type_line(f"yes | {program} > {tmp_path}/out 2> {tmp_path}/err; echo code $?")
         wait_for_question(console)
@@ -246,7 +248,7 @@ def test_the_question_appears_on_the_terminal_even_if_all_streams_are_redirected
 
 def test_without_a_terminal_the_answer_is_no() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps([call()])], input=b"y\ny\n", capture_output=True,
+        [sys.executable, "-c", ASKING_PROGRAM, json.dumps([build_call()])], input=b"y\ny\n", capture_output=True,
         start_new_session=True, timeout=60, check=True, env={**os.environ},
     )  # fmt: skip
     assert (done.stdout, done.stderr) == (b"decided False\n", b"")
@@ -256,7 +258,7 @@ def test_without_a_terminal_the_answer_is_no() -> None:
 def test_ctrl_z_and_fg_show_the_question_again(waits_for: str) -> None:
     preview = "hello" if waits_for == QUESTION else "\n".join(map(str, range(30)))
     with Console.start_shell() as console:
-        console.type_line(shlex.join([sys.executable, "-c", PROGRAM, json.dumps([call(preview)])]))
+        console.type_line(shlex.join([sys.executable, "-c", ASKING_PROGRAM, json.dumps([build_call(preview)])]))
         console.wait_until(lambda: waits_for in console.read_cursor_line())
         console.press("\x1a")
         console.wait_until(lambda: console.read_cursor_line() == "$")
@@ -271,8 +273,8 @@ def test_ctrl_z_and_fg_show_the_question_again(waits_for: str) -> None:
 
 
 def test_concurrent_questions_are_asked_one_after_the_other() -> None:
-    calls = [call(f"preview {number}", str(number), name=f"tool{number}") for number in range(3)]
-    with start({"threads": calls}) as console:
+    calls = [build_call(f"preview {number}", str(number), name=f"tool{number}") for number in range(3)]
+    with start_program({"threads": calls}) as console:
         for number in range(1, 4):
             console.wait_until(lambda number=number: console.read_text().count(TITLE) == number)
             wait_for_question(console)
@@ -281,14 +283,14 @@ def test_concurrent_questions_are_asked_one_after_the_other() -> None:
 
 
 def test_ctrl_c_ends_a_question_in_a_thread() -> None:
-    with start({"threads": [call()]}) as console:
+    with start_program({"threads": [build_call()]}) as console:
         wait_for_question(console)
         console.press("\x03")
         assert console.wait_for_exit() == 130
 
 
 def test_always_answers_later_questions_of_waiting_threads() -> None:
-    with start({"threads": [call(), call(), call()]}) as console:
+    with start_program({"threads": [build_call(), build_call(), build_call()]}) as console:
         wait_for_question(console)
         console.type_line("a")
         console.wait_until("decided True True True")

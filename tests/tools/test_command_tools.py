@@ -18,8 +18,8 @@ from aiml_cli.tools import tool_files
 from aiml_cli.tools.command_source import CommandSource, CommandTool, fill_placeholders
 from aiml_cli.tools.tool import ToolError
 
-ECHO = {"description": "Repeat.", "params": "word, more?", "run": ["printf", "%s|", "{word}", "x{more}"]}
-COUNT: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer", "default": 3}}}
+ECHO_TABLE = {"description": "Repeat.", "params": "word, more?", "run": ["printf", "%s|", "{word}", "x{more}"]}
+COUNT_SCHEMA: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer", "default": 3}}}
 
 
 def open_tool(table: Mapping[str, Any], name: str = "sample") -> CommandTool:
@@ -29,11 +29,11 @@ def open_tool(table: Mapping[str, Any], name: str = "sample") -> CommandTool:
     return source.list_tools()[0]
 
 
-def run_shell(script: str, **table: Any) -> CommandTool:
+def open_shell_tool(script: str, **table: Any) -> CommandTool:
     return open_tool({"run": ["sh", "-c", script], **table})
 
 
-def write_tool(name: str, text: str) -> Path:
+def write_tool_file(name: str, text: str) -> Path:
     path = tool_files.tool_path(name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.write_text(text)
@@ -42,7 +42,9 @@ def write_tool(name: str, text: str) -> Path:
 
 
 def test_a_tool_file_becomes_a_tool_that_can_be_called() -> None:
-    write_tool("hello", 'description = "Greets."\nparams = "name: who, count? int"\nrun = ["echo", "hello {name}"]\n')
+    write_tool_file(
+        "hello", 'description = "Greets."\nparams = "name: who, count? int"\nrun = ["echo", "hello {name}"]\n'
+    )
     source = CommandSource("hello")
     source.start()
     source.wait_until_ready()
@@ -119,18 +121,18 @@ def test_invalid_arguments_are_reported_to_the_model_and_nothing_runs(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "shown"),
+    ("arguments", "expected"),
     [
         ({"word": "a b"}, "/printf '%s|' 'a b'"),
         ({"word": "it's", "more": "$HOME\n"}, "/printf '%s|' 'it'\"'\"'s' 'x$HOME\n'"),
     ],
 )
 def test_the_preview_shows_the_whole_command_with_the_full_path_of_the_program(
-    arguments: dict[str, Any], shown: str
+    arguments: dict[str, Any], expected: str
 ) -> None:
-    preview = open_tool(ECHO).preview(arguments)
+    preview = open_tool(ECHO_TABLE).preview(arguments)
     assert preview.startswith("/")
-    assert preview.endswith(shown)
+    assert preview.endswith(expected)
 
 
 def test_the_preview_names_the_environment_variables_without_their_values() -> None:
@@ -149,13 +151,13 @@ def test_the_arguments_are_json_on_standard_input_too(size: int) -> None:
 
 @pytest.mark.parametrize("script", ["echo done", "exec <&-; echo done", "head -c 1 >/dev/null; echo done"])
 def test_a_command_that_does_not_read_its_input_does_not_fail(script: str) -> None:
-    tool = run_shell(script, params="a")
+    tool = open_shell_tool(script, params="a")
     assert tool.call({"a": "x" * 1_000_000}) == ("done\n", False, ())
 
 
 def test_nulls_for_optional_parameters_are_left_out_and_defaults_filled_in() -> None:
-    assert open_tool(ECHO).call({"word": "w", "more": None}).text == "w|"
-    assert open_tool({"params": COUNT, "run": ["echo", "{n}"]}).call({}).text == "3\n"
+    assert open_tool(ECHO_TABLE).call({"word": "w", "more": None}).text == "w|"
+    assert open_tool({"params": COUNT_SCHEMA, "run": ["echo", "{n}"]}).call({}).text == "3\n"
     nullable = {"properties": {"n": {"type": ["integer", "null"]}}}
     assert json.loads(open_tool({"params": nullable, "run": ["cat"]}).call({"n": None}).text) == {"n": None}
 
@@ -173,14 +175,14 @@ def test_nulls_for_optional_parameters_are_left_out_and_defaults_filled_in() -> 
     ],
 )
 def test_a_failure_is_an_error_with_the_end_of_the_output(script: str, text: str) -> None:
-    result = run_shell(script).call({})
+    result = open_shell_tool(script).call({})
     assert result.is_error
     assert text in result.text
     assert len(result.text) < 6000
 
 
 def test_standard_error_of_a_successful_command_is_not_part_of_the_result() -> None:
-    assert run_shell("echo noise >&2; echo fine; printf '\\377'").call({}) == ("fine\n\ufffd", False, ())
+    assert open_shell_tool("echo noise >&2; echo fine; printf '\\377'").call({}) == ("fine\n\ufffd", False, ())
 
 
 def test_a_command_starts_in_the_current_directory(tmp_path: Path) -> None:
@@ -190,9 +192,9 @@ def test_a_command_starts_in_the_current_directory(tmp_path: Path) -> None:
 def test_variables_in_env_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "t0ken")
     env = {"A": "x-${MY_TOKEN}-y", "B": "${NOT_SET_ANYWHERE:-none}", "C": "$MY_TOKEN $(id)"}
-    assert run_shell('echo "$A|$B|$C"', env=env).call({}).text == "x-t0ken-y|none|$MY_TOKEN $(id)\n"
+    assert open_shell_tool('echo "$A|$B|$C"', env=env).call({}).text == "x-t0ken-y|none|$MY_TOKEN $(id)\n"
     with pytest.raises(UsageError, match="env: D: the variable NOT_SET_ANYWHERE is not set"):
-        run_shell("true", env={"D": "${NOT_SET_ANYWHERE}"})
+        open_shell_tool("true", env={"D": "${NOT_SET_ANYWHERE}"})
 
 
 @pytest.mark.promise("tool-arguments")
@@ -227,7 +229,7 @@ def test_a_program_is_found_by_its_full_path_or_in_path(
 
 
 @pytest.mark.parametrize(
-    ("run", "shown"),
+    ("run", "expected"),
     [
         (["sh", "-c", "{a}"], "1\n2\n"),
         (["sh", "-c", 'echo "$1"', "sh", "{a}"], "echo 1; echo 2\n"),
@@ -238,9 +240,9 @@ def test_a_program_is_found_by_its_full_path_or_in_path(
         (["env", "-i", "sh", "script", "-c", "is {a}"], "-c is echo 1; echo 2\n"),
     ],
 )
-def test_an_argument_cannot_become_part_of_shell_code(run: list[str], shown: str) -> None:
+def test_an_argument_cannot_become_part_of_shell_code(run: list[str], expected: str) -> None:
     Path("script").write_text('echo "$@"\n', encoding="utf-8")
-    assert open_tool({"run": run, "params": "a"}).call({"a": "echo 1; echo 2"}).text == shown
+    assert open_tool({"run": run, "params": "a"}).call({"a": "echo 1; echo 2"}).text == expected
 
 
 BAD_TABLES = [
@@ -327,7 +329,7 @@ def test_an_unknown_tool_gives_a_suggestion() -> None:
     with pytest.raises(UsageError) as none:
         tool_files.load_tool_file("wether")
     assert "there are no tools yet" in none.value.hint
-    write_tool("weather", 'run = ["true"]')
+    write_tool_file("weather", 'run = ["true"]')
     with pytest.raises(UsageError) as caught:
         tool_files.load_tool_file("wether")
     assert caught.value.message == "there is no tool 'wether'"
@@ -335,14 +337,14 @@ def test_an_unknown_tool_gives_a_suggestion() -> None:
 
 
 def test_invalid_toml_is_an_error_with_its_line() -> None:
-    path = write_tool("broken", "run = [\n")
+    path = write_tool_file("broken", "run = [\n")
     with pytest.raises(UsageError) as caught:
         tool_files.load_tool_file("broken")
     assert f"{path}, line " in caught.value.message
     assert caught.value.hint == f"edit {path}"
 
 
-TRUST = [
+MODES_AND_MESSAGES = [
     (0o600, ""),
     (0o644, ""),
     (0o620, "its group can change it"),
@@ -352,9 +354,9 @@ TRUST = [
 
 
 @pytest.mark.promise("trusted-files")
-@pytest.mark.parametrize(("mode", "message"), TRUST)
+@pytest.mark.parametrize(("mode", "message"), MODES_AND_MESSAGES)
 def test_a_file_that_others_can_change_is_refused(mode: int, message: str) -> None:
-    write_tool("mine", 'run = ["true"]').chmod(mode)
+    write_tool_file("mine", 'run = ["true"]').chmod(mode)
     if not message:
         assert tool_files.load_tool_file("mine").run == ("true",)
         return
@@ -364,17 +366,17 @@ def test_a_file_that_others_can_change_is_refused(mode: int, message: str) -> No
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_file_of_another_user_is_refused() -> None:
-    os.chown(write_tool("theirs", 'run = ["true"]'), 12345, -1)
+    os.chown(write_tool_file("theirs", 'run = ["true"]'), 12345, -1)
     with pytest.raises(UsageError, match="it belongs to user 12345"):
         tool_files.load_tool_file("theirs")
 
 
 def test_only_regular_small_files_are_read(tmp_path: Path) -> None:
-    real = write_tool("real", 'run = ["true"]')
+    real = write_tool_file("real", 'run = ["true"]')
     real.with_name("link.toml").symlink_to(real)
     os.mkfifo(real.with_name("pipe.toml"), 0o600)
     real.with_name("folder.toml").mkdir()
-    write_tool("large", "#" * 2_000_000)
+    write_tool_file("large", "#" * 2_000_000)
     for name in ("link", "pipe", "folder", "large"):
         with pytest.raises(UsageError, match=f"{name}.toml: "):
             tool_files.load_tool_file(name)
@@ -417,7 +419,7 @@ def test_without_a_folder_there_are_no_tools(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="file modes do not bind this user")
 def test_an_unreadable_file_is_an_error() -> None:
-    write_tool("secret", 'run = ["true"]').chmod(0)
+    write_tool_file("secret", 'run = ["true"]').chmod(0)
     with pytest.raises(UsageError, match="Permission denied"):
         tool_files.load_tool_file("secret")
 
@@ -425,7 +427,7 @@ def test_an_unreadable_file_is_an_error() -> None:
 def test_twenty_calls_run_at_the_same_time(tmp_path: Path) -> None:
     # Each call ends when all have started.
     script = f"touch {tmp_path}/in.$$; while [ $(ls {tmp_path} | grep -c '^in') -lt 20 ]; do sleep 0.02; done; echo ok"
-    tool = run_shell(script)
+    tool = open_shell_tool(script)
     texts: list[str] = []
     threads = [Thread(target=lambda: texts.append(tool.call({}).text)) for _ in range(20)]
     for thread in threads:

@@ -28,7 +28,7 @@ from aiml_cli.tools.python_source import PythonSource
 from aiml_cli.tools.tool import CallResult, ToolSource
 
 KEY = "sk-made-up-0123456789abcdef"
-SHOWN = 66_000  # the bytes of the longest result: 64 KiB, and a line about the rest
+MAX_RESULT_BYTES = 66_000  # the bytes of the longest result: 64 KiB, and a line about the rest
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def open_python(stack: ExitStack, text: str, *, report: Callable[[str], None] | 
     return source
 
 
-def call(source: ToolSource, name: str = "", **arguments: Any) -> CallResult:
+def call_tool(source: ToolSource, name: str = "", **arguments: Any) -> CallResult:
     [tool] = [tool for tool in source.list_tools() if name in ("", tool.definition.name)]
     return tool.call(arguments)
 
@@ -76,7 +76,7 @@ def wait_until_gone(path: Path = Path("pid")) -> None:
 
 
 @contextmanager
-def memory_limit(extra: int) -> Iterator[None]:
+def limit_memory(extra: int) -> Iterator[None]:
     """Limit the memory that this process can add."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -87,7 +87,7 @@ def memory_limit(extra: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-FLOODS = [
+FLOODING_SCRIPTS = [
     ("yes", "wrote more than 16 MiB"),
     ("yes >&2", "wrote more than 16 MiB"),
     ("yes & yes >&2", "wrote more than 16 MiB"),
@@ -98,27 +98,27 @@ FLOODS = [
 
 
 @pytest.mark.promise("tools-contained")
-@pytest.mark.parametrize(("script", "reason"), FLOODS)
+@pytest.mark.parametrize(("script", "reason"), FLOODING_SCRIPTS)
 def test_a_command_with_endless_output_is_killed_and_the_beginning_is_kept(
     script: str, reason: str, stack: ExitStack
 ) -> None:
     source = open_command(stack, f"echo $$ > pid; {script}")
-    result = call(source)
+    result = call_tool(source)
     assert result.is_error
     assert reason in result.text
-    assert len(result.text.encode()) < SHOWN
+    assert len(result.text.encode()) < MAX_RESULT_BYTES
     wait_until_gone()
 
 
 def test_a_command_with_much_output_can_finish(stack: ExitStack) -> None:
-    result = call(
+    result = call_tool(
         open_command(stack, "head -c 5000000 /dev/zero | tr '\\0' x; head -c 3000000 /dev/zero >&2; touch done")
     )
     assert result == ("x" * 65_536 + "\n[cut here: the first 64 KiB of 4882 KiB]", False, ())
     assert Path("done").exists()
 
 
-HANGS = [
+HANGING_SCRIPTS = [
     "sleep 60",
     "trap '' TERM INT HUP QUIT; sleep 60; sleep 60",
     "exec >&- 2>&- <&-; sleep 60",
@@ -130,16 +130,16 @@ HANGS = [
 
 
 @pytest.mark.promise("tools-contained")
-@pytest.mark.parametrize("script", HANGS)
+@pytest.mark.parametrize("script", HANGING_SCRIPTS)
 def test_a_command_that_times_out_is_killed_with_its_children(script: str, stack: ExitStack) -> None:
     source = open_command(stack, f"echo $$ > pid; sleep 60 & echo $! >> pid; {script}", timeout=0.4)
-    result = call(source)
+    result = call_tool(source)
     assert result.is_error
     assert result.text.startswith("the command did not end within 0.4 s, and was killed")
     wait_until_gone()
 
 
-FORKS = [
+FORKING_SCRIPTS = [
     "sleep 60 & echo $! > pid; echo ok",
     "(sleep 60 & echo $! > pid) & wait; echo ok",
     "sh -c 'sleep 60 & echo $! > pid'; echo ok",
@@ -150,31 +150,31 @@ FORKS = [
 
 
 @pytest.mark.promise("tools-contained")
-@pytest.mark.parametrize("script", FORKS)
+@pytest.mark.parametrize("script", FORKING_SCRIPTS)
 def test_processes_left_behind_by_a_command_are_killed(script: str, stack: ExitStack) -> None:
-    assert call(open_command(stack, script)) == ("ok\n", False, ())
+    assert call_tool(open_command(stack, script)) == ("ok\n", False, ())
     wait_until_gone()
 
 
 def test_a_daemon_that_keeps_the_pipes_open_is_not_waited_for(stack: ExitStack) -> None:
     script = "setsid sh -c 'echo $$ > pid; exec sleep 60' & while [ ! -s pid ]; do sleep 0.01; done; echo ok"
-    assert call(open_command(stack, script)) == ("ok\n", False, ())
+    assert call_tool(open_command(stack, script)) == ("ok\n", False, ())
     os.kill(int(Path("pid").read_text()), signal.SIGKILL)
 
 
 @pytest.mark.promise("tools-contained")
 def test_endless_output_takes_bounded_memory(stack: ExitStack) -> None:
     source = open_command(stack, "cat /dev/zero")
-    call(source)  # whatever is imported late
-    with memory_limit(8 * 1024 * 1024):
-        assert "wrote more than 16 MiB" in call(source).text
+    call_tool(source)  # whatever is imported late
+    with limit_memory(8 * 1024 * 1024):
+        assert "wrote more than 16 MiB" in call_tool(source).text
 
 
 @pytest.mark.parametrize("end", ["close", "cancel_calls"])
 def test_cancelling_ends_running_commands_at_once(end: str, stack: ExitStack) -> None:
     source = open_command(stack, "echo $$ >> pid; exec sleep 60")
     results: list[CallResult] = []
-    threads = [Thread(target=lambda: results.append(call(source))) for _ in range(5)]
+    threads = [Thread(target=lambda: results.append(call_tool(source))) for _ in range(5)]
     for thread in threads:
         thread.start()
     while not Path("pid").exists() or len(Path("pid").read_text().split()) < 5:
@@ -189,16 +189,16 @@ def test_cancelling_ends_running_commands_at_once(end: str, stack: ExitStack) ->
 @pytest.mark.parametrize("size", [140_000, 1_000_000, 3_000_000])
 def test_an_argument_too_long_for_the_system_is_an_error(size: int, stack: ExitStack) -> None:
     source = open_command(stack, "true", params="a", run=["echo", "{a}"])
-    assert call(source, a="x" * size) == ("echo cannot be started: Argument list too long", True, ())
+    assert call_tool(source, a="x" * size) == ("echo cannot be started: Argument list too long", True, ())
 
 
 def test_control_characters_reach_the_model_unchanged(stack: ExitStack) -> None:
     text = "\x1b]0;title\x07\x1b[2J\u202egnp.exe\u2066 \u200b"
     source = open_command(stack, "cat; printf '%s' \"$1\"", params="a", run=["printf", "%s", "{a}"])
-    assert call(source, a=text).text == text
+    assert call_tool(source, a=text).text == text
 
 
-SECRETS = [
+SECRET_VARIABLES = [
     "AIMLAPI_API_KEY",
     "AIML_API_KEY",
     "AIMLAPI_KEY",
@@ -207,13 +207,20 @@ SECRETS = [
     "OPENAI_API_KEY",
     "AUTH_HEADER",
 ]
-PROBES = ["env", "cat /proc/self/environ", "sh -c 'cat /proc/$$/environ'", "export -p", "cat /proc/self/cmdline", "set"]
+ENVIRONMENT_PROBES = [
+    "env",
+    "cat /proc/self/environ",
+    "sh -c 'cat /proc/$$/environ'",
+    "export -p",
+    "cat /proc/self/cmdline",
+    "set",
+]
 
 
 @pytest.fixture
-def with_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def key_in_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the key in all variables that could hold it, and store another one."""
-    for name in SECRETS:
+    for name in SECRET_VARIABLES:
         monkeypatch.setenv(name, f"Bearer {KEY}" if name == "AUTH_HEADER" else KEY)
     monkeypatch.setenv("HARMLESS", "stays")
     api_keys.store_key("api.example.com", KEY[::-1])
@@ -221,19 +228,19 @@ def with_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.promise("key-not-for-tools")
-@pytest.mark.usefixtures("with_key")
-@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.usefixtures("key_in_environment")
+@pytest.mark.parametrize("probe", ENVIRONMENT_PROBES)
 def test_a_command_does_not_get_the_key(probe: str, stack: ExitStack) -> None:
-    text = call(open_command(stack, f"{probe}; env", env={"ADDED": "yes"})).text
+    text = call_tool(open_command(stack, f"{probe}; env", env={"ADDED": "yes"})).text
     assert KEY not in text
     assert KEY[::-1] not in text
-    assert not [name for name in SECRETS if f"{name}=" in text]
+    assert not [name for name in SECRET_VARIABLES if f"{name}=" in text]
     assert "HARMLESS=stays" in text
     assert "ADDED=yes" in text
 
 
 @pytest.mark.promise("key-not-for-tools")
-@pytest.mark.usefixtures("with_key")
+@pytest.mark.usefixtures("key_in_environment")
 def test_a_python_file_does_not_get_the_key(stack: ExitStack) -> None:
     text = """
     import os, subprocess, sys
@@ -243,14 +250,14 @@ def test_a_python_file_does_not_get_the_key(stack: ExitStack) -> None:
         return [at_import, dict(os.environ), child, open("/proc/self/environ").read(), sys.argv,
             open("/proc/self/cmdline").read(), [str(each) for each in vars(sys.modules["__main__"]).values()]]
     """
-    found = call(open_python(stack, text), "probe").text
+    found = call_tool(open_python(stack, text), "probe").text
     assert KEY not in found
     assert KEY[::-1] not in found
     assert json.loads(found)[0]["HARMLESS"] == "stays"
 
 
 @pytest.mark.promise("key-not-for-tools")
-@pytest.mark.usefixtures("with_key")
+@pytest.mark.usefixtures("key_in_environment")
 @pytest.mark.parametrize(
     "value", ["${AIMLAPI_API_KEY}", "x${AIML_API_KEY:-}", "${AIMLAPI_KEY}", "${OPENAI_API_KEY}", KEY, f"Bearer {KEY}"]
 )
@@ -274,10 +281,10 @@ print(os.getsid(0) == os.getpid(), os.getpgrp() == os.getpid(), tty, *[os.isatty
 @pytest.mark.promise("tools-contained")
 def test_a_tool_has_a_session_of_its_own_without_a_terminal(stack: ExitStack) -> None:
     expected = "True True no terminal False False False\n"
-    assert call(open_command(stack, "true", run=[sys.executable, "-c", TERMINAL_PROBE])).text == expected
+    assert call_tool(open_command(stack, "true", run=[sys.executable, "-c", TERMINAL_PROBE])).text == expected
     printed: list[str] = []
     source = open_python(stack, f"{TERMINAL_PROBE}\ndef f(): return sys.stdin.read()", report=printed.append)
-    assert call(source, "f").text == ""
+    assert call_tool(source, "f").text == ""
     source.close()
     assert [f"mine.py: {expected.strip()}"] == printed
 
@@ -286,12 +293,12 @@ def test_other_file_descriptors_are_not_inherited(stack: ExitStack) -> None:
     secret = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(secret, True)
     stack.callback(os.close, secret)
-    assert "passwd" not in call(open_command(stack, "ls -l /proc/self/fd")).text
+    assert "passwd" not in call_tool(open_command(stack, "ls -l /proc/self/fd")).text
     text = "import os\ndef f(): return [os.readlink(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{fd}')]"
-    assert "passwd" not in call(open_python(stack, text), "f").text
+    assert "passwd" not in call_tool(open_python(stack, text), "f").text
 
 
-HOSTILE = """
+HOSTILE_FUNCTIONS = """
 import atexit, ctypes, gc, json, multiprocessing, os, resource, signal, subprocess, sys, threading, time
 TIMEOUT = 3
 
@@ -380,7 +387,7 @@ def at_exit():
     atexit.register(time.sleep, 60); return "registered"
 """  # fmt: skip
 # The name of a hostile function, and the possible results; "" is any.
-CALLS = [
+HOSTILE_CALLS = [
     ("exit_now", True, "ended with exit code 0"),
     ("sys_exit", True, "SystemExit"),
     ("killed", True, "ended by SIGKILL"),
@@ -415,41 +422,41 @@ CALLS = [
 
 
 @pytest.mark.promise("tools-contained")
-@pytest.mark.parametrize(("name", "is_error", "text"), CALLS)
+@pytest.mark.parametrize(("name", "is_error", "text"), HOSTILE_CALLS)
 def test_a_hostile_function_affects_only_its_own_call(
     name: str, is_error: bool | None, text: str, stack: ExitStack
 ) -> None:
-    source = open_python(stack, HOSTILE)
-    call(source, "remember")
-    result = call(source, name)
+    source = open_python(stack, HOSTILE_FUNCTIONS)
+    call_tool(source, "remember")
+    result = call_tool(source, name)
     assert is_error in (None, result.is_error)
     assert text in result.text
-    assert len(result.text.encode()) < SHOWN
+    assert len(result.text.encode()) < MAX_RESULT_BYTES
     source.cancel_calls()
     if is_error is not None:
-        assert call(source, "fine") == ("fine", False, ())
+        assert call_tool(source, "fine") == ("fine", False, ())
     source.close()
     wait_until_gone()
 
 
-HANGING = ["stopped", "no_gil", "deaf", "prints", "prints_no_newline", "no_handlers"]
+HANGING_FUNCTIONS = ["stopped", "no_gil", "deaf", "prints", "prints_no_newline", "no_handlers"]
 
 
 @pytest.mark.promise("tools-contained")
-@pytest.mark.parametrize("name", HANGING)
+@pytest.mark.parametrize("name", HANGING_FUNCTIONS)
 def test_a_function_that_hangs_is_stopped_whatever_it_blocks(name: str, stack: ExitStack) -> None:
-    source = open_python(stack, HOSTILE.replace("TIMEOUT = 3", "TIMEOUT = 1"))
-    call(source, "remember")
-    assert call(source, name) == (f"{name} did not return within 1 s, and was stopped", True, ())
-    assert call(source, "fine").text == "fine"
+    source = open_python(stack, HOSTILE_FUNCTIONS.replace("TIMEOUT = 3", "TIMEOUT = 1"))
+    call_tool(source, "remember")
+    assert call_tool(source, name) == (f"{name} did not return within 1 s, and was stopped", True, ())
+    assert call_tool(source, "fine").text == "fine"
     source.close()
     wait_until_gone()
 
 
 def test_the_reported_output_of_a_file_is_bounded(stack: ExitStack) -> None:
     reported: list[str] = []
-    source = open_python(stack, HOSTILE.replace("TIMEOUT = 3", "TIMEOUT = 1"), report=reported.append)
-    call(source, "prints")
+    source = open_python(stack, HOSTILE_FUNCTIONS.replace("TIMEOUT = 3", "TIMEOUT = 1"), report=reported.append)
+    call_tool(source, "prints")
     source.close()
     assert sum(map(len, reported)) < 80_000
     assert "mine.py: the rest of its output is not shown" in reported
@@ -462,13 +469,13 @@ def test_a_file_that_never_finishes_loading_can_be_closed(stack: ExitStack) -> N
     source.start()
     errors: list[BaseException] = []
 
-    def wait() -> None:
+    def wait_until_ready() -> None:
         try:
             source.wait_until_ready()
         except Exception as error:  # noqa: BLE001 - whatever it is, the test sees it
             errors.append(error)
 
-    thread = Thread(target=wait)
+    thread = Thread(target=wait_until_ready)
     thread.start()
     while not (Path("pid").exists() and Path("pid").read_text()):
         os.sched_yield()
@@ -479,17 +486,19 @@ def test_a_file_that_never_finishes_loading_can_be_closed(stack: ExitStack) -> N
 
 
 def test_a_function_that_does_not_read_its_arguments_does_not_block_others(stack: ExitStack) -> None:
-    source = open_python(stack, HOSTILE.replace("TIMEOUT = 3", "TIMEOUT = 1") + "\ndef take(a: str): return len(a)\n")
-    threads = [Thread(target=call, args=(source, "deaf"))]
-    threads += [Thread(target=call, args=(source, "take"), kwargs={"a": "x" * 3_000_000}) for _ in range(3)]
+    source = open_python(
+        stack, HOSTILE_FUNCTIONS.replace("TIMEOUT = 3", "TIMEOUT = 1") + "\ndef take(a: str): return len(a)\n"
+    )
+    threads = [Thread(target=call_tool, args=(source, "deaf"))]
+    threads += [Thread(target=call_tool, args=(source, "take"), kwargs={"a": "x" * 3_000_000}) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert call(source, "take", a="x" * 3_000_000).text == "3000000"
+    assert call_tool(source, "take", a="x" * 3_000_000).text == "3000000"
 
 
-DEATH = """
+PROGRAM_THAT_IS_KILLED = """
 import os, sys
 from aiml_cli.tools.python_source import PythonSource
 source = PythonSource("mine.py", report=None)
@@ -501,12 +510,12 @@ os.kill(os.getpid(), 9)
 
 
 def test_a_python_process_ends_with_its_children_when_aiml_is_killed() -> None:
-    Path("mine.py").write_text(HOSTILE)
-    subprocess.run([sys.executable, "-c", DEATH], check=False)
+    Path("mine.py").write_text(HOSTILE_FUNCTIONS)
+    subprocess.run([sys.executable, "-c", PROGRAM_THAT_IS_KILLED], check=False)
     wait_until_gone()
 
 
-NAP = """
+NAP_TOOL = """
 import subprocess
 def nap():
     child = subprocess.Popen(["sleep", "60"])
@@ -519,7 +528,7 @@ def nap():
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("tool", ["nap.py", "nap"])
 def test_a_signal_ends_running_tools(tool: str, number: int, code: int) -> None:
-    Path("nap.py").write_text(NAP)
+    Path("nap.py").write_text(NAP_TOOL)
     tool_files.save_tool_file("nap", {"run": ["sh", "-c", "sleep 60 & echo $! > pid; sleep 60"]}, lambda _: True)
     command = build_command("chat", "--demo", "-m", "demo/tools", "-T", tool, "--allow", "*", "use nap")
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as aiml:
@@ -531,7 +540,7 @@ def test_a_signal_ends_running_tools(tool: str, number: int, code: int) -> None:
     wait_until_gone()
 
 
-UNUSABLE = [
+UNUSABLE_TOOLS = [
     ("none", "there is no tool 'none'"),
     ("no/such.py", "no/such.py: No such file or directory"),
     ("broken.py", "broken.py cannot be used: broken.py:1: SyntaxError"),
@@ -541,7 +550,7 @@ UNUSABLE = [
 ]
 
 
-@pytest.mark.parametrize(("tool", "message"), UNUSABLE)
+@pytest.mark.parametrize(("tool", "message"), UNUSABLE_TOOLS)
 def test_a_tool_that_cannot_start_is_an_error_before_anything_is_sent(
     tool: str, message: str, server: Loopback, capfd: pytest.CaptureFixture[str]
 ) -> None:

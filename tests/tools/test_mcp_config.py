@@ -11,24 +11,31 @@ from aiml_cli.errors import UsageError
 from aiml_cli.tools import mcp_config
 from aiml_cli.tools.mcp_config import McpServer, expand_server
 
-FULL = {"command": "npx", "args": ["-y", "x"], "env": {"A": "1"}, "cwd": "sub", "timeout": 5.0, "startupTimeout": 9.0}
+FULL_ENTRY = {
+    "command": "npx",
+    "args": ["-y", "x"],
+    "env": {"A": "1"},
+    "cwd": "sub",
+    "timeout": 5.0,
+    "startupTimeout": 9.0,
+}
 
 
 @pytest.fixture
-def path(clean: Path) -> Path:
+def path(empty_home: Path) -> Path:
     """Return the path of mcp.json in an empty folder."""
-    folder = clean / "xdg_config_home" / "aiml"
+    folder = empty_home / "xdg_config_home" / "aiml"
     folder.mkdir(mode=0o700)
     return folder / "mcp.json"
 
 
-def write(path: Path, value: Any) -> None:
+def write_config(path: Path, value: Any) -> None:
     path.write_text(value if isinstance(value, str) else json.dumps(value))
     path.chmod(0o600)
 
 
 @pytest.mark.parametrize(
-    "entry", [FULL, {"url": "https://x.y/mcp", "headers": {"A": "b"}}, {"command": "x", "type": "stdio"}]
+    "entry", [FULL_ENTRY, {"url": "https://x.y/mcp", "headers": {"A": "b"}}, {"command": "x", "type": "stdio"}]
 )
 def test_a_saved_server_equals_the_one_that_was_read(path: Path, entry: Any) -> None:
     server = mcp_config.parse_server("fs", entry, "here")
@@ -39,7 +46,7 @@ def test_a_saved_server_equals_the_one_that_was_read(path: Path, entry: Any) -> 
 
 
 def test_unknown_properties_are_kept(path: Path) -> None:
-    write(path, {"other": 1, "mcpServers": {"a": {"command": "x", "autoApprove": ["*"]}, "b": {"command": "y"}}})
+    write_config(path, {"other": 1, "mcpServers": {"a": {"command": "x", "autoApprove": ["*"]}, "b": {"command": "y"}}})
     mcp_config.save_server(McpServer("c", "z"), lambda _: False)
     assert mcp_config.remove_server("b")
     assert not mcp_config.remove_server("b")
@@ -84,7 +91,7 @@ def test_a_server_is_replaced_only_after_confirmation(path: Path) -> None:
     ],
 )  # fmt: skip
 def test_an_invalid_file_is_an_error_that_names_the_key(path: Path, content: Any, message: str) -> None:
-    write(path, content)
+    write_config(path, content)
     with pytest.raises(UsageError, match=message) as caught:
         mcp_config.load_servers()
     assert str(path) in caught.value.message
@@ -93,7 +100,7 @@ def test_an_invalid_file_is_an_error_that_names_the_key(path: Path, content: Any
 @pytest.mark.promise("trusted-files")
 @pytest.mark.parametrize("mode", [0o602, 0o620, 0o666, 0o660])
 def test_a_file_that_others_can_change_is_not_used(path: Path, mode: int) -> None:
-    write(path, {"mcpServers": {}})
+    write_config(path, {"mcpServers": {}})
     path.chmod(mode)
     for use in (
         mcp_config.load_servers,
@@ -108,7 +115,7 @@ def test_an_unknown_server_is_an_error_that_lists_the_available_ones(path: Path)
     with pytest.raises(UsageError) as nothing:
         mcp_config.load_server("fs")
     assert "aiml tools add" in nothing.value.hint
-    write(path, {"mcpServers": {"files": {"command": "x"}, "off": {"command": "x", "disabled": True}}})
+    write_config(path, {"mcpServers": {"files": {"command": "x"}, "off": {"command": "x", "disabled": True}}})
     with pytest.raises(UsageError) as similar:
         mcp_config.load_server("file")
     assert similar.value.hint == "did you mean files? available: files, off"
@@ -180,7 +187,7 @@ def test_an_incomplete_server_is_an_error_before_anything_starts(server: McpServ
         expand_server(server, {})
 
 
-FOREIGN = """{ // of an editor
+EDITOR_CONFIG = """{ // of an editor
   "servers": {
     "fs": {"type": "stdio", "command": "npx", "args": ["https://a//b", "/*"], "autoApprove": ["*"], "trust": true,},
     "My Web": {"httpUrl": "https://x.y/mcp", "headers": {"T": "${env:TOK}", "K": "${input:api-key}"}},
@@ -191,7 +198,7 @@ FOREIGN = """{ // of an editor
 
 
 def test_automatic_approvals_in_files_of_other_programs_are_ignored(path: Path) -> None:
-    path.write_text(FOREIGN)
+    path.write_text(EDITOR_CONFIG)
     notices: list[str] = []
     found = mcp_config.read_foreign_servers(path, notices.append)
     assert found == {
@@ -208,9 +215,11 @@ def test_automatic_approvals_in_files_of_other_programs_are_ignored(path: Path) 
     ]
 
 
-@pytest.mark.parametrize("outer", ['{"mcpServers": %s}', '{"servers": %s}', '{"mcp": {"servers": %s}, "theme": "x"}'])
-def test_servers_are_found_in_the_files_of_common_programs(path: Path, outer: str) -> None:
-    path.write_text(outer % '{"a": {"command": "x"}}')
+@pytest.mark.parametrize(
+    "config_format", ['{"mcpServers": %s}', '{"servers": %s}', '{"mcp": {"servers": %s}, "theme": "x"}']
+)
+def test_servers_are_found_in_the_files_of_common_programs(path: Path, config_format: str) -> None:
+    path.write_text(config_format % '{"a": {"command": "x"}}')
     assert list(mcp_config.read_foreign_servers(path, None)) == ["a"]
 
 

@@ -15,11 +15,11 @@ from aiml_cli.tools.mcp_config import McpServer
 JSON, SSE = "application/json", "text/event-stream"
 
 
-def web(server: Loopback, **more: Any) -> McpServer:
+def build_server(server: Loopback, **more: Any) -> McpServer:
     return McpServer("web", url=f"http://127.0.0.1:{server.port}/mcp", **more)
 
 
-def reply(status: str, body: bytes = b"", *headers: str, content_type: str = JSON) -> bytes:
+def build_reply(status: str, body: bytes = b"", *headers: str, content_type: str = JSON) -> bytes:
     head = [
         f"HTTP/1.1 {status}",
         f"Content-Type: {content_type}",
@@ -30,27 +30,27 @@ def reply(status: str, body: bytes = b"", *headers: str, content_type: str = JSO
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-def reply_json(number: int, result: dict[str, Any], *headers: str) -> bytes:
-    return reply("200 OK", json.dumps({"jsonrpc": "2.0", "id": number, "result": result}).encode(), *headers)
+def build_json_reply(number: int, result: dict[str, Any], *headers: str) -> bytes:
+    return build_reply("200 OK", json.dumps({"jsonrpc": "2.0", "id": number, "result": result}).encode(), *headers)
 
 
-HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}}
-TOOLS = {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}
+INITIALIZE_RESULT = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}}
+TOOLS_RESULT = {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (reply("307 Temporary Redirect", b"", "Location: /other"), "redirects to /other, which is not followed"),
-        (reply("302 Found", b"", "Location: https://example.com/"), "redirects to https://example.com/, which is not followed"),
-        (reply("401 Unauthorized"), "(HTTP 401)"),
-        (reply("404 Not Found"), "(HTTP 404)"),
-        (reply("500 Oops", b"<html>", content_type="text/html"), "(HTTP 500)"),
-        (reply("202 Accepted"), "202 Accepted"),
-        (reply("200 OK", b"hello", content_type="text/plain"), "Unexpected content type"),
-        (reply("200 OK", b"{}"), "Failed to parse"),
-        (reply("200 OK", b"data: {}\n\n", content_type=SSE), "Failed to parse"),
-        (reply("200 OK", b"x", "Content-Encoding: gzip"), "it compresses its answers"),
+        (build_reply("307 Temporary Redirect", b"", "Location: /other"), "redirects to /other, which is not followed"),
+        (build_reply("302 Found", b"", "Location: https://example.com/"), "redirects to https://example.com/, which is not followed"),
+        (build_reply("401 Unauthorized"), "(HTTP 401)"),
+        (build_reply("404 Not Found"), "(HTTP 404)"),
+        (build_reply("500 Oops", b"<html>", content_type="text/html"), "(HTTP 500)"),
+        (build_reply("202 Accepted"), "202 Accepted"),
+        (build_reply("200 OK", b"hello", content_type="text/plain"), "Unexpected content type"),
+        (build_reply("200 OK", b"{}"), "Failed to parse"),
+        (build_reply("200 OK", b"data: {}\n\n", content_type=SSE), "Failed to parse"),
+        (build_reply("200 OK", b"x", "Content-Encoding: gzip"), "it compresses its answers"),
         ([b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", Flood(b"x" * 65536)], "more than 16 MiB"),
         ([b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ", Flood(b"x" * 65536)], "SSE"),
         (b"", "cannot be used"),
@@ -58,7 +58,7 @@ TOOLS = {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]}
 )  # fmt: skip
 def test_an_invalid_answer_is_an_error(server: Loopback, answer: Any, message: str) -> None:
     server.answer_with(*(answer if isinstance(answer, list) else [answer]))
-    with pytest.raises(UsageError) as caught, open_server(web(server)):
+    with pytest.raises(UsageError) as caught, open_server(build_server(server)):
         pass
     assert message in caught.value.message
     assert len(caught.value.message) < 1000
@@ -69,8 +69,8 @@ def test_a_server_gets_its_headers_and_never_the_api_key(server: Loopback, monke
     monkeypatch.setenv("AIMLAPI_API_KEY", "sk-0123456789")
     monkeypatch.setenv("TOKEN", "t-1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # is not asked for this machine
-    server.answer_with(reply("401 Unauthorized"))
-    with pytest.raises(UsageError), open_server(web(server, headers={"Authorization": "Bearer ${TOKEN}"})):
+    server.answer_with(build_reply("401 Unauthorized"))
+    with pytest.raises(UsageError), open_server(build_server(server, headers={"Authorization": "Bearer ${TOKEN}"})):
         pass
     assert server.requests[0].get_header("Authorization") == "Bearer t-1"
     assert b"sk-0123456789" not in server.requests[0].head + server.requests[0].body
@@ -87,9 +87,9 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         match body["method"]:
             case "initialize":
-                self.answer(body["id"], HELLO)
+                self.answer(body["id"], INITIALIZE_RESULT)
             case "tools/list":
-                self.answer(body["id"], TOOLS)
+                self.answer(body["id"], TOOLS_RESULT)
             case "tools/call":
                 type(self).calls += 1
                 if self.calls == 1:

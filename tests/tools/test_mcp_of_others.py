@@ -11,24 +11,24 @@ from typing import Any
 import pexpect
 import pytest
 from support.forked_process import TerminalProcess
-from support.mcp_sources import SERVERS, open_server, raw_server
+from support.mcp_sources import OTHER_SERVERS, build_own_server, open_server
 from support.run_cli import Aiml, build_command
 
 from aiml_cli.api.messages import Image
 from aiml_cli.tools import mcp_config
 from aiml_cli.tools.mcp_config import McpServer
 
-EVERYTHING = SERVERS / "node_modules/.bin/mcp-server-everything"
-FILESYSTEM = SERVERS / "node_modules/.bin/mcp-server-filesystem"
-TIME, GIT = SERVERS / "venv/bin/mcp-server-time", SERVERS / "venv/bin/mcp-server-git"
+EVERYTHING = OTHER_SERVERS / "node_modules/.bin/mcp-server-everything"
+FILESYSTEM = OTHER_SERVERS / "node_modules/.bin/mcp-server-filesystem"
+TIME, GIT = OTHER_SERVERS / "venv/bin/mcp-server-time", OTHER_SERVERS / "venv/bin/mcp-server-git"
 
 
-def needs(program: Path) -> pytest.MarkDecorator:
+def skip_without(program: Path) -> pytest.MarkDecorator:
     """Skip a test where a server is not installed."""
     return pytest.mark.skipif(not program.exists(), reason=f"{program.name} is not installed: make servers")
 
 
-@needs(EVERYTHING)
+@skip_without(EVERYTHING)
 def test_tools_of_the_everything_server_work_over_pipes() -> None:
     with open_server(McpServer("ev", str(EVERYTHING))) as server:
         assert server.call("echo", message="hi").text == "Echo: hi"
@@ -57,7 +57,7 @@ def everything_over_http() -> Iterator[str]:
         process.kill()
 
 
-@needs(EVERYTHING)
+@skip_without(EVERYTHING)
 def test_tools_of_the_everything_server_work_over_http(everything_over_http: str) -> None:
     with open_server(McpServer("ev", url=everything_over_http)) as server:
         assert server.call("echo", message="hi").text == "Echo: hi"
@@ -65,7 +65,7 @@ def test_tools_of_the_everything_server_work_over_http(everything_over_http: str
         assert server.call("get-tiny-image").media
 
 
-@needs(FILESYSTEM)
+@skip_without(FILESYSTEM)
 def test_the_filesystem_server_reads_only_its_folder(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
     with open_server(McpServer("fs", str(FILESYSTEM), (str(tmp_path),))) as server:
@@ -75,8 +75,8 @@ def test_the_filesystem_server_reads_only_its_folder(tmp_path: Path) -> None:
         assert hints["fs.write_file"] == ("it may delete or overwrite data",)
 
 
-@needs(TIME)
-@needs(GIT)
+@skip_without(TIME)
+@skip_without(GIT)
 def test_the_time_and_git_servers_can_be_called(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path / "r")], check=True)
     with open_server(McpServer("time", str(TIME))) as server:
@@ -86,12 +86,12 @@ def test_the_time_and_git_servers_can_be_called(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def saved() -> None:
+def own_server_saved() -> None:
     """Save our own server as fs."""
-    mcp_config.save_server(raw_server(), lambda _: False)
+    mcp_config.save_server(build_own_server(), lambda _: False)
 
 
-@pytest.mark.usefixtures("saved")
+@pytest.mark.usefixtures("own_server_saved")
 def test_a_server_is_checked_and_called_without_a_model(aiml: Aiml) -> None:
     checked = aiml("tools", "check")
     assert checked.returncode == 0
@@ -104,7 +104,7 @@ def test_a_server_is_checked_and_called_without_a_model(aiml: Aiml) -> None:
     assert aiml("tools", "call", "mcp:fs.ech", "{}").returncode == 2
 
 
-@pytest.mark.usefixtures("saved")
+@pytest.mark.usefixtures("own_server_saved")
 def test_a_model_calls_a_tool_of_a_server(aiml: Aiml) -> None:
     done = aiml("chat", "--demo", "-m", "demo/tools", "-T", "mcp:fs.echo", "--allow", "fs.*", 'fs__echo {"text": "hi"}')
     assert done.returncode == 0
@@ -116,7 +116,7 @@ def start_on_terminal(*arguments: str) -> Any:
     return TerminalProcess(program, rest, timeout=30, encoding="utf-8", dimensions=(40, 100))
 
 
-@pytest.mark.usefixtures("saved")
+@pytest.mark.usefixtures("own_server_saved")
 def test_a_server_can_ask_the_user_for_several_fields() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask", "{}")
     answers = [
@@ -137,7 +137,7 @@ def test_a_server_can_ask_the_user_for_several_fields() -> None:
     }
 
 
-@pytest.mark.usefixtures("saved")
+@pytest.mark.usefixtures("own_server_saved")
 def test_a_question_of_a_server_cannot_control_the_terminal_or_imitate_aiml() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask", "{}")
     child.expect_exact("text: ")
@@ -150,7 +150,7 @@ def test_a_question_of_a_server_cannot_control_the_terminal_or_imitate_aiml() ->
     assert child.exitstatus == 130
 
 
-@pytest.mark.usefixtures("saved")
+@pytest.mark.usefixtures("own_server_saved")
 def test_one_ctrl_d_skips_all_questions_of_a_call() -> None:
     child = start_on_terminal("tools", "call", "mcp:fs.ask_flood", "{}")
     child.expect_exact("text: ")
@@ -162,7 +162,7 @@ def test_one_ctrl_d_skips_all_questions_of_a_call() -> None:
     assert "text: " not in child.before
 
 
-@pytest.mark.usefixtures("saved")
+@pytest.mark.usefixtures("own_server_saved")
 def test_without_a_terminal_a_question_is_cancelled(aiml: Aiml) -> None:
     done = aiml("tools", "call", "mcp:fs.ask", "{}", before=["setsid", "-w"])
     assert json.loads(done.stdout)["result"] == {"action": "cancel"}

@@ -32,7 +32,7 @@ class NamedTool:
         return CallResult(self.name)
 
 
-def name_all(*sources: tuple[str, Sequence[str]]) -> list[tuple[str, str]]:
+def list_names(*sources: tuple[str, Sequence[str]]) -> list[tuple[str, str]]:
     """Return the name and the name on the wire of each tool of these sources."""
     opened = name_tools([(label, [NamedTool(name) for name in names]) for label, names in sources])
     return [(tool.name, tool.wire_name) for tool in opened]
@@ -61,13 +61,13 @@ def test_a_long_name_ends_with_a_hash_of_all_of_it() -> None:
 
 @given(st.lists(st.text(min_size=1, max_size=80), unique=True, max_size=20))
 def test_wire_names_are_valid_and_unique(names: list[str]) -> None:
-    wire_names = [wire_name for _, wire_name in name_all(("mcp:s", names))]
+    wire_names = [wire_name for _, wire_name in list_names(("mcp:s", names))]
     assert len(set(wire_names)) == len(names)
     assert all(WIRE_NAME.fullmatch(name) for name in wire_names)
 
 
 def test_tools_with_the_same_name_are_prefixed_with_their_source() -> None:
-    named = name_all(("weather", ["weather"]), ("lib/tools.py", ["weather", "add"]), ("mcp:fs", ["fs.read"]))
+    named = list_names(("weather", ["weather"]), ("lib/tools.py", ["weather", "add"]), ("mcp:fs", ["fs.read"]))
     assert named == [
         ("weather", "weather"),
         ("tools.weather", "tools__weather"),
@@ -77,12 +77,12 @@ def test_tools_with_the_same_name_are_prefixed_with_their_source() -> None:
 
 
 def test_sources_with_the_same_name_are_numbered() -> None:
-    named = name_all(("tools.py", ["add"]), ("tools.py", ["add", "sub"]), ("tools.py", ["add"]))
+    named = list_names(("tools.py", ["add"]), ("tools.py", ["add", "sub"]), ("tools.py", ["add"]))
     assert [name for name, _ in named] == ["tools.add", "tools2.add", "sub", "tools3.add"]
 
 
 def test_of_two_tools_with_one_name_in_a_source_the_first_is_kept() -> None:
-    assert name_all(("mcp:s", ["a", "b", "a"])) == [("a", "a"), ("b", "b")]
+    assert list_names(("mcp:s", ["a", "b", "a"])) == [("a", "a"), ("b", "b")]
 
 
 @pytest.mark.parametrize("text", ["", "  ", "{}", ' {"a": 1}\n'])
@@ -97,7 +97,7 @@ def test_other_arguments_are_refused_with_a_reason(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "demo", "expected"),
+    ("name", "is_demo", "expected"),
     [
         ("wether", True, "did you mean weather?"),
         ("wether", False, "there are no tools yet"),
@@ -105,7 +105,7 @@ def test_other_arguments_are_refused_with_a_reason(text: str) -> None:
         ("weather,time", False, "is not a valid tool name"),
     ],
 )
-def test_an_unknown_tool_name_is_explained(name: str, demo: bool, expected: str) -> None:
+def test_an_unknown_tool_name_is_explained(name: str, is_demo: bool, expected: str) -> None:
     with pytest.raises(UsageError) as caught:
-        make_source(name, demo=demo).wait_until_ready()
+        make_source(name, demo=is_demo).wait_until_ready()
     assert expected in f"{caught.value.message} {caught.value.hint}"

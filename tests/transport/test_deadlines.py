@@ -6,7 +6,7 @@ import pytest
 
 from aiml_cli.transport.connection import Watchdog
 
-LONG_S = 1000.0
+LATE_SECONDS = 1000.0
 
 
 def find_new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
@@ -26,12 +26,12 @@ def test_a_deadline_that_fails_does_not_affect_the_others() -> None:
         assert called.wait(30)
 
 
-@pytest.mark.parametrize("others", [0, 1, 500])
-def test_an_earlier_deadline_comes_first_although_it_was_set_last(others: int) -> None:
+@pytest.mark.parametrize("other_count", [0, 1, 500])
+def test_an_earlier_deadline_comes_first_although_it_was_set_last(other_count: int) -> None:
     watchdog, called, late = Watchdog(), threading.Event(), threading.Event()
     with watchdog.run():
-        for number in range(others):
-            watchdog.set(number, LONG_S, late.set)
+        for number in range(other_count):
+            watchdog.set(number, LATE_SECONDS, late.set)
         watchdog.set("first", 0.01, called.set)
         assert called.wait(30)
     assert not late.is_set()
@@ -41,7 +41,7 @@ def test_an_owner_has_only_the_last_deadline_that_was_set() -> None:
     watchdog, called, dropped = Watchdog(), threading.Event(), threading.Event()
     with watchdog.run():
         watchdog.set("moved", 0.01, dropped.set)
-        watchdog.set("moved", LONG_S, dropped.set)
+        watchdog.set("moved", LATE_SECONDS, dropped.set)
         watchdog.set("cleared", 0.01, dropped.set)
         watchdog.clear("cleared")
         watchdog.set("other", 0.05, called.set)
@@ -53,7 +53,7 @@ def test_all_deadlines_share_one_thread_and_it_ends_with_the_last_block() -> Non
     before, watchdog = set(threading.enumerate()), Watchdog()
     with watchdog.run(), watchdog.run():
         for number in range(100):
-            watchdog.set(number, LONG_S, lambda: None)
+            watchdog.set(number, LATE_SECONDS, lambda: None)
         (thread,) = find_new_threads(before)
         for number in range(100):
             watchdog.clear(number)

@@ -13,7 +13,7 @@ from aiml_cli.transport.key_masking import mask_chunks
 KEY = "k-canary-0123456789"
 
 
-def lines(done: bytes) -> list[str]:
+def split_lines(done: bytes) -> list[str]:
     return done.decode().splitlines()
 
 
@@ -21,7 +21,7 @@ def lines(done: bytes) -> list[str]:
 def test_the_exchange_is_shown_with_the_key_masked(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     done = aiml("chat", "hi", "there", "--debug", AIMLAPI_API_KEY=KEY)
-    shown = lines(done.stderr)
+    shown = split_lines(done.stderr)
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
     assert server.requests[0].get_header("authorization") == f"Bearer {KEY}"
     assert shown[0] == "> POST /v1/chat/completions HTTP/1.1"
@@ -57,7 +57,7 @@ def test_cookies_and_proxy_passwords_are_masked_and_long_lines_cut(server: Loopb
     server.answer_with(
         http_response(b'{"x": "' + coded.encode() + b'"}', "500 x", "text/plain", "Set-Cookie: sid=abcdefgh; Path=/")
     )
-    shown = lines(aiml("chat", "word " * 2000, "--debug").stderr)
+    shown = split_lines(aiml("chat", "word " * 2000, "--debug").stderr)
     assert "< set-cookie: sid=***" in shown
     assert any("…(1,600 characters)" in line for line in shown)
     assert any("more characters)" in line for line in shown if line.startswith("> {"))
@@ -76,19 +76,22 @@ def test_each_attempt_and_each_get_request_is_shown(server: Loopback, aiml: Aiml
     server.answer_with(http_response(b"busy", "503 Busy", "text/plain", "Retry-After: 0"))
     server.answer_with(HELLO)
     assert (
-        lines(aiml("chat", "hi", "--debug", AIML_RETRIES="1").stderr).count("> POST /v1/chat/completions HTTP/1.1") == 2
+        split_lines(aiml("chat", "hi", "--debug", AIML_RETRIES="1").stderr).count(
+            "> POST /v1/chat/completions HTTP/1.1"
+        )
+        == 2
     )
     server.answer_with(json_response({"data": []}))
     for command in (["models"], ["usage"], ["config", "check"]):
-        assert "< 200" in lines(aiml(*command, "--debug").stderr)
+        assert "< 200" in split_lines(aiml(*command, "--debug").stderr)
 
 
 def test_nothing_is_shown_without_debug(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
-    assert not [line for line in lines(aiml("chat", "hi").stderr) if line[:2] in ("> ", "< ")]
+    assert not [line for line in split_lines(aiml("chat", "hi").stderr) if line[:2] in ("> ", "< ")]
 
 
-def split_at(text: bytes, places: list[int]) -> Iterator[bytes]:
+def cut_at(text: bytes, places: list[int]) -> Iterator[bytes]:
     borders = sorted(min(place, len(text)) for place in places)
     return (text[start:end] for start, end in zip([0, *borders], [*borders, len(text)], strict=True))
 
@@ -98,10 +101,10 @@ def split_at(text: bytes, places: list[int]) -> Iterator[bytes]:
 @given(st.lists(st.sampled_from(["kak-kakz", "k", "ka", "kak", "z", "kak-kak"])), st.lists(st.integers(0, 60)))
 def test_the_key_is_masked_however_the_bytes_are_cut(words: list[str], places: list[int]) -> None:
     text = "".join(words).encode()
-    assert b"".join(mask_chunks("kak-kakz", split_at(text, places))) == text.replace(b"kak-kakz", b"***")
+    assert b"".join(mask_chunks("kak-kakz", cut_at(text, places))) == text.replace(b"kak-kakz", b"***")
 
 
 def test_a_stream_is_shown_as_it_arrives(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta("Hi", None), event({"choices": []}), delta(finish="stop"), end=b""))
-    shown = lines(aiml("chat", "hi", "--debug").stderr)
+    shown = split_lines(aiml("chat", "hi", "--debug").stderr)
     assert len([line for line in shown if line.startswith("< data: ")]) == 3

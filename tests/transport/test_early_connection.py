@@ -33,7 +33,7 @@ class QuietServer:
 
     def __init__(self, *, closes: bool = False) -> None:
         self._closes = closes
-        self._context = certificates.make_context()
+        self._context = certificates.build_context()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"https://127.0.0.1:{self._socket.getsockname()[1]}/v1"
         self.opened, self.ended = Queue[None](), Queue[bytes]()
@@ -66,23 +66,23 @@ class QuietServer:
 
 
 @pytest.fixture
-def quiet() -> Iterator[QuietServer]:
+def quiet_server() -> Iterator[QuietServer]:
     """Yield a server that answers nothing."""
     with QuietServer() as server:
         yield server
 
 
 @pytest.fixture
-def far(clean: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+def tls_server(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     """Yield a server with TLS that says hello, whose certificate is trusted."""
-    monkeypatch.setenv("AIML_CA_BUNDLE", certificates.write_bundle(clean))
-    with Loopback(tls=certificates.make_context()) as server:
+    monkeypatch.setenv("AIML_CA_BUNDLE", certificates.write_bundle(empty_home))
+    with Loopback(tls=certificates.build_context()) as server:
         server.answer_with(HELLO)
         yield server
 
 
 @contextmanager
-def start(
+def start_program(
     url: str, *arguments: str, stdin: Any = subprocess.DEVNULL, **environ: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Start the program as a process; kill it after the block if it has not ended."""
@@ -101,13 +101,13 @@ def start(
 
 def run(url: str, *arguments: str, **environ: str) -> tuple[int, str, str]:
     """Run the program as a process; return its exit code, standard output and standard error."""
-    with start(url, *arguments, **environ) as process:
+    with start_program(url, *arguments, **environ) as process:
         stdout, stderr = process.communicate(timeout=TIMEOUT_S)
     return process.returncode, stdout.decode(), stderr.decode()
 
 
 # What is read before the request is sent: the connection is open while the program waits for it.
-WAITING = {
+WAITING_COMMANDS = {
     "a file": ["chat", "-f", "pipe"],
     "a file of words": ["chat", "hi", "@pipe"],
     "messages": ["chat", "--messages", "pipe"],
@@ -118,32 +118,32 @@ WAITING = {
 }
 
 
-@pytest.mark.parametrize("case", WAITING)
-def test_the_connection_is_open_before_the_request_is_ready(case: str, quiet: QuietServer) -> None:
+@pytest.mark.parametrize("case", WAITING_COMMANDS)
+def test_the_connection_is_open_before_the_request_is_ready(case: str, quiet_server: QuietServer) -> None:
     os.mkfifo("pipe")
-    with start(quiet.url, *WAITING[case]) as process:
-        quiet.opened.get(timeout=TIMEOUT_S)
+    with start_program(quiet_server.url, *WAITING_COMMANDS[case]) as process:
+        quiet_server.opened.get(timeout=TIMEOUT_S)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT_S) == 130
-    assert (quiet.ended.get(timeout=TIMEOUT_S), quiet.connections) == (b"", 1)
+    assert (quiet_server.ended.get(timeout=TIMEOUT_S), quiet_server.connections) == (b"", 1)
 
 
-def test_the_request_goes_over_the_connection_that_is_open(far: Loopback) -> None:
+def test_the_request_goes_over_the_connection_that_is_open(tls_server: Loopback) -> None:
     os.mkfifo("pipe")
-    with start(far.url, "chat", "-f", "pipe") as process:
+    with start_program(tls_server.url, "chat", "-f", "pipe") as process:
         Path("pipe").write_text("What is this?", encoding="utf-8")
         stdout, stderr = process.communicate(timeout=TIMEOUT_S)
-    assert (process.returncode, stdout, far.connections) == (0, b"Hello\n", 1)
+    assert (process.returncode, stdout, tls_server.connections) == (0, b"Hello\n", 1)
     assert b"try" not in stderr
-    assert [request.get_header("authorization") for request in far.requests] == [f"Bearer {KEY}"]
+    assert [request.get_header("authorization") for request in tls_server.requests] == [f"Bearer {KEY}"]
 
 
 @pytest.mark.parametrize("command", ["chat", "respond"])
-def test_a_call_takes_one_connection(command: str, far: Loopback) -> None:
-    far.scripts[:] = [(HELLO,)]
-    assert run(far.url, command, "hi")[0] in (0, 8)
-    assert (far.connections, len(far.requests)) == (1, 1)
+def test_a_call_takes_one_connection(command: str, tls_server: Loopback) -> None:
+    tls_server.scripts[:] = [(HELLO,)]
+    assert run(tls_server.url, command, "hi")[0] in (0, 8)
+    assert (tls_server.connections, len(tls_server.requests)) == (1, 1)
 
 
 # What fails after flags, settings and key: the connection may be open by then.
@@ -163,14 +163,16 @@ LATE_FAILURES = {
 
 
 @pytest.mark.parametrize("case", LATE_FAILURES)
-def test_a_request_that_fails_before_it_is_sent_sends_nothing(case: str, quiet: QuietServer) -> None:
+def test_a_request_that_fails_before_it_is_sent_sends_nothing(case: str, quiet_server: QuietServer) -> None:
     Path("empty.txt").touch()
     Path("broken.json").write_text("{", encoding="utf-8")
     secret = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAE\n"
     Path("secrets.env").write_text(secret, encoding="utf-8")
     arguments, code = LATE_FAILURES[case]
-    assert run(quiet.url, *arguments)[0] == code
-    assert [quiet.ended.get(timeout=TIMEOUT_S) for _ in range(quiet.connections)] == [b""] * quiet.connections
+    assert run(quiet_server.url, *arguments)[0] == code
+    assert [quiet_server.ended.get(timeout=TIMEOUT_S) for _ in range(quiet_server.connections)] == [
+        b""
+    ] * quiet_server.connections
 
 
 # What is wrong with flags, settings or the key, and what needs no server.
@@ -212,50 +214,50 @@ NO_CONNECTION: dict[str, tuple[list[str], dict[str, str], int]] = {
 
 
 @pytest.mark.parametrize("case", NO_CONNECTION)
-def test_no_server_is_contacted_if_no_request_is_possible(case: str, quiet: QuietServer) -> None:
+def test_no_server_is_contacted_if_no_request_is_possible(case: str, quiet_server: QuietServer) -> None:
     Path("rows.txt").write_text("a\nb\n", encoding="utf-8")
     Path("recording.jsonl").touch()
     arguments, environ, code = NO_CONNECTION[case]
-    assert run(quiet.url, *arguments, **environ)[0] == code
-    assert quiet.connections == 0
+    assert run(quiet_server.url, *arguments, **environ)[0] == code
+    assert quiet_server.connections == 0
 
 
-def test_a_cached_answer_contacts_no_server(far: Loopback) -> None:
-    assert run(far.url, "chat", "hi", "--cache", "7d")[:2] == (0, "Hello\n")
-    assert run(far.url, "chat", "hi", "--cache", "7d")[:2] == (0, "Hello\n")
-    assert far.connections == 1
+def test_a_cached_answer_contacts_no_server(tls_server: Loopback) -> None:
+    assert run(tls_server.url, "chat", "hi", "--cache", "7d")[:2] == (0, "Hello\n")
+    assert run(tls_server.url, "chat", "hi", "--cache", "7d")[:2] == (0, "Hello\n")
+    assert tls_server.connections == 1
 
 
-def test_no_server_is_contacted_while_a_pipe_has_sent_nothing(far: Loopback) -> None:
-    with start(far.url, "chat", stdin=subprocess.PIPE) as process:
+def test_no_server_is_contacted_while_a_pipe_has_sent_nothing(tls_server: Loopback) -> None:
+    with start_program(tls_server.url, "chat", stdin=subprocess.PIPE) as process:
         assert process.stderr
         assert b"waiting for standard input" in process.stderr.readline()
-        assert far.connections == 0
+        assert tls_server.connections == 0
         stdout, _ = process.communicate(b"hi", timeout=TIMEOUT_S)
-    assert (process.returncode, stdout, far.connections) == (0, b"Hello\n", 1)
+    assert (process.returncode, stdout, tls_server.connections) == (0, b"Hello\n", 1)
 
 
-def test_the_connection_opens_once_a_pipe_has_sent_something(quiet: QuietServer) -> None:
-    with start(quiet.url, "chat", stdin=subprocess.PIPE) as process:
+def test_the_connection_opens_once_a_pipe_has_sent_something(quiet_server: QuietServer) -> None:
+    with start_program(quiet_server.url, "chat", stdin=subprocess.PIPE) as process:
         assert process.stdin
         process.stdin.write(b"the first words")
         process.stdin.flush()
-        quiet.opened.get(timeout=TIMEOUT_S)
+        quiet_server.opened.get(timeout=TIMEOUT_S)
         assert process.poll() is None
 
 
-def test_a_connection_that_the_server_has_closed_is_replaced(far: Loopback) -> None:
+def test_a_connection_that_the_server_has_closed_is_replaced(tls_server: Loopback) -> None:
     os.mkfifo("pipe")
-    address = ("127.0.0.1", far.port)
+    address = ("127.0.0.1", tls_server.port)
     with (
         QuietServer(closes=True) as closing,
         _relay_first_to(closing, address) as url,
-        start(url, "chat", "-f", "pipe") as process,
+        start_program(url, "chat", "-f", "pipe") as process,
     ):
         closing.ended.get(timeout=TIMEOUT_S)
         Path("pipe").write_text("hi", encoding="utf-8")
         stdout, stderr = process.communicate(timeout=TIMEOUT_S)
-    assert (process.returncode, stdout, len(far.requests)) == (0, b"Hello\n", 1)
+    assert (process.returncode, stdout, len(tls_server.requests)) == (0, b"Hello\n", 1)
     assert b"again" not in stderr
 
 
@@ -290,7 +292,7 @@ def _forward(source: socket.socket, target: socket.socket) -> None:
 def test_a_signal_ends_the_wait_for_a_handshake(number: int) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        start(f"https://127.0.0.1:{silent.getsockname()[1]}/v1", "chat", "hi") as process,
+        start_program(f"https://127.0.0.1:{silent.getsockname()[1]}/v1", "chat", "hi") as process,
         silent.accept()[0] as connection,
     ):
         connection.settimeout(TIMEOUT_S)
@@ -308,15 +310,15 @@ def _read_rest(connection: socket.socket) -> bytes:
     return rest
 
 
-def test_rows_take_one_connection_a_worker(far: Loopback) -> None:
+def test_rows_take_one_connection_a_worker(tls_server: Loopback) -> None:
     Path("rows.txt").write_text("".join(f"{row}\n" for row in range(6)), encoding="utf-8")
-    code, stdout, _ = run(far.url, "chat", "--each", "line", "-f", "rows.txt", "-j", "1", "{row}")
+    code, stdout, _ = run(tls_server.url, "chat", "--each", "line", "-f", "rows.txt", "-j", "1", "{row}")
     assert (code, len(stdout.splitlines())) == (0, 6)
-    assert far.connections == len(far.requests) == 6  # the server answers one request on each connection
+    assert tls_server.connections == len(tls_server.requests) == 6  # the server answers one request on each connection
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[EarlyConnection]:
+def early_connections(monkeypatch: pytest.MonkeyPatch) -> list[EarlyConnection]:
     """Return a list of the early connections that are started; none of them runs."""
     early = list[EarlyConnection]()
     monkeypatch.setattr(EarlyConnection, "start", lambda self: early.append(self))  # noqa: PLW0108 - a method has a self
@@ -328,16 +330,16 @@ def connect_early(url: str, *words: str, **options: Any) -> None:
         pass
 
 
-def test_a_server_on_another_machine_is_connected_to_early(started: list[EarlyConnection]) -> None:
+def test_a_server_on_another_machine_is_connected_to_early(early_connections: list[EarlyConnection]) -> None:
     connect_early("https://api.example.test/v1")
     connect_early("http://api.example.test/v1")
-    assert len(started) == 2
+    assert len(early_connections) == 2
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://localhost:9/v1", "https://h\u00e4user.test/v1"])
-def test_no_thread_is_started_if_it_saves_no_time(url: str, started: list[EarlyConnection]) -> None:
+def test_no_thread_is_started_if_it_saves_no_time(url: str, early_connections: list[EarlyConnection]) -> None:
     connect_early(url)
-    assert started == []
+    assert early_connections == []
 
 
 @pytest.mark.parametrize(
@@ -351,67 +353,69 @@ def test_no_thread_is_started_if_it_saves_no_time(url: str, started: list[EarlyC
     ],
 )
 def test_the_connection_waits_for_input_that_is_typed(
-    words: list[str], options: dict[str, Any], is_waiting: bool, started: list[EarlyConnection]
+    words: list[str], options: dict[str, Any], is_waiting: bool, early_connections: list[EarlyConnection]
 ) -> None:
     connect_early("https://api.example.test/v1", *words, **options)
-    assert [early._is_waiting for early in started] == [is_waiting]  # noqa: SLF001
+    assert [early._is_waiting for early in early_connections] == [is_waiting]  # noqa: SLF001
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY"])
 @pytest.mark.parametrize("exceptions", ["", "*", "api.example.test"])
 def test_a_proxy_is_never_bypassed(
-    name: str, exceptions: str, started: list[EarlyConnection], monkeypatch: pytest.MonkeyPatch
+    name: str, exceptions: str, early_connections: list[EarlyConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", exceptions)
     connect_early("https://api.example.test/v1")
-    assert started == []
+    assert early_connections == []
 
 
 def test_no_proxy_without_a_proxy_has_no_effect(
-    started: list[EarlyConnection], monkeypatch: pytest.MonkeyPatch
+    early_connections: list[EarlyConnection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "localhost,::1")
     connect_early("https://api.example.test/v1")
-    assert len(started) == 1
+    assert len(early_connections) == 1
 
 
-def test_a_connection_is_used_only_for_its_own_server(far: Loopback, clean: Path) -> None:
-    early = EarlyConnection(far.url, TIMEOUT_S, certificates.write_bundle(clean))
+def test_a_connection_is_used_only_for_its_own_server(tls_server: Loopback, empty_home: Path) -> None:
+    early = EarlyConnection(tls_server.url, TIMEOUT_S, certificates.write_bundle(empty_home))
     early.start()
-    assert early.take("localhost", far.port) is None
-    assert early.take("127.0.0.1", far.port) is None
+    assert early.take("localhost", tls_server.port) is None
+    assert early.take("127.0.0.1", tls_server.port) is None
 
 
-def test_a_connection_is_used_once(far: Loopback, clean: Path) -> None:
-    early = EarlyConnection(far.url, TIMEOUT_S, certificates.write_bundle(clean))
+def test_a_connection_is_used_once(tls_server: Loopback, empty_home: Path) -> None:
+    early = EarlyConnection(tls_server.url, TIMEOUT_S, certificates.write_bundle(empty_home))
     early.start()
-    connection = early.take("127.0.0.1", far.port)
+    connection = early.take("127.0.0.1", tls_server.port)
     assert isinstance(connection, ssl.SSLSocket)
     assert (connection.server_hostname, connection.selected_alpn_protocol()) == ("127.0.0.1", None)
-    assert early.take("127.0.0.1", far.port) is None
+    assert early.take("127.0.0.1", tls_server.port) is None
     connection.close()
 
 
-def test_an_unused_connection_is_closed(quiet: QuietServer, clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unused_connection_is_closed(
+    quiet_server: QuietServer, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(early_connection, "IDLE_S", 0.01)
-    early = EarlyConnection(quiet.url, TIMEOUT_S, certificates.write_bundle(clean))
+    early = EarlyConnection(quiet_server.url, TIMEOUT_S, certificates.write_bundle(empty_home))
     early.start()
-    assert quiet.ended.get(timeout=TIMEOUT_S) == b""
+    assert quiet_server.ended.get(timeout=TIMEOUT_S) == b""
     assert early.take("127.0.0.1", early.port) is None
 
 
-def test_a_missing_handshake_takes_the_time_of_one_attempt(clean: Path) -> None:
+def test_a_missing_handshake_takes_the_time_of_one_attempt(empty_home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        early = EarlyConnection(f"https://127.0.0.1:{port}/v1", 0.1, certificates.write_bundle(clean))
+        early = EarlyConnection(f"https://127.0.0.1:{port}/v1", 0.1, certificates.write_bundle(empty_home))
         early.start()
         with pytest.raises(TimeoutError):
             early.take("127.0.0.1", port)
 
 
-def test_all_threads_share_one_tls_context(clean: Path) -> None:
-    bundle, contexts = certificates.write_bundle(clean), Queue[object]()
+def test_all_threads_share_one_tls_context(empty_home: Path) -> None:
+    bundle, contexts = certificates.write_bundle(empty_home), Queue[object]()
     threads = [threading.Thread(target=lambda: contexts.put(make_ssl_context(bundle))) for _ in range(32)]
     for thread in threads:
         thread.start()
@@ -422,7 +426,7 @@ def test_all_threads_share_one_tls_context(clean: Path) -> None:
 
 
 @contextmanager
-def _swallow() -> Iterator[tuple[str, int]]:
+def _open_unresponsive_address() -> Iterator[tuple[str, int]]:
     """Yield an address whose queue is full: a connection is neither accepted nor refused."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
@@ -436,38 +440,38 @@ def _swallow() -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def _refuse() -> Iterator[tuple[str, int]]:
+def _open_refusing_address() -> Iterator[tuple[str, int]]:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         yield unused.getsockname()
 
 
-def _resolve_to(monkeypatch: pytest.MonkeyPatch, *targets: tuple[str, int]) -> None:
+def _resolve_names_to(monkeypatch: pytest.MonkeyPatch, *targets: tuple[str, int]) -> None:
     """Let each name have these addresses."""
     found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", target) for target in targets]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
 
 
-@pytest.mark.parametrize("first", [_swallow, _refuse])
+@pytest.mark.parametrize("open_dead_address", [_open_unresponsive_address, _open_refusing_address])
 def test_after_an_address_that_does_not_answer_the_next_one_is_tried(
-    first: Any, server: Loopback, monkeypatch: pytest.MonkeyPatch
+    open_dead_address: Any, server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with first() as dead:
-        _resolve_to(monkeypatch, dead, ("127.0.0.1", server.port))
+    with open_dead_address() as dead:
+        _resolve_names_to(monkeypatch, dead, ("127.0.0.1", server.port))
         with open_socket("api.example.test", 443, TIMEOUT_S) as connection:
             assert connection.getpeername() == ("127.0.0.1", server.port)
 
 
 def test_the_last_error_is_that_of_all_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    with _refuse() as dead:
-        _resolve_to(monkeypatch, dead, dead)
+    with _open_refusing_address() as dead:
+        _resolve_names_to(monkeypatch, dead, dead)
         with pytest.raises(ConnectionRefusedError):
             open_socket("api.example.test", 443, TIMEOUT_S)
 
 
 def test_addresses_that_do_not_answer_are_given_up_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    with _swallow() as dead:
-        _resolve_to(monkeypatch, dead, dead, dead)
+    with _open_unresponsive_address() as dead:
+        _resolve_names_to(monkeypatch, dead, dead, dead)
         with pytest.raises(TimeoutError):
             open_socket("api.example.test", 443, 0.4)
 
@@ -513,24 +517,24 @@ def test_ipv4_and_ipv6_addresses_are_tried_alternately() -> None:
 
 
 def test_without_a_free_thread_only_the_head_start_is_lost(
-    far: Loopback, clean: Path, monkeypatch: pytest.MonkeyPatch
+    tls_server: Loopback, empty_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    early = EarlyConnection(far.url, TIMEOUT_S, certificates.write_bundle(clean))
+    early = EarlyConnection(tls_server.url, TIMEOUT_S, certificates.write_bundle(empty_home))
 
     def fail(_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", fail)
     early.start()
-    assert early.take("127.0.0.1", far.port) is None
+    assert early.take("127.0.0.1", tls_server.port) is None
 
 
-def test_child_processes_do_not_inherit_the_connection(far: Loopback) -> None:
+def test_child_processes_do_not_inherit_the_connection(tls_server: Loopback) -> None:
     config = Path(os.environ["XDG_CONFIG_HOME"], "aiml", "config.toml")
     config.parent.mkdir()
     listing = Path("fds").absolute()
     config.write_text(f"[loaders]\ntxt = 'sh -c \"ls -l /proc/self/fd > {listing}; cat {{}}\"'\n", encoding="utf-8")
     Path("a.txt").write_text("hi", encoding="utf-8")
-    code, stdout, stderr = run(far.url, "chat", "-f", "a.txt")
+    code, stdout, stderr = run(tls_server.url, "chat", "-f", "a.txt")
     assert (code, stdout) == (0, "Hello\n"), stderr
     assert "socket:" not in listing.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from aiml_cli.errors import IncompleteAnswer
 from aiml_cli.transport.http_connection import read_chunked, read_length, read_to_end
 
 
-class Wire:
+class FakeConnection:
     """A chunked or another body that arrives in the given reads."""
 
     def __init__(self, reads: list[bytes]) -> None:
@@ -29,7 +29,7 @@ class Wire:
         return list(read_length(first, self.read, length, self.endings.append))
 
 
-def cut(data: bytes, sizes: list[int]) -> list[bytes]:
+def split_data(data: bytes, sizes: list[int]) -> list[bytes]:
     """Return data in pieces of the given sizes, and the rest as the last one."""
     reads = []
     for size in sizes:
@@ -38,24 +38,24 @@ def cut(data: bytes, sizes: list[int]) -> list[bytes]:
     return [read for read in (*reads, data) if read]
 
 
-END = b"0\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
 TOKENS = [delta(f"token {number}") for number in range(50)] + [event("[DONE]")]
 
 
 def test_the_chunks_of_one_read_are_one_piece() -> None:
-    wire = Wire([b"".join(map(chunk, TOKENS)) + END])
-    assert wire.join() == [b"".join(TOKENS)]
-    assert (wire.read_count, wire.endings) == (1, [True])
+    connection = FakeConnection([b"".join(map(chunk, TOKENS)) + LAST_CHUNK])
+    assert connection.join() == [b"".join(TOKENS)]
+    assert (connection.read_count, connection.endings) == (1, [True])
 
 
 def test_chunks_that_arrive_one_by_one_are_not_delayed() -> None:
-    assert Wire([*map(chunk, TOKENS), END]).join() == TOKENS
+    assert FakeConnection([*map(chunk, TOKENS), LAST_CHUNK]).join() == TOKENS
 
 
 def test_the_end_is_noticed_before_the_last_piece_is_used() -> None:
-    wire = Wire([])
-    assert next(read_chunked(chunk(b"all") + END, wire.read, wire.endings.append)) == b"all"
-    assert (wire.endings, wire.read_count) == ([True], 0)
+    connection = FakeConnection([])
+    assert next(read_chunked(chunk(b"all") + LAST_CHUNK, connection.read, connection.endings.append)) == b"all"
+    assert (connection.endings, connection.read_count) == ([True], 0)
 
 
 TRAILERS = [b"0\r\n\r\n", b"000\r\n\r\n", b"0;last\r\n\r\n", b"0\r\nDigest: abc\r\nX: y\r\n\r\n", b"0 \r\nA: b\r\n\r\n"]
@@ -71,14 +71,14 @@ def test_nothing_is_lost_or_held_back_however_the_bytes_are_cut(
     chunks: list[tuple[bytes, bytes]], end: bytes, sizes: list[int]
 ) -> None:
     framed = [b"%X%s\r\n%s\r\n" % (len(data), extension, data) for data, extension in chunks]
-    reads = cut(b"".join(framed) + end, sizes)
-    wire, arrived, count = Wire(list(reads)), b"", 0
+    reads = split_data(b"".join(framed) + end, sizes)
+    connection, arrived, count = FakeConnection(list(reads)), b"", 0
     received = b"".join(data for data, _ in chunks)
-    for piece in read_chunked(wire.read(), wire.read, wire.endings.append):
+    for piece in read_chunked(connection.read(), connection.read, connection.endings.append):
         arrived += piece
-        assert len(arrived) >= _count_data(framed, sum(map(len, reads[: wire.read_count])))
+        assert len(arrived) >= _count_data(framed, sum(map(len, reads[: connection.read_count])))
         count += 1
-    assert (arrived, wire.endings, wire.read_count) == (received, [True], len(reads))
+    assert (arrived, connection.endings, connection.read_count) == (received, [True], len(reads))
     assert count <= len(reads)
 
 
@@ -104,11 +104,11 @@ def _count_data(framed: list[bytes], size: int) -> int:
 def test_an_invalid_chunk_is_an_incomplete_answer_at_once(data: bytes, size: int) -> None:
     more = [data[start : start + size] for start in range(0, len(data), size)]
     if len(more) > 1000:
-        more = cut(data, [1] * 50)
-    wire = Wire([*more, *[b"z" * 1000] * 200])
+        more = split_data(data, [1] * 50)
+    connection = FakeConnection([*more, *[b"z" * 1000] * 200])
     with pytest.raises(IncompleteAnswer, match="cut before the answer was complete"):
-        wire.join()
-    assert not wire.endings
+        connection.join()
+    assert not connection.endings
 
 
 @pytest.mark.parametrize(
@@ -116,46 +116,46 @@ def test_an_invalid_chunk_is_an_incomplete_answer_at_once(data: bytes, size: int
 )
 def test_a_body_that_ends_too_early_is_an_incomplete_answer(data: bytes) -> None:
     with pytest.raises(IncompleteAnswer, match="cut before the answer was complete"):
-        Wire([data]).join()
+        FakeConnection([data]).join()
     with pytest.raises(IncompleteAnswer, match="cut before the answer was complete"):
-        Wire([data]).join(length=len(data) + 1)
+        FakeConnection([data]).join(length=len(data) + 1)
 
 
 def test_a_body_with_a_length_is_unchanged() -> None:
-    wire = Wire([b"a\r\n5\r\nbcde", b"\r\n5\r\nfghij", b"0123456789"])
-    assert b"".join(wire.join(28)) == b"a\r\n5\r\nbcde\r\n5\r\nfghij01234567"
-    assert wire.endings == [False]
+    connection = FakeConnection([b"a\r\n5\r\nbcde", b"\r\n5\r\nfghij", b"0123456789"])
+    assert b"".join(connection.join(28)) == b"a\r\n5\r\nbcde\r\n5\r\nfghij01234567"
+    assert connection.endings == [False]
 
 
 def test_a_body_without_an_end_ends_with_the_connection() -> None:
-    wire = Wire([b"a", b"b"])
-    assert list(read_to_end(b"", wire.read, wire.endings.append)) == [b"a", b"b"]
-    assert wire.endings == [False]
+    connection = FakeConnection([b"a", b"b"])
+    assert list(read_to_end(b"", connection.read, connection.endings.append)) == [b"a", b"b"]
+    assert connection.endings == [False]
 
 
-WHOLE = {
-    "chunks": (b"".join(map(chunk, TOKENS[:3])) + END, None),
-    "no chunks": (END, None),
+COMPLETE_BODIES = {
+    "chunks": (b"".join(map(chunk, TOKENS[:3])) + LAST_CHUNK, None),
+    "no chunks": (LAST_CHUNK, None),
     "a length": (b"hello", 5),
     "nothing": (b"", 0),
 }
-EXCESS = [b"bad", b"HTTP/1.1 200", STREAM + chunk(b"hello") + END, b"H", b"\r\n"]
+EXCESS_BYTES = [b"bad", b"HTTP/1.1 200", STREAM + chunk(b"hello") + LAST_CHUNK, b"H", b"\r\n"]
 
 
-@pytest.mark.parametrize("case", WHOLE)
-@given(st.lists(st.integers(1, 200), max_size=40), st.sampled_from(EXCESS))
+@pytest.mark.parametrize("case", COMPLETE_BODIES)
+@given(st.lists(st.integers(1, 200), max_size=40), st.sampled_from(EXCESS_BYTES))
 def test_bytes_after_the_end_of_a_response_are_noticed(case: str, sizes: list[int], more: bytes) -> None:
-    data, length = WHOLE[case]
-    reads = cut(data, sizes) or [b""]
-    wire = Wire([*reads[:-1], reads[-1] + more])
-    wire.join(length)
-    assert wire.endings == [False]
+    data, length = COMPLETE_BODIES[case]
+    reads = split_data(data, sizes) or [b""]
+    connection = FakeConnection([*reads[:-1], reads[-1] + more])
+    connection.join(length)
+    assert connection.endings == [False]
 
 
-@pytest.mark.parametrize("case", WHOLE)
+@pytest.mark.parametrize("case", COMPLETE_BODIES)
 @given(st.lists(st.integers(150, 400), max_size=10))
 def test_a_response_that_nothing_follows_has_no_excess(case: str, sizes: list[int]) -> None:
-    data, length = WHOLE[case]
-    wire = Wire(cut(data, sizes))
-    wire.join(length)
-    assert wire.endings == [True]
+    data, length = COMPLETE_BODIES[case]
+    connection = FakeConnection(split_data(data, sizes))
+    connection.join(length)
+    assert connection.endings == [True]

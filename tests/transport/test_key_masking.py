@@ -59,11 +59,11 @@ def join_masked(events: list[Event]) -> str:
 
 @pytest.mark.promise("key-secret")
 @pytest.mark.parametrize(
-    "make", [TextDelta, ReasoningDelta, RefusalDelta, lambda text: ToolCallDelta(0, arguments=text)]
+    "build_event", [TextDelta, ReasoningDelta, RefusalDelta, lambda text: ToolCallDelta(0, arguments=text)]
 )
 @given(pieces=PIECES)
-def test_a_key_in_several_pieces_of_a_text_is_masked(make: Callable[[str], Event], pieces: list[str]) -> None:
-    text, masked = "".join(pieces), join_masked([*map(make, pieces), Finished()])
+def test_a_key_in_several_pieces_of_a_text_is_masked(build_event: Callable[[str], Event], pieces: list[str]) -> None:
+    text, masked = "".join(pieces), join_masked([*map(build_event, pieces), Finished()])
     assert KEY not in masked
     assert re.fullmatch(r"(?:k-01)?\*\*\*".join(map(re.escape, text.split(KEY))), masked)
 
@@ -80,13 +80,13 @@ def test_the_texts_of_an_answer_do_not_mix() -> None:
 
 
 def test_held_back_text_is_returned_before_an_error() -> None:
-    def break_off() -> Iterator[list[Event]]:
+    def raise_after_event() -> Iterator[list[Event]]:
         yield [TextDelta(KEY[:9])]
         raise IncompleteAnswer("cut")
 
     found: list[Event] = []
     with pytest.raises(IncompleteAnswer):
-        found.extend(event for batch in mask_events(KEY, break_off()) for event in batch)
+        found.extend(event for batch in mask_events(KEY, raise_after_event()) for event in batch)
     assert found == [TextDelta(KEY[:4]), TextDelta(KEY[4:9])]
 
 
@@ -95,8 +95,8 @@ def test_a_key_of_a_few_letters_is_not_masked() -> None:
     assert extract_key({"Authorization": f"Bearer {KEY}"}) == KEY
 
 
-AWKWARD = 'k/0"1\\2+3=4%5-_~abc'  # every printable character may be in a key
-FORMS = {
+KEY_WITH_ALL_KINDS_OF_CHARACTERS = 'k/0"1\\2+3=4%5-_~abc'  # every printable character may be in a key
+ESCAPE_CHARACTER = {
     "plain": lambda char: char,
     "lower": lambda char: f"\\u{ord(char):04x}",
     "upper": lambda char: f"\\u{ord(char):04X}",
@@ -108,25 +108,25 @@ FORMS = {
     "odd": lambda char: f"\\u{ord(char):04X}" if char in "+=/" else char,
     "mixed": lambda char: (char, f"\\u{ord(char):04x}", f"%{ord(char):02x}")[ord(char) % 3],
 }
-KEYS = [KEY, AWKWARD, "sk-abc/def+ghi==", "k" * 40, "eyJhbGciOi.J9-_x/y+z"]
+KEYS = [KEY, KEY_WITH_ALL_KINDS_OF_CHARACTERS, "sk-abc/def+ghi==", "k" * 40, "eyJhbGciOi.J9-_x/y+z"]
 
 
 @pytest.mark.promise("key-secret")
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("escape_form", ESCAPE_CHARACTER)
 @pytest.mark.parametrize("key", KEYS)
-def test_a_key_is_masked_however_its_characters_are_escaped(key: str, form: str) -> None:
-    escaped = "".join(map(FORMS[form], key))
-    if form == "json" and "\\" in key:
+def test_a_key_is_masked_however_its_characters_are_escaped(key: str, escape_form: str) -> None:
+    escaped = "".join(map(ESCAPE_CHARACTER[escape_form], key))
+    if escape_form == "json" and "\\" in key:
         assert json.loads(f'"{escaped}"') == key
     text = f'{{"a": "x{escaped}y", "b": "\\u00e9\\n%20{escaped}"}}'
     assert mask_text(text, key) == '{"a": "x***y", "b": "\\u00e9\\n%20***"}'
 
 
 @pytest.mark.promise("key-secret")
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("escape_form", ESCAPE_CHARACTER)
 @pytest.mark.parametrize("key", KEYS[:3])
-def test_a_key_is_masked_wherever_chunks_are_cut(key: str, form: str) -> None:
-    escaped = "".join(map(FORMS[form], key))
+def test_a_key_is_masked_wherever_chunks_are_cut(key: str, escape_form: str) -> None:
+    escaped = "".join(map(ESCAPE_CHARACTER[escape_form], key))
     data, wanted = f"a \\n{escaped}\\u00e9{escaped[:-1]} %{escaped}".encode(), None
     for size in range(1, len(escaped) + 3, 1 + len(escaped) // 30):
         masked = b"".join(mask_chunks(key, (data[at : at + size] for at in range(0, len(data), size))))

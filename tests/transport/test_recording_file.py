@@ -26,21 +26,21 @@ from support.loopback import (
 from support.run_cli import Aiml, build_command
 
 KEY = "k-canary-77a0c3f1"
-TAPE = "tape.jsonl"
+RECORDING = "tape.jsonl"
 
 
-def lines() -> list[Any]:
-    return [json.loads(line) for line in Path(TAPE).read_bytes().splitlines()]
+def read_recording() -> list[Any]:
+    return [json.loads(line) for line in Path(RECORDING).read_bytes().splitlines()]
 
 
 def test_a_request_that_was_not_recorded_is_an_error_with_the_difference(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
-    aiml("chat", "something else altogether", "--record", TAPE)
-    aiml("chat", "hello", "--temperature", "0.5", "--record", TAPE)
-    done = aiml("chat", "helo", "--replay", TAPE, "-O", "seed=3")
+    aiml("chat", "something else altogether", "--record", RECORDING)
+    aiml("chat", "hello", "--temperature", "0.5", "--record", RECORDING)
+    done = aiml("chat", "helo", "--replay", RECORDING, "-O", "seed=3")
     assert (done.returncode, done.stdout) == (4, b"")
     assert done.stderr.decode().splitlines() == [
-        f"aiml: {TAPE} does not contain this request; the closest one differs:",
+        f"aiml: {RECORDING} does not contain this request; the closest one differs:",
         '  messages[0].content: "hello" was recorded, "helo" is requested',
         "  seed: 3 is requested but was not recorded",
         "  temperature: 0.5 was recorded but is not requested",
@@ -50,9 +50,9 @@ def test_a_request_that_was_not_recorded_is_an_error_with_the_difference(server:
 
 def test_a_long_difference_is_short_and_harmless(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
-    aiml("chat", "x" * 9000 + "end", "--record", TAPE)
+    aiml("chat", "x" * 9000 + "end", "--record", RECORDING)
     more = [word for number in range(20) for word in ("-O", f"p{number}={number}")]
-    done = aiml("chat", "x" * 9000 + f"\x1b]0;{KEY}", *more, "--replay", TAPE, AIMLAPI_API_KEY=KEY)
+    done = aiml("chat", "x" * 9000 + f"\x1b]0;{KEY}", *more, "--replay", RECORDING, AIMLAPI_API_KEY=KEY)
     told = done.stderr.decode()
     assert len(told.splitlines()) <= 11
     assert max(map(len, told.splitlines())) < 240
@@ -63,21 +63,21 @@ def test_a_long_difference_is_short_and_harmless(server: Loopback, aiml: Aiml) -
 
 def test_a_request_to_another_path_is_an_error_that_names_both_paths(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
-    aiml("chat", "hi", "--record", TAPE)
-    done = aiml("respond", "hi", "--replay", TAPE)
+    aiml("chat", "hi", "--record", RECORDING)
+    done = aiml("respond", "hi", "--replay", RECORDING)
     assert done.returncode == 4
     assert b"tape.jsonl has no POST /responses, only POST /chat/completions" in done.stderr
 
 
 def test_json_is_compared_as_values(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
-    aiml("chat", "hi", "--temperature", "1", "--record", TAPE)
-    found = lines()[0]
+    aiml("chat", "hi", "--temperature", "1", "--record", RECORDING)
+    found = read_recording()[0]
     found["request"]["json"] = dict(reversed(found["request"]["json"].items())) | {"temperature": 1}
-    Path(TAPE).write_text(json.dumps(found, separators=(",", ":")))  # an editor took the last line break away
-    done = aiml("chat", "hi", "--temperature", "1.0", "--replay", TAPE, AIML_BASE_URL="https://nowhere.invalid")
+    Path(RECORDING).write_text(json.dumps(found, separators=(",", ":")))  # an editor took the last line break away
+    done = aiml("chat", "hi", "--temperature", "1.0", "--replay", RECORDING, AIML_BASE_URL="https://nowhere.invalid")
     assert done.returncode == 0
-    done = aiml("chat", "hi", "-O", "temperature=true", "--replay", TAPE)
+    done = aiml("chat", "hi", "-O", "temperature=true", "--replay", RECORDING)
     assert done.returncode == 4
     assert b"temperature: 1 was recorded, true is requested" in done.stderr
 
@@ -98,8 +98,8 @@ def test_an_unusable_recording_is_an_error(content: str | None, words: str, serv
     server.answer_with(HELLO)
     aiml("chat", "hi", "--record", "good.jsonl")
     if content is not None:
-        Path(TAPE).write_text(content.replace("LINE", Path("good.jsonl").read_text().strip()))
-    done = aiml("chat", "hi", "--replay", TAPE)
+        Path(RECORDING).write_text(content.replace("LINE", Path("good.jsonl").read_text().strip()))
+    done = aiml("chat", "hi", "--replay", RECORDING)
     assert (done.returncode, done.stdout) == (2, b"")
     assert words in done.stderr.decode()
 
@@ -126,56 +126,56 @@ def test_an_invalid_path_for_a_recording_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize("flags", [["-o"], ["--meta"], ["--each", "line", "--resume-from"]])
 def test_a_recording_is_not_overwritten(flags: list[str], server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
-    aiml("chat", "hi", "--record", TAPE)
-    before = Path(TAPE).read_bytes()
+    aiml("chat", "hi", "--record", RECORDING)
+    before = Path(RECORDING).read_bytes()
     for flag in ("--record", "--replay"):
-        done = aiml("chat", *flags, f"./{TAPE}", flag, TAPE, stdin=b"hi\n")
-        assert (done.returncode, Path(TAPE).read_bytes(), len(server.requests)) == (2, before, 1)
+        done = aiml("chat", *flags, f"./{RECORDING}", flag, RECORDING, stdin=b"hi\n")
+        assert (done.returncode, Path(RECORDING).read_bytes(), len(server.requests)) == (2, before, 1)
         assert b"cannot be the same file" in done.stderr
 
 
 @pytest.mark.promise("private-files")
 def test_a_recording_is_private_from_the_start(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
-    aiml("chat", "hi", "--record", TAPE)
-    assert stat.S_IMODE(Path(TAPE).stat().st_mode) == 0o600
+    aiml("chat", "hi", "--record", RECORDING)
+    assert stat.S_IMODE(Path(RECORDING).stat().st_mode) == 0o600
 
 
 def test_many_processes_record_into_one_file(server: Loopback) -> None:
     server.answer_with(HELLO)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    calls = [build_command("chat", f"hi {number}", "x" * 70_000, "--record", TAPE, "-q") for number in range(8)]
+    calls = [build_command("chat", f"hi {number}", "x" * 70_000, "--record", RECORDING, "-q") for number in range(8)]
     running = [
         subprocess.Popen(call, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for call in calls
     ]
     assert [each.wait(60) for each in running] == [0] * 8
-    asked = [found["request"]["json"]["messages"][0]["content"] for found in lines()]
+    asked = [found["request"]["json"]["messages"][0]["content"] for found in read_recording()]
     assert sorted(text.split()[1] for text in asked) == list(map(str, range(8)))
 
 
 def test_an_incomplete_last_line_is_ignored_and_removed_by_the_next_recording(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
-    aiml("chat", "hi", "--record", TAPE)
-    whole = Path(TAPE).read_bytes()
-    Path(TAPE).write_bytes(whole + whole[:-30])
-    done = aiml("chat", "hi", "--replay", TAPE)
+    aiml("chat", "hi", "--record", RECORDING)
+    whole = Path(RECORDING).read_bytes()
+    Path(RECORDING).write_bytes(whole + whole[:-30])
+    done = aiml("chat", "hi", "--replay", RECORDING)
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
     assert b"tape.jsonl:2: the last line is incomplete and is skipped" in done.stderr
-    aiml("chat", "again", "--record", TAPE)
-    assert [found["request"]["json"]["messages"][0]["content"] for found in lines()] == ["hi", "again"]
+    aiml("chat", "again", "--record", RECORDING)
+    assert [found["request"]["json"]["messages"][0]["content"] for found in read_recording()] == ["hi", "again"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_call_that_was_stopped_leaves_no_line(number: int, code: int, server: Loopback) -> None:
     server.answer_with(STREAM + chunk(delta("Hel")), SILENCE)
     environ = {**os.environ, "AIML_BASE_URL": server.url}
-    running = CliProcess(build_command("chat", "hi", "--record", TAPE), env=environ, stdout=subprocess.PIPE)
+    running = CliProcess(build_command("chat", "hi", "--record", RECORDING), env=environ, stdout=subprocess.PIPE)
     assert running.stdout
     assert running.stdout.read(3) == b"Hel"
     running.send_signal(number)
     running.stdout.close()
     assert running.wait(60) == code
-    assert Path(TAPE).read_bytes() == b""
+    assert Path(RECORDING).read_bytes() == b""
 
 
 @pytest.mark.promise("answer-first")
@@ -186,16 +186,16 @@ def test_a_full_disk_gives_a_notice_and_the_answer(server: Loopback, aiml: Aiml,
         "-c",
         'ulimit -f 1; trap "" XFSZ; exec "$@"',
         "bash",
-        *build_command("chat", "x" * 3000, "--no-log", "--record", TAPE),
+        *build_command("chat", "x" * 3000, "--no-log", "--record", RECORDING),
     ]
     environ = {**os.environ, "AIML_BASE_URL": server.url}
     done = subprocess.run(limited, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, b"Hello\n")
     assert b"aiml: the exchange could not be recorded: tape.jsonl: there is not enough space" in done.stderr
-    assert Path(TAPE).read_bytes() == b""
+    assert Path(RECORDING).read_bytes() == b""
 
 
-ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
+ESCAPED_KEY = "".join(f"\\u{ord(char):04x}" for char in KEY)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
     [
         stream(delta(f"your key is {KEY}, yes"), delta(finish="stop")),
         STREAM + b"".join(chunk(delta(KEY)[place : place + 1]) for place in range(len(delta(KEY)))) + b"0\r\n\r\n",
-        stream(delta("KEY").replace(b"KEY", ESCAPED.encode()), delta(finish="stop")),
+        stream(delta("KEY").replace(b"KEY", ESCAPED_KEY.encode()), delta(finish="stop")),
         json_response({"error": {"message": f"{KEY} is wrong"}}, "401 No", f"X-Echo: {KEY}", f"Set-Cookie: {KEY}"),
         http_response(KEY.encode(), "302 Found", "text/plain", f"Location: /{KEY}"),
     ],
@@ -212,12 +212,12 @@ ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
 @pytest.mark.promise("key-secret")
 def test_the_key_is_in_no_recording(answer: bytes, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(answer)
-    aiml("chat", f"my key is {KEY}", "--record", TAPE, "--allow-secrets", AIMLAPI_API_KEY=KEY)
-    written = Path(TAPE).read_text()
+    aiml("chat", f"my key is {KEY}", "--record", RECORDING, "--allow-secrets", AIMLAPI_API_KEY=KEY)
+    written = Path(RECORDING).read_text()
     assert server.requests[0].get_header("authorization") == f"Bearer {KEY}"
-    assert len(lines()) == 1
+    assert len(read_recording()) == 1
     assert KEY not in written
-    assert KEY not in "".join(lines()[0]["reply"]["chunks"]).encode().decode("unicode_escape")
+    assert KEY not in "".join(read_recording()[0]["reply"]["chunks"]).encode().decode("unicode_escape")
     assert "authorization" not in written.lower()
 
 
@@ -225,8 +225,8 @@ def test_credentials_of_tools_are_not_recorded_and_do_not_prevent_a_replay(serve
     server.answer_with(http_response(json.dumps(response_object(tools=[{"headers": {"X-Token": KEY}}])).encode()))
     tool = {"type": "mcp", "server_label": "d", "server_url": "https://d.example", "headers": {"X-Token": KEY}}
     for flag in ("--record", "--replay"):
-        assert aiml("respond", "hi", "-S", "-O", f"tools={json.dumps([tool])}", flag, TAPE).returncode == 0
-    assert KEY not in Path(TAPE).read_text()
+        assert aiml("respond", "hi", "-S", "-O", f"tools={json.dumps([tool])}", flag, RECORDING).returncode == 0
+    assert KEY not in Path(RECORDING).read_text()
 
 
 @pytest.mark.promise("private-files")
@@ -238,30 +238,30 @@ def test_a_recording_can_be_read_only_by_its_owner(
     server.answer_with(HELLO)
     server.answer_with(HELLO)
     if content:
-        aiml("chat", "hi", "--record", TAPE)
+        aiml("chat", "hi", "--record", RECORDING)
     if mode is not None:
-        Path(TAPE).touch()
-        Path(TAPE).chmod(mode)
+        Path(RECORDING).touch()
+        Path(RECORDING).chmod(mode)
     old = os.umask(0)
     try:
-        assert aiml("chat", "hi", "--record", TAPE).returncode == 0
+        assert aiml("chat", "hi", "--record", RECORDING).returncode == 0
     finally:
         os.umask(old)
-    assert Path(TAPE).stat().st_mode & 0o777 == 0o600
-    assert len(Path(TAPE).read_bytes().splitlines()) == (2 if content else 1)
+    assert Path(RECORDING).stat().st_mode & 0o777 == 0o600
+    assert len(Path(RECORDING).read_bytes().splitlines()) == (2 if content else 1)
 
 
 @pytest.mark.promise("private-files")
-@pytest.mark.parametrize("answers", [True, False])
-def test_a_recording_is_private_before_anything_is_sent(answers: bool, server: Loopback, aiml: Aiml) -> None:
-    Path(TAPE).touch(mode=0o644)
-    if not answers:
-        done = aiml("chat", "hi", "--record", TAPE, AIML_BASE_URL="http://127.0.0.1:9/v1")
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_recording_is_private_before_anything_is_sent(is_answered: bool, server: Loopback, aiml: Aiml) -> None:
+    Path(RECORDING).touch(mode=0o644)
+    if not is_answered:
+        done = aiml("chat", "hi", "--record", RECORDING, AIML_BASE_URL="http://127.0.0.1:9/v1")
         assert done.returncode == 7
     else:
         server.answer_with(HELLO)
-        aiml("chat", "hi", "--record", TAPE)
-    assert Path(TAPE).stat().st_mode & 0o777 == 0o600
+        aiml("chat", "hi", "--record", RECORDING)
+    assert Path(RECORDING).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

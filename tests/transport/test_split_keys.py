@@ -29,72 +29,72 @@ from aiml_cli.transport.recording_file import RecordedExchange, encode_exchange
 
 KEY = "sk-c4n/ry77a0+3f1="
 OTHER_KEY = "sk-other-9b21c6d0"
-SHOWN = 8  # so many characters of the key in a row are too many
-TAPE = "tape.jsonl"
+MAX_KEY_CHARACTERS = 8  # so many characters of the key in a row are too many
+RECORDING = "tape.jsonl"
 Pieces = Sequence[str]
 
 
-def chat_text(*pieces: str) -> bytes:
+def build_chat_text(*pieces: str) -> bytes:
     return stream(*[delta(piece) for piece in ("See ", *pieces, " here")], delta(finish="stop"), event("[DONE]"))
 
 
-def chat_reasoning(*pieces: str) -> bytes:
+def build_chat_reasoning(*pieces: str) -> bytes:
     thoughts = [delta(reasoning_content=piece) for piece in ("So ", *pieces)]
     return stream(*thoughts, delta("Yes"), delta(finish="stop"), event("[DONE]"))
 
 
-def chat_calls(*pieces: str) -> bytes:
+def build_chat_calls(*pieces: str) -> bytes:
     """Return two tool calls whose pieces arrive in turn."""
 
-    def call(index: int, arguments: str, **more: Any) -> bytes:
+    def build_call(index: int, arguments: str, **more: Any) -> bytes:
         facts = {"index": index, **more, "function": {"arguments": arguments, **({"name": "f"} if more else {})}}
         return delta(tool_calls=[facts])
 
-    starts = [call(index, '{"a": "', id=f"call_{index}", type="function") for index in (0, 1)]
-    middles = [call(index, piece) for piece in pieces for index in (0, 1)]
+    starts = [build_call(index, '{"a": "', id=f"call_{index}", type="function") for index in (0, 1)]
+    middles = [build_call(index, piece) for piece in pieces for index in (0, 1)]
     return stream(
-        *starts, *middles, *[call(index, '"}') for index in (0, 1)], delta(finish="tool_calls"), event("[DONE]")
+        *starts, *middles, *[build_call(index, '"}') for index in (0, 1)], delta(finish="tool_calls"), event("[DONE]")
     )
 
 
-def chat_choices(*pieces: str) -> bytes:
+def build_chat_choices(*pieces: str) -> bytes:
     """Return two choices whose pieces arrive in turn."""
     ends = [delta(finish="stop", index=index) for index in (0, 1)]
     return stream(*[delta(piece, index=index) for piece in pieces for index in (0, 1)], *ends, event("[DONE]"))
 
 
-def chat_without_blank_lines(*pieces: str) -> bytes:
+def build_chat_without_blank_lines(*pieces: str) -> bytes:
     lines = b"".join(delta(piece).replace(b"\n\n", b"\n") for piece in pieces)
     return stream(lines + delta(finish="stop") + event("[DONE]"))
 
 
-def chat_carriage_returns(*pieces: str) -> bytes:
+def build_chat_with_carriage_returns(*pieces: str) -> bytes:
     events = [*map(delta, pieces), delta(finish="stop"), event("[DONE]")]
     return stream(*[piece.replace(b"\n", b"\r\n") for piece in events])
 
 
-def chat_lines_of_data(*pieces: str) -> bytes:
+def build_chat_with_several_data_lines(*pieces: str) -> bytes:
     """Return events whose JSON is on several lines."""
     return stream(*[piece.replace(b', "', b',\ndata: "') for piece in map(delta, pieces)], delta(finish="stop"))
 
 
-def chat_parts(*pieces: str) -> bytes:
+def build_chat_parts(*pieces: str) -> bytes:
     """Return an answer without a stream, whose text has parts."""
     parts = [{"type": "text", "text": piece} for piece in pieces]
     message = {"role": "assistant", "content": parts}
     return json_response({"id": "c", "model": "m", "choices": [{"message": message, "finish_reason": "stop"}]})
 
 
-def responses_text(*pieces: str) -> bytes:
+def build_responses_text(*pieces: str) -> bytes:
     end = event({"type": "response.completed", "response": response_object("".join(pieces))})
     return stream(*text_events(*pieces), end)
 
 
-def responses_cut(*pieces: str) -> bytes:
+def build_responses_cut(*pieces: str) -> bytes:
     return stream(*text_events(*pieces), end=b"")
 
 
-def responses_calls(*pieces: str) -> bytes:
+def build_responses_calls(*pieces: str) -> bytes:
     """Return two function calls whose pieces arrive in turn."""
     texts = ['{"a": "', *pieces, '"}']
     items = [
@@ -115,24 +115,24 @@ def responses_calls(*pieces: str) -> bytes:
     return stream(*text_events(), *added, *deltas, end)
 
 
-def responses_reasoning(*pieces: str) -> bytes:
+def build_responses_reasoning(*pieces: str) -> bytes:
     facts = {"type": "response.reasoning_summary_text.delta", "item_id": "rs_1", "output_index": 0, "summary_index": 0}
     end = event({"type": "response.completed", "response": response_object()})
     return stream(*text_events(), *[event({**facts, "delta": piece}) for piece in pieces], end)
 
 
-def responses_parts(*pieces: str) -> bytes:
+def build_responses_parts(*pieces: str) -> bytes:
     """Return an answer without a stream, whose message has parts."""
     parts = [{"type": "output_text", "text": piece, "annotations": []} for piece in pieces]
     message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": parts}
     return json_response(response_object(output=[message]))
 
 
-def broken_json(*pieces: str) -> bytes:
+def build_broken_json(*pieces: str) -> bytes:
     return http_response(("<p>" + "".join(pieces)).encode(), "200 OK", "text/html")
 
 
-def error_body(*pieces: str) -> bytes:
+def build_error_body(*pieces: str) -> bytes:
     """Return an error whose body arrives in pieces."""
     body = json.dumps({"error": {"message": f"Incorrect key: {''.join(pieces)}."}}).encode()
     at = body.index(b"key: ") + 5 + len(pieces[0])
@@ -140,32 +140,41 @@ def error_body(*pieces: str) -> bytes:
     return head + b"\r\n" + chunk(body[:at]) + chunk(body[at:]) + b"0\r\n\r\n"
 
 
-def error_headers(*pieces: str) -> bytes:
+def build_error_headers(*pieces: str) -> bytes:
     return json_response({"error": {"message": "***"}}, "400 No", f"X-Request-Id: {''.join(pieces)}")
 
 
-CHAT = [
-    chat_text, chat_reasoning, chat_calls, chat_choices, chat_without_blank_lines, chat_carriage_returns,
-    chat_lines_of_data, chat_parts, broken_json, error_body, error_headers,
+BUILD_CHAT_ANSWERS = [
+    build_chat_text, build_chat_reasoning, build_chat_calls, build_chat_choices, build_chat_without_blank_lines, build_chat_with_carriage_returns,
+    build_chat_with_several_data_lines, build_chat_parts, build_broken_json, build_error_body, build_error_headers,
 ]  # fmt: skip
-RESPONSES = [responses_text, responses_cut, responses_calls, responses_reasoning, responses_parts, error_body]
-ANSWERS = [("chat", make) for make in CHAT] + [("respond", make) for make in RESPONSES]
+BUILD_RESPONSES_ANSWERS = [
+    build_responses_text,
+    build_responses_cut,
+    build_responses_calls,
+    build_responses_reasoning,
+    build_responses_parts,
+    build_error_body,
+]
+COMMANDS_AND_BUILDERS = [("chat", build_answer) for build_answer in BUILD_CHAT_ANSWERS] + [
+    ("respond", build_answer) for build_answer in BUILD_RESPONSES_ANSWERS
+]
 FORMATS: dict[str, list[str]] = {
     "text": [], "json": ["--json"], "jsonl": ["--format", "jsonl"], "files": ["--meta", "out.json", "-o", "out.txt"],
 }  # fmt: skip
-FORM_CUTS = {"text": (9,), "json": (4, 9), "jsonl": (1, 17), "files": (13,)}
+FORMAT_CUTS = {"text": (9,), "json": (4, 9), "jsonl": (1, 17), "files": (13,)}
 
 
-def cut_key(*ends: int) -> list[str]:
+def split_key(*ends: int) -> list[str]:
     return [KEY[first:end] for first, end in zip((0, *ends), (*ends, len(KEY)), strict=True)]
 
 
-CUTS = [(at,) for at in range(1, len(KEY))] + [(1, 2), (1, 17), (4, 9), (8, 10), (9, 17), (5, 6)]
+KEY_CUTS = [(at,) for at in range(1, len(KEY))] + [(1, 2), (1, 17), (4, 9), (8, 10), (9, 17), (5, 6)]
 
 
-def reads_key(text: str) -> bool:
+def has_key(text: str) -> bool:
     """True if the text has too many consecutive characters of the key to be a coincidence."""
-    return any(KEY[at : at + SHOWN] in text for at in range(len(KEY) - SHOWN + 1))
+    return any(KEY[at : at + MAX_KEY_CHARACTERS] in text for at in range(len(KEY) - MAX_KEY_CHARACTERS + 1))
 
 
 def read_strings(value: Any) -> Iterator[tuple[str, str]]:
@@ -220,7 +229,7 @@ def read_response(response: bytes) -> tuple[dict[str, str], list[bytes]]:
     return headers, chunks or [body]
 
 
-def record(response: bytes) -> RecordedExchange:
+def record_response(response: bytes) -> RecordedExchange:
     """Return what is recorded of a response to a request with the key."""
     headers, chunks = read_response(response)
     request = HttpRequest("POST", "http://localhost/v1/x", {"Authorization": f"Bearer {KEY}"}, b"{}")
@@ -230,43 +239,49 @@ def record(response: bytes) -> RecordedExchange:
 
 
 @pytest.mark.promise("key-secret")
-@pytest.mark.parametrize(("command", "make"), ANSWERS, ids=lambda value: getattr(value, "__name__", value))
-def test_a_recording_holds_no_key_wherever_it_is_split(command: str, make: Callable[..., bytes]) -> None:
-    for cut in CUTS:
-        exchange = record(make(*cut_key(*cut)))
-        Path(TAPE).write_bytes(encode_exchange(exchange))
-        assert not reads_key(join_recording(Path(TAPE))), (command, cut, exchange)
+@pytest.mark.parametrize(
+    ("command", "build_answer"), COMMANDS_AND_BUILDERS, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_a_recording_holds_no_key_wherever_it_is_split(command: str, build_answer: Callable[..., bytes]) -> None:
+    for cut in KEY_CUTS:
+        exchange = record_response(build_answer(*split_key(*cut)))
+        Path(RECORDING).write_bytes(encode_exchange(exchange))
+        assert not has_key(join_recording(Path(RECORDING))), (command, cut, exchange)
         assert b"***" in b"".join(exchange.chunks)
 
 
-@pytest.mark.parametrize(("command", "make"), ANSWERS, ids=lambda value: getattr(value, "__name__", value))
-def test_a_recording_of_other_text_is_unchanged(command: str, make: Callable[..., bytes]) -> None:
-    response = make(KEY[:9], f"\u00e9 {KEY[9:]}")
-    assert record(response).chunks == read_response(response)[1], command
+@pytest.mark.parametrize(
+    ("command", "build_answer"), COMMANDS_AND_BUILDERS, ids=lambda value: getattr(value, "__name__", value)
+)
+def test_a_recording_of_other_text_is_unchanged(command: str, build_answer: Callable[..., bytes]) -> None:
+    response = build_answer(KEY[:9], f"\u00e9 {KEY[9:]}")
+    assert record_response(response).chunks == read_response(response)[1], command
 
 
 @pytest.mark.promise("key-secret")
-@pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize(("command", "make"), ANSWERS, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize(
+    ("command", "build_answer"), COMMANDS_AND_BUILDERS, ids=lambda value: getattr(value, "__name__", value)
+)
 def test_no_output_and_no_file_shows_a_split_key(
     command: str,
-    make: Callable[..., bytes],
-    form: str,
+    build_answer: Callable[..., bytes],
+    output_format: str,
     server: Loopback,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server.answer_with(make(*cut_key(*FORM_CUTS[form])))
+    server.answer_with(build_answer(*split_key(*FORMAT_CUTS[output_format])))
     monkeypatch.setenv("AIML_BASE_URL", server.url)
-    count = ["-n", "2"] if make is chat_choices else []
-    call = [command, "hi", *count, "-m", "m", "--retries", "0", "-q", *FORMATS[form]]
+    count = ["-n", "2"] if build_answer is build_chat_choices else []
+    call = [command, "hi", *count, "-m", "m", "--retries", "0", "-q", *FORMATS[output_format]]
     shown = []
     for key, flag in ((KEY, "--record"), (KEY, "--replay"), (OTHER_KEY, "--replay"), ("", "--replay")):
         monkeypatch.setenv("AIML_API_KEY", key)
-        main([*call, flag, TAPE])
+        main([*call, flag, RECORDING])
         shown += [*capfd.readouterr(), *[path.read_text() for path in Path().glob("out*")], *read_history()]
-    assert not [text for text in shown if reads_key(text)]
-    assert not reads_key(join_recording(Path(TAPE)))
+    assert not [text for text in shown if has_key(text)]
+    assert not has_key(join_recording(Path(RECORDING)))
     assert any("***" in text for text in shown)
 
 

@@ -8,46 +8,46 @@ import pytest
 from support.endings import Ask
 from support.loopback import HALF_CLOSE, HELLO, RESET, SILENCE, Drip, Flood, Loopback, Step
 
-NO_WORD = "no answer in time"
-CLOSED = "the connection was closed without an answer"
-NO_HTTP = "the response is not HTTP"
-ENDLESS = b"HTTP/1.1 200 OK\r\nX-Padding: " + b"x" * 100_000
+NO_ANSWER = "no answer in time"
+CONNECTION_CLOSED = "the connection was closed without an answer"
+NOT_HTTP = "the response is not HTTP"
+ENDLESS_HEADER = b"HTTP/1.1 200 OK\r\nX-Padding: " + b"x" * 100_000
 
 # what comes for an answer, words of stderr, exit code
-HEADS: dict[str, tuple[tuple[Step, ...], str, int]] = {
-    "closed at once": ((), CLOSED, 7),
-    "reset": ((RESET,), CLOSED, 7),
-    "half closed": ((HALF_CLOSE,), CLOSED, 7),
-    "silent": ((SILENCE,), NO_WORD, 7),
-    "garbage": ((b"\x00\xff\x16garbage\r\n\r\n",), NO_HTTP, 6),
-    "another protocol": ((b"220 mail.test ESMTP\r\n",), CLOSED, 7),
-    "no version": ((b"200 OK\r\n\r\n",), NO_HTTP, 6),
-    "no number": ((b"HTTP/1.1 OK\r\n\r\n",), NO_HTTP, 6),
-    "a number too large": ((b"HTTP/1.1 20000 OK\r\n\r\n",), NO_HTTP, 6),
-    "half a status line, then the end": ((b"HTTP/1.1 2",), CLOSED, 7),
-    "half a status line, then silence": ((b"HTTP/1.1 2", SILENCE), NO_WORD, 7),
-    "half the headers, then the end": ((b"HTTP/1.1 200 OK\r\nContent-Type: te",), CLOSED, 7),
-    "half the headers, then a reset": ((b"HTTP/1.1 200 OK\r\nContent-Type: te", RESET), CLOSED, 7),
-    "half the headers, then silence": ((b"HTTP/1.1 200 OK\r\nContent-Type: te", SILENCE), NO_WORD, 7),
-    "headers that drip": ((b"HTTP/1.1 200 OK\r\n", Drip(b"X-Drip: 1\r\n" * 500)), NO_WORD, 7),
-    "a status line that drips": ((Drip(b"HTTP/1.1 200 O" + b"K" * 500),), NO_WORD, 7),
-    "hints that drip": ((Drip(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100, 28),), NO_WORD, 7),
-    "hints without end": ((Flood(b"HTTP/1.1 100 Continue\r\n\r\n" * 100),), NO_WORD, 7),
-    "a header without a name": ((b"HTTP/1.1 200 OK\r\n: x\r\n\r\n",), NO_HTTP, 6),
-    "a header without end": ((ENDLESS, Flood(b"x" * 65536, 1 << 24)), NO_HTTP, 6),
-    "headers without end": ((b"HTTP/1.1 200 OK\r\n", Flood(b"X-A: b\r\n" * 4096, 1 << 24)), NO_HTTP, 6),
-    "a length that is none": ((b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",), NO_HTTP, 6),
-    "two lengths": ((b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",), NO_HTTP, 6),
+INVALID_HEADS: dict[str, tuple[tuple[Step, ...], str, int]] = {
+    "closed at once": ((), CONNECTION_CLOSED, 7),
+    "reset": ((RESET,), CONNECTION_CLOSED, 7),
+    "half closed": ((HALF_CLOSE,), CONNECTION_CLOSED, 7),
+    "silent": ((SILENCE,), NO_ANSWER, 7),
+    "garbage": ((b"\x00\xff\x16garbage\r\n\r\n",), NOT_HTTP, 6),
+    "another protocol": ((b"220 mail.test ESMTP\r\n",), CONNECTION_CLOSED, 7),
+    "no version": ((b"200 OK\r\n\r\n",), NOT_HTTP, 6),
+    "no number": ((b"HTTP/1.1 OK\r\n\r\n",), NOT_HTTP, 6),
+    "a number too large": ((b"HTTP/1.1 20000 OK\r\n\r\n",), NOT_HTTP, 6),
+    "half a status line, then the end": ((b"HTTP/1.1 2",), CONNECTION_CLOSED, 7),
+    "half a status line, then silence": ((b"HTTP/1.1 2", SILENCE), NO_ANSWER, 7),
+    "half the headers, then the end": ((b"HTTP/1.1 200 OK\r\nContent-Type: te",), CONNECTION_CLOSED, 7),
+    "half the headers, then a reset": ((b"HTTP/1.1 200 OK\r\nContent-Type: te", RESET), CONNECTION_CLOSED, 7),
+    "half the headers, then silence": ((b"HTTP/1.1 200 OK\r\nContent-Type: te", SILENCE), NO_ANSWER, 7),
+    "headers that drip": ((b"HTTP/1.1 200 OK\r\n", Drip(b"X-Drip: 1\r\n" * 500)), NO_ANSWER, 7),
+    "a status line that drips": ((Drip(b"HTTP/1.1 200 O" + b"K" * 500),), NO_ANSWER, 7),
+    "hints that drip": ((Drip(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100, 28),), NO_ANSWER, 7),
+    "hints without end": ((Flood(b"HTTP/1.1 100 Continue\r\n\r\n" * 100),), NO_ANSWER, 7),
+    "a header without a name": ((b"HTTP/1.1 200 OK\r\n: x\r\n\r\n",), NOT_HTTP, 6),
+    "a header without end": ((ENDLESS_HEADER, Flood(b"x" * 65536, 1 << 24)), NOT_HTTP, 6),
+    "headers without end": ((b"HTTP/1.1 200 OK\r\n", Flood(b"X-A: b\r\n" * 4096, 1 << 24)), NOT_HTTP, 6),
+    "a length that is none": ((b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",), NOT_HTTP, 6),
+    "two lengths": ((b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",), NOT_HTTP, 6),
 }
 
 
 @pytest.mark.promise("timeouts")
 @pytest.mark.parametrize("command", ["chat", "respond"])
-@pytest.mark.parametrize("fault", HEADS)
+@pytest.mark.parametrize("fault", INVALID_HEADS)
 def test_a_missing_or_invalid_response_head_is_an_error_in_time(
     fault: str, command: str, server: Loopback, ask: Ask
 ) -> None:
-    steps, words, code = HEADS[fault]
+    steps, words, code = INVALID_HEADS[fault]
     server.answer_with(*steps)
     ending = ask(command, "hi", timeout=0.3)
     assert (ending.code, ending.stdout, len(server.requests)) == (code, "", 1)
@@ -66,7 +66,7 @@ def test_a_server_that_does_not_read_the_request_is_an_error(
 
 
 @pytest.fixture
-def refusing() -> Iterator[str]:
+def refusing_url() -> Iterator[str]:
     """Yield the URL of a port that nobody listens on."""
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
@@ -74,7 +74,7 @@ def refusing() -> Iterator[str]:
 
 
 @pytest.fixture
-def swallowing() -> Iterator[str]:
+def unresponsive_url() -> Iterator[str]:
     """Yield the URL of a port whose queue is full, so that a connection is neither accepted nor refused."""
     with ExitStack() as stack:
         place = stack.enter_context(socket.socket())
@@ -88,15 +88,15 @@ def swallowing() -> Iterator[str]:
 
 
 @pytest.mark.promise("timeouts")
-def test_an_address_that_never_answers_is_an_error_in_time(swallowing: str, ask: Ask) -> None:
-    ending = ask("chat", "hi", url=swallowing, timeout=0.3)
+def test_an_address_that_never_answers_is_an_error_in_time(unresponsive_url: str, ask: Ask) -> None:
+    ending = ask("chat", "hi", url=unresponsive_url, timeout=0.3)
     assert (ending.code, ending.stdout) == (7, "")
     assert "no connection within 0.3 s" in ending.stderr
 
 
 @pytest.mark.promise("retries")
-def test_a_refused_connection_is_retried_and_each_attempt_is_shown(refusing: str, ask: Ask) -> None:
-    ending = ask("chat", "hi", url=refusing, retries=1)
+def test_a_refused_connection_is_retried_and_each_attempt_is_shown(refusing_url: str, ask: Ask) -> None:
+    ending = ask("chat", "hi", url=refusing_url, retries=1)
     first, last, hint = ending.stderr.splitlines()
     assert (ending.code, ending.stdout) == (7, "")
     assert "Connection refused; trying again in " in first

@@ -16,36 +16,38 @@ STREAMS = {
     "respond": b"".join(text_events("Hel", "lo"))
     + event({"type": "response.completed", "response": response_object()}),
 }
-BOTH = pytest.mark.parametrize("command", ["chat", "respond"])
+both_commands = pytest.mark.parametrize("command", ["chat", "respond"])
 
 
-def bare(data: bytes) -> bytes:
+def compress_with_raw_deflate(data: bytes) -> bytes:
     """Compress with deflate, without the frame of zlib."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush()
 
 
-def packed(body: bytes, name: str, *, framed: bool = True, content_type: str = "text/event-stream") -> bytes:
+def build_encoded_reply(
+    body: bytes, name: str, *, has_length: bool = True, content_type: str = "text/event-stream"
+) -> bytes:
     """Make a reply with an encoded body."""
-    length = f"Content-Length: {len(body)}\r\n" if framed else ""
+    length = f"Content-Length: {len(body)}\r\n" if has_length else ""
     return (
         f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Encoding: {name}\r\n{length}\r\n".encode() + body
     )
 
 
-HALF = len(STREAMS["chat"]) // 2
-Pack = Callable[[bytes], bytes]
-PACKERS: list[tuple[str, Pack]] = [
+HALF_LENGTH = len(STREAMS["chat"]) // 2
+Compress = Callable[[bytes], bytes]
+COMPRESSORS: list[tuple[str, Compress]] = [
     ("gzip", gzip.compress),
     ("x-gzip", gzip.compress),
     ("GZIP", gzip.compress),
     ("deflate", zlib.compress),
-    ("deflate", bare),
+    ("deflate", compress_with_raw_deflate),
     ("gzip, deflate", lambda data: zlib.compress(gzip.compress(data))),
     ("identity", bytes),
     ("", bytes),
     ("identity, gzip", gzip.compress),
-    ("gzip", lambda data: gzip.compress(data[:HALF]) + gzip.compress(data[HALF:])),
+    ("gzip", lambda data: gzip.compress(data[:HALF_LENGTH]) + gzip.compress(data[HALF_LENGTH:])),
     ("gzip", lambda data: gzip.compress(data) + b"\0" * 100),
     ("gzip", bytes),  # a proxy decompressed it and left the header
     ("gzip", lambda data: b"\n\n" + data),
@@ -53,31 +55,31 @@ PACKERS: list[tuple[str, Pack]] = [
 
 
 @pytest.mark.promise("any-legal-stream")
-@BOTH
-@pytest.mark.parametrize("framed", [True, False])
-@pytest.mark.parametrize(("name", "pack"), PACKERS)
+@both_commands
+@pytest.mark.parametrize("has_length", [True, False])
+@pytest.mark.parametrize(("name", "compress"), COMPRESSORS)
 def test_a_compressed_stream_is_read(
-    name: str, pack: Pack, *, framed: bool, command: str, server: Loopback, ask: Ask
+    name: str, compress: Compress, *, has_length: bool, command: str, server: Loopback, ask: Ask
 ) -> None:
-    server.answer_with(packed(pack(STREAMS[command]), name, framed=framed))
+    server.answer_with(build_encoded_reply(compress(STREAMS[command]), name, has_length=has_length))
     assert ask(command, "hi") == (0, "Hello\n", "")
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, bare])
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, compress_with_raw_deflate])
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-def test_the_borders_of_reads_do_not_matter(pack: Pack, size: int) -> None:
+def test_the_borders_of_reads_do_not_matter(compress: Compress, size: int) -> None:
     data = bytes(range(256)) * 2000
-    raw = pack(data)
-    pieces = list(decompress("gzip" if pack is gzip.compress else "deflate", _cut(raw, size)))
+    raw = compress(data)
+    pieces = list(decompress("gzip" if compress is gzip.compress else "deflate", cut_into_pieces(raw, size)))
     assert b"".join(pieces) == data
     assert max(map(len, pieces)) <= MAX_PIECE_BYTES
 
 
-def _cut(raw: bytes, size: int) -> Iterator[bytes]:
+def cut_into_pieces(raw: bytes, size: int) -> Iterator[bytes]:
     return (raw[start : start + size] for start in range(0, len(raw), size))
 
 
-WRECKS = [
+BROKEN_BODIES = [
     ("br", b"\x0b\x02\x80abc", "compressed with br, which was not requested", 6),
     ("zstd", b"\x28\xb5\x2f\xfd", "compressed with zstd, which was not requested", 6),
     ("gzip, br", b"\x0b", "compressed with br", 6),
@@ -92,12 +94,12 @@ WRECKS = [
 
 
 @pytest.mark.promise("broken-event")
-@BOTH
-@pytest.mark.parametrize(("name", "body", "words", "code"), WRECKS)
+@both_commands
+@pytest.mark.parametrize(("name", "body", "words", "code"), BROKEN_BODIES)
 def test_an_answer_that_cannot_be_decompressed_is_an_error(
     name: str, body: bytes, words: str, code: int, command: str, server: Loopback, ask: Ask
 ) -> None:
-    server.answer_with(packed(body, name))
+    server.answer_with(build_encoded_reply(body, name))
     ending = ask(command, "hi")
     assert (ending.code in (code, 8), ending.stdout) == (True, "")
     assert words in ending.stderr
@@ -107,20 +109,20 @@ def test_an_answer_that_cannot_be_decompressed_is_an_error(
 def test_a_compressed_stream_that_is_cut_keeps_its_text(server: Loopback, ask: Ask) -> None:
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     begun = packer.compress(delta("Hel") + delta("lo")) + packer.flush(zlib.Z_SYNC_FLUSH)
-    server.answer_with(packed(begun, "gzip", framed=False))
+    server.answer_with(build_encoded_reply(begun, "gzip", has_length=False))
     assert ask("chat", "hi")[:2] == (8, "Hello\n")
 
 
 @pytest.mark.promise("servers-words")
 @pytest.mark.parametrize("name", ["gzip", "br"])
 def test_the_message_of_a_compressed_error_is_shown_if_it_can_be_read(name: str, server: Loopback, ask: Ask) -> None:
-    server.answer_with(packed(gzip.compress(b'{"error": "No."}'), name).replace(b"200 OK", b"400 Bad"))
+    server.answer_with(build_encoded_reply(gzip.compress(b'{"error": "No."}'), name).replace(b"200 OK", b"400 Bad"))
     ending = ask("chat", "hi")
     assert (ending.code, ending.stdout) == (4, "")
     assert ("No." in ending.stderr) == (name == "gzip")
 
 
-def bomb(start: bytes) -> bytes:
+def build_bomb(start: bytes) -> bytes:
     """Compress a gigabyte of one letter to a megabyte: after a full flush, compressed data can be repeated."""
     packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
     begun = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -133,7 +135,7 @@ def bomb(start: bytes) -> bytes:
 def test_a_decompression_bomb_is_an_error_before_it_takes_the_memory(
     command: list[str], start: bytes, server: Loopback
 ) -> None:
-    server.answer_with(packed(bomb(start), "gzip"))
+    server.answer_with(build_encoded_reply(build_bomb(start), "gzip"))
     code, size, _ = measure_peak_memory(server, *command)
     assert code == 6
     assert size < 400 << 10
@@ -142,7 +144,7 @@ def test_a_decompression_bomb_is_an_error_before_it_takes_the_memory(
 @pytest.mark.promise("memory")
 def test_a_decompression_bomb_of_many_small_events_is_an_error_too(server: Loopback, ask: Ask) -> None:
     raw = gzip.compress((b": " + b"x" * 1000 + b"\n\n") * (80 << 10))
-    server.answer_with(packed(raw, "gzip"))
+    server.answer_with(build_encoded_reply(raw, "gzip"))
     ending = ask("chat", "hi")
     assert (ending.code, "expands" in ending.stderr) == (6, True)
 

@@ -9,30 +9,30 @@ from support.endings import Ask
 from support.loopback import SILENCE, STREAM, Drip, Loopback, chunk, delta, event, http_response, stream
 
 DONE = event("[DONE]")
-BOTH = pytest.mark.parametrize("command", ["chat", "respond"])
+both_commands = pytest.mark.parametrize("command", ["chat", "respond"])
 REFUSED, RATE_LIMITED, FAILED, CUT, EMPTY = 3, 5, 6, 8, 9
 
 
-def finish(reason: str | None, **more: Any) -> bytes:
+def build_finish(reason: str | None, **more: Any) -> bytes:
     """Return a chat event that ends the choice."""
     return event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason, **more}]})
 
 
-def respond_event(name: str, **fields: Any) -> bytes:
+def build_respond_event(name: str, **fields: Any) -> bytes:
     return event({"type": f"response.{name}", **fields})
 
 
-def text_piece(command: str, text: str) -> bytes:
-    return delta(text) if command == "chat" else respond_event("output_text.delta", delta=text)
+def build_text_event(command: str, text: str) -> bytes:
+    return delta(text) if command == "chat" else build_respond_event("output_text.delta", delta=text)
 
 
-def normal_end(command: str) -> bytes:
+def build_end(command: str) -> bytes:
     if command == "chat":
-        return finish("stop") + DONE
-    return respond_event("completed", response={"status": "completed", "output": []})
+        return build_finish("stop") + DONE
+    return build_respond_event("completed", response={"status": "completed", "output": []})
 
 
-REASONS = {
+FINISH_REASONS = {
     **dict.fromkeys(["error", "ERROR", "network_error", "insufficient_system_resource", "model-error"], FAILED),
     **dict.fromkeys(["abort", "sensitive", "refusal", "MALFORMED_FUNCTION_CALL", "RECITATION", "cancelled"], CUT),
     **dict.fromkeys(["PROHIBITED_CONTENT", "LENGTH", "MaxTokens", "model_context_window_exceeded", "timeout"], CUT),
@@ -42,13 +42,13 @@ REASONS = {
 
 @pytest.mark.promise("failed-ending")
 @pytest.mark.parametrize("flags", [[], ["-S"]], ids=["streamed", "whole"])
-@pytest.mark.parametrize(("reason", "code"), REASONS.items())
+@pytest.mark.parametrize(("reason", "code"), FINISH_REASONS.items())
 def test_a_finish_reason_decides_the_exit_code(
     reason: str, code: int, flags: list[str], server: Loopback, ask: Ask, tmp_path: Path
 ) -> None:
     whole = {"choices": [{"message": {"content": "Half"}, "finish_reason": reason}]}
     server.answer_with(
-        http_response(json.dumps(whole).encode()) if flags else stream(delta("Half"), finish(reason), DONE)
+        http_response(json.dumps(whole).encode()) if flags else stream(delta("Half"), build_finish(reason), DONE)
     )
     result = ask("chat", "hi", *flags)
     assert (result.code, result.stdout) == (code, "Half\n")
@@ -62,7 +62,7 @@ def test_a_finish_reason_decides_the_exit_code(
 @pytest.mark.promise("failed-ending")
 @pytest.mark.parametrize("reasons", [["length", "stop"], ["stop", "length"], ["stop", "error"], ["error", "stop"]])
 def test_the_worst_of_several_finish_reasons_decides(reasons: list[str], server: Loopback, ask: Ask) -> None:
-    server.answer_with(stream(delta("Half"), *map(finish, reasons), DONE))
+    server.answer_with(stream(delta("Half"), *map(build_finish, reasons), DONE))
     assert ask("chat", "hi").code == (FAILED if "error" in reasons else CUT)
     server.answer_with(stream(delta("a", reasons[0]), delta("b", reasons[1], index=1), DONE))
     assert ask("chat", "hi", "-n", "2").code == (FAILED if "error" in reasons else CUT)
@@ -70,11 +70,11 @@ def test_the_worst_of_several_finish_reasons_decides(reasons: list[str], server:
 
 @pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", "model_context_window_exceeded"])
 def test_a_user_may_accept_a_length_limit(reason: str, server: Loopback, ask: Ask) -> None:
-    server.answer_with(stream(delta("Half"), finish(reason), DONE))
+    server.answer_with(stream(delta("Half"), build_finish(reason), DONE))
     assert ask("chat", "hi", "--allow-cut").code == 0
 
 
-ERRORS = {
+STREAM_ERRORS = {
     "no class": ({"message": "M-words"}, FAILED),
     "status 502": ({"message": "M-words", "code": 502}, FAILED),
     "status 401": ({"message": "M-words", "code": 401}, REFUSED),
@@ -85,7 +85,7 @@ ERRORS = {
 }
 
 
-def place_error(command: str, place: str, error: dict[str, Any]) -> bytes:
+def build_error(command: str, place: str, error: dict[str, Any]) -> bytes:
     """Return an error at a place in a stream."""
     match place:
         case "event":
@@ -99,67 +99,69 @@ def place_error(command: str, place: str, error: dict[str, Any]) -> bytes:
         case "field":
             return b"error: " + json.dumps({"error": error}).encode() + b"\n\n"
         case _ if command == "chat":
-            return finish("error", error=error) + DONE
+            return build_finish("error", error=error) + DONE
         case _:
-            return respond_event("failed", response={"status": "failed", "error": error})
+            return build_respond_event("failed", response={"status": "failed", "error": error})
 
 
 @pytest.mark.promise("failed-ending")
-@BOTH
-@pytest.mark.parametrize("name", ERRORS)
+@both_commands
+@pytest.mark.parametrize("name", STREAM_ERRORS)
 @pytest.mark.parametrize("place", ["event", "named event", "line", "lines", "field", "answer"])
 def test_an_error_has_its_exit_code_wherever_it_is_in_the_stream(
     place: str, name: str, command: str, server: Loopback, ask: Ask
 ) -> None:
-    error, code = ERRORS[name]
-    for before in (b"", text_piece(command, "Half")):
-        server.answer_with(stream(*filter(None, [before, place_error(command, place, error)])))
+    error, code = STREAM_ERRORS[name]
+    for before in (b"", build_text_event(command, "Half")):
+        server.answer_with(stream(*filter(None, [before, build_error(command, place, error)])))
         result = ask(command, "hi")
         assert (result.code, result.stdout.strip()) == (code, "Half" if before else "")
         assert "M-words" in result.stderr
 
 
 @pytest.mark.promise("failed-ending")
-@BOTH
+@both_commands
 @pytest.mark.parametrize(
     "text", [b"<html><body>M-words</body></html>\n", b"upstream said M-words\n\n", b"data: upstream said M-words\n\n"]
 )
 def test_a_page_or_a_sentence_in_a_stream_explains_the_missing_end(
     text: bytes, command: str, server: Loopback, ask: Ask
 ) -> None:
-    server.answer_with(stream(text_piece(command, "Half"), text))
+    server.answer_with(stream(build_text_event(command, "Half"), text))
     result = ask(command, "hi")
     assert (result.code, result.stdout) == (FAILED, "Half\n")
     assert "M-words" in result.stderr
-    server.answer_with(stream(text_piece(command, "Half"), text, normal_end(command)))
+    server.answer_with(stream(build_text_event(command, "Half"), text, build_end(command)))
     assert ask(command, "hi").code == 0
 
 
 @pytest.mark.promise("any-legal-stream")
-@BOTH
+@both_commands
 @pytest.mark.parametrize(
-    "mark",
+    "end_mark",
     [b"data: [DONE] \n\n", b"data:   [DONE]\t\n\n", b"data: DONE\n\n", b'data: "[DONE]"\n\n', b"data:[done]\n\n"],
 )
-def test_the_end_mark_may_be_written_in_other_ways(mark: bytes, command: str, server: Loopback, ask: Ask) -> None:
-    end = b"" if command == "chat" else normal_end(command)
-    server.answer_with(stream(*filter(None, [text_piece(command, "Hello"), end, mark])))
+def test_the_end_mark_may_be_written_in_other_ways(end_mark: bytes, command: str, server: Loopback, ask: Ask) -> None:
+    end = b"" if command == "chat" else build_end(command)
+    server.answer_with(stream(*filter(None, [build_text_event(command, "Hello"), end, end_mark])))
     assert ask(command, "hi") == (0, "Hello\n", "")
 
 
 @pytest.mark.promise("terminal-event")
-@BOTH
+@both_commands
 def test_text_after_the_end_is_not_shown(command: str, server: Loopback, ask: Ask) -> None:
-    server.answer_with(stream(text_piece(command, "Hello"), normal_end(command), text_piece(command, " again")))
+    server.answer_with(
+        stream(build_text_event(command, "Hello"), build_end(command), build_text_event(command, " again"))
+    )
     assert ask(command, "hi") == (0, "Hello\n", "")
 
 
 @pytest.mark.promise("terminal-event")
-@BOTH
-@pytest.mark.parametrize("more", [SILENCE, Drip(b": ping\n\n" * 500, 9, 0.01)], ids=["silence", "comments"])
-def test_a_connection_that_stays_open_is_closed(more: object, command: str, server: Loopback, ask: Ask) -> None:
-    end = finish("stop") if command == "chat" else normal_end(command)
-    server.answer_with(STREAM + chunk(text_piece(command, "Hello") + end), more)
+@both_commands
+@pytest.mark.parametrize("last_step", [SILENCE, Drip(b": ping\n\n" * 500, 9, 0.01)], ids=["silence", "comments"])
+def test_a_connection_that_stays_open_is_closed(last_step: object, command: str, server: Loopback, ask: Ask) -> None:
+    end = build_finish("stop") if command == "chat" else build_end(command)
+    server.answer_with(STREAM + chunk(build_text_event(command, "Hello") + end), last_step)
     assert ask(command, "hi", timeout=60) == (0, "Hello\n", "")
     assert server.client_left.wait(20)
 
@@ -167,23 +169,23 @@ def test_a_connection_that_stays_open_is_closed(more: object, command: str, serv
 @pytest.mark.promise("terminal-event")
 def test_text_and_usage_after_the_finish_reason_belong_to_the_answer(server: Loopback, ask: Ask) -> None:
     usage = event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 5}})
-    server.answer_with(stream(delta("Hello"), finish("stop"), delta(" you"), usage, DONE))
+    server.answer_with(stream(delta("Hello"), build_finish("stop"), delta(" you"), usage, DONE))
     result = ask("chat", "hi", "--json")
     assert json.loads(result.stdout)["text"] == "Hello you"
     assert json.loads(result.stdout)["usage"]["output_tokens"] == 5
 
 
-WHOLE = json.dumps({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}).encode()
-WHOLE_RESPONSE = json.dumps({"status": "completed", "output": [{"type": "message", "content": "Hello"}]}).encode()
+COMPLETE_CHAT = json.dumps({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}).encode()
+COMPLETE_RESPONSE = json.dumps({"status": "completed", "output": [{"type": "message", "content": "Hello"}]}).encode()
 
 
 @pytest.mark.promise("any-legal-stream")
-@BOTH
+@both_commands
 @pytest.mark.parametrize("framing", ["no last chunk", "length too long", "open"])
 def test_a_complete_json_body_is_the_answer_however_the_connection_ends(
     framing: str, command: str, server: Loopback, ask: Ask
 ) -> None:
-    body = WHOLE if command == "chat" else WHOLE_RESPONSE
+    body = COMPLETE_CHAT if command == "chat" else COMPLETE_RESPONSE
     head = STREAM.replace(b"text/event-stream", b"application/json")
     too_long = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (len(body) + 9)
     server.answer_with(*{
@@ -200,11 +202,11 @@ def test_a_complete_json_body_is_the_answer_however_the_connection_ends(
 @pytest.mark.parametrize(
     ("command", "answer"),
     [
-        ("chat", stream(finish("stop"))),
+        ("chat", stream(build_finish("stop"))),
         ("chat", stream(DONE)),
-        ("chat", stream(delta(reasoning_content="hm"), finish("stop"), DONE)),
+        ("chat", stream(delta(reasoning_content="hm"), build_finish("stop"), DONE)),
         ("chat", http_response(b'{"choices":[{"message":{"content":null},"finish_reason":"stop"}]}')),
-        ("respond", stream(normal_end("respond"))),
+        ("respond", stream(build_end("respond"))),
         ("respond", http_response(b'{"status":"completed","output":[]}')),
         ("respond", http_response(b'{"status":"completed","output":[{"type":"message","content":[]}]}')),
     ],
@@ -227,7 +229,7 @@ def test_an_empty_answer_is_complete_with_a_notice_and_replaces_no_file(
 @pytest.mark.promise("empty")
 def test_a_tool_call_or_a_refusal_is_not_an_empty_answer(server: Loopback, ask: Ask) -> None:
     call = {"index": 0, "id": "c", "function": {"name": "look", "arguments": "{}"}}
-    server.answer_with(stream(delta(tool_calls=[call]), finish("tool_calls"), DONE))
+    server.answer_with(stream(delta(tool_calls=[call]), build_finish("tool_calls"), DONE))
     assert "empty" not in ask("chat", "hi").stderr
-    server.answer_with(stream(delta(refusal="no"), finish("stop"), DONE))
+    server.answer_with(stream(delta(refusal="no"), build_finish("stop"), DONE))
     assert "empty" not in ask("chat", "hi").stderr

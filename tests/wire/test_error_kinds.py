@@ -18,8 +18,8 @@ from support.loopback import (
     text_events,
 )
 
-WORDS = "Say what."
-COMMANDS = {"chat": HELLO, "respond": HELLO_RESPONSE}
+MESSAGE = "Say what."
+ANSWERS = {"chat": HELLO, "respond": HELLO_RESPONSE}
 # What the error holds, the exit code, and whether the request is sent again.
 ERRORS: list[tuple[dict[str, Any], int, bool]] = [
     ({"code": "rate_limit_exceeded"}, 5, True),
@@ -42,7 +42,7 @@ ERRORS: list[tuple[dict[str, Any], int, bool]] = [
 
 def build_replies(command: str, report: dict[str, Any]) -> dict[str, bytes]:
     """Return the ways in which an error is sent before any output."""
-    error = {"message": WORDS, **report}
+    error = {"message": MESSAGE, **report}
     started = [delta(role="assistant", text="")] if command == "chat" else text_events()
     replies = {
         "JSON under 200": json_response({"error": error}),
@@ -63,35 +63,35 @@ def build_replies(command: str, report: dict[str, Any]) -> dict[str, bytes]:
     return replies
 
 
-CASES = [(command, form) for command in COMMANDS for form in build_replies(command, {})]
+COMMANDS_AND_REPLY_NAMES = [(command, reply_name) for command in ANSWERS for reply_name in build_replies(command, {})]
 
 
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize(("report", "code", "is_retried"), ERRORS, ids=json.dumps)
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ANSWERS)
 def test_an_error_before_any_output_is_handled_like_an_error_status(
     command: str, report: dict[str, Any], code: int, is_retried: bool, server: Loopback, ask: Ask
 ) -> None:
     """A third of the forms each time, so that every form is in several errors of each kind."""
-    forms = list(build_replies(command, report).items())
-    for form, reply in forms[ERRORS.index((report, code, is_retried)) % 3 :: 3]:
+    replies = list(build_replies(command, report).items())
+    for reply_name, reply in replies[ERRORS.index((report, code, is_retried)) % 3 :: 3]:
         server.scripts.clear()
         server.requests.clear()
         server.answer_with(reply.replace(b"\r\n", b"\r\nRetry-After: 0\r\n", 1))
         ending = ask(command, "hi", retries=1)
-        assert (ending.code, ending.stdout, len(server.requests)) == (code, "", 2 if is_retried else 1), form
-        assert WORDS in ending.stderr
+        assert (ending.code, ending.stdout, len(server.requests)) == (code, "", 2 if is_retried else 1), reply_name
+        assert MESSAGE in ending.stderr
 
 
 @pytest.mark.promise("error-kinds")
 @pytest.mark.parametrize("flags", [[], ["--json"], ["--no-stream"]], ids=str)
-@pytest.mark.parametrize(("command", "form"), CASES)
+@pytest.mark.parametrize(("command", "reply_name"), COMMANDS_AND_REPLY_NAMES)
 def test_after_an_early_error_the_answer_of_the_retry_is_shown(
-    command: str, form: str, flags: list[str], server: Loopback, ask: Ask
+    command: str, reply_name: str, flags: list[str], server: Loopback, ask: Ask
 ) -> None:
-    reply = build_replies(command, {"code": "rate_limit_exceeded"})[form]
+    reply = build_replies(command, {"code": "rate_limit_exceeded"})[reply_name]
     server.answer_with(reply.replace(b"\r\n", b"\r\nRetry-After: 0\r\n", 1))
-    server.answer_with(COMMANDS[command])
+    server.answer_with(ANSWERS[command])
     ending = ask(command, "hi", *flags, retries=1)
     assert (ending.code, len(server.requests)) == (0, 2)
     if flags == ["--json"]:
@@ -103,29 +103,29 @@ def test_after_an_early_error_the_answer_of_the_retry_is_shown(
 
 @pytest.mark.promise("sent-once")
 @pytest.mark.parametrize(("report", "code"), [(report, code) for report, code, _ in ERRORS], ids=str)
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ANSWERS)
 def test_an_error_after_output_ends_the_call_with_its_exit_code(
     command: str, report: dict[str, Any], code: int, server: Loopback, ask: Ask
 ) -> None:
-    error = event({"type": "error", "error": {"message": WORDS, **report}})
+    error = event({"type": "error", "error": {"message": MESSAGE, **report}})
     server.answer_with(stream(*([delta("Half")] if command == "chat" else text_events("Half")), error))
-    server.answer_with(COMMANDS[command])
+    server.answer_with(ANSWERS[command])
     ending = ask(command, "hi", retries=2)
     assert (ending.code, ending.stdout.strip(), len(server.requests)) == (code, "Half", 1)
-    assert WORDS in ending.stderr
+    assert MESSAGE in ending.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ANSWERS)
 def test_after_raw_output_the_request_is_not_retried(command: str, server: Loopback, ask: Ask) -> None:
-    server.answer_with(json_response({"error": {"message": WORDS, "code": 429}}, "200 OK", "Retry-After: 0"))
+    server.answer_with(json_response({"error": {"message": MESSAGE, "code": 429}}, "200 OK", "Retry-After: 0"))
     ending = ask(command, "hi", "--format", "raw", retries=2)
-    assert (ending.code, len(server.requests), ending.stdout.count(WORDS)) == (5, 1, 1)
+    assert (ending.code, len(server.requests), ending.stdout.count(MESSAGE)) == (5, 1, 1)
 
 
 def test_after_raw_output_no_other_model_is_asked(server: Loopback, ask: Ask) -> None:
-    server.answer_with(json_response({"error": {"message": WORDS, "type": "overloaded_error"}}))
+    server.answer_with(json_response({"error": {"message": MESSAGE, "type": "overloaded_error"}}))
     ending = ask("chat", "hi", "--format", "raw", "-m", "a,b")
-    assert (ending.code, len(server.requests), ending.stdout.count(WORDS)) == (6, 1, 1)
+    assert (ending.code, len(server.requests), ending.stdout.count(MESSAGE)) == (6, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_after_raw_output_no_other_model_is_asked(server: Loopback, ask: Ask) ->
 def test_json_gives_the_status_that_the_error_names(
     error: dict[str, Any], status: int | None, server: Loopback, ask: Ask
 ) -> None:
-    server.answer_with(json_response({"error": {"message": WORDS, **error}}))
+    server.answer_with(json_response({"error": {"message": MESSAGE, **error}}))
     answer = json.loads(ask("chat", "hi", "--json").stdout)
     assert (answer["status"], answer["error"]["status"], answer["error"]["exit_code"]) == (
         200, status, 5 if status == 429 else 3,
@@ -149,13 +149,13 @@ ROWS = [f"row {number}" for number in range(60)]
 @pytest.mark.parametrize(
     "report", [{"code": "invalid_api_key"}, {"code": 402}, {"code": "insufficient_quota"}], ids=str
 )
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ANSWERS)
 def test_a_key_or_credit_error_in_a_stream_stops_a_run_of_rows(
     command: str, report: dict[str, Any], server: Loopback, ask: Ask, tmp_path: Any
 ) -> None:
     rows = tmp_path / "rows.txt"
     rows.write_text("\n".join(ROWS))
-    server.answer_with(stream(event({"error": {"message": WORDS, **report}})))
+    server.answer_with(stream(event({"error": {"message": MESSAGE, **report}})))
     ending = ask(command, "--each", "line", "-j", "4", "-f", str(rows), "say {row}", retries=2)
     assert ending.code == 3
     assert len(server.requests) <= 12
@@ -167,19 +167,19 @@ def test_a_missing_model_in_a_stream_stops_a_run_of_rows(
 ) -> None:
     rows = tmp_path / "rows.txt"
     rows.write_text("\n".join(ROWS))
-    server.answer_with(stream(event({"error": {"message": WORDS, **report}})))
+    server.answer_with(stream(event({"error": {"message": MESSAGE, **report}})))
     ending = ask("chat", "--each", "line", "-j", "4", "-f", str(rows), "say {row}")
     assert (ending.code, len(server.requests) <= 12) == (4, True)
 
 
 @pytest.mark.promise("error-kinds")
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ANSWERS)
 def test_a_rate_limit_in_a_stream_makes_all_rows_wait(command: str, server: Loopback, ask: Ask, tmp_path: Any) -> None:
     rows = tmp_path / "rows.txt"
     rows.write_text("\n".join(ROWS[:6]))
-    limit = stream(event({"error": {"message": WORDS, "code": "rate_limit_exceeded"}}))
+    limit = stream(event({"error": {"message": MESSAGE, "code": "rate_limit_exceeded"}}))
     server.answer_with(limit.replace(b"\r\n", b"\r\nRetry-After: 0.2\r\n", 1))
-    server.answer_with(COMMANDS[command])
+    server.answer_with(ANSWERS[command])
     ending = ask(command, "--each", "line", "-j", "2", "-f", str(rows), "say {row}", retries=2)
     assert (ending.code, len(server.requests), len(ending.stdout.splitlines())) == (0, 7, 6)
     assert "all workers wait 0.2 s" in ending.stderr
@@ -207,7 +207,7 @@ def test_a_404_says_what_to_do(command: str, body: Any, advice: str, server: Loo
     assert ("aiml models" in ending.stderr) == (advice == "aiml models")
 
 
-@pytest.mark.parametrize(("command", "other"), [("respond", "aiml chat"), ("chat", "aiml respond")])
+@pytest.mark.parametrize(("command", "other_command"), [("respond", "aiml chat"), ("chat", "aiml respond")])
 @pytest.mark.parametrize(
     ("status", "code", "body"),
     [
@@ -217,12 +217,12 @@ def test_a_404_says_what_to_do(command: str, body: Any, advice: str, server: Loo
     ],
 )
 def test_a_missing_endpoint_is_an_error_that_names_the_other_one(
-    command: str, other: str, status: str, code: int, body: Any, server: Loopback, ask: Ask
+    command: str, other_command: str, status: str, code: int, body: Any, server: Loopback, ask: Ask
 ) -> None:
     server.answer_with(json_response(body, status))
     ending = ask(command, "hi")
     assert (ending.code, len(server.requests)) == (code, 1)
-    assert f": try {other}, or check --base-url" in ending.stderr
+    assert f": try {other_command}, or check --base-url" in ending.stderr
 
 
 @pytest.mark.parametrize(

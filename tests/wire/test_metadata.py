@@ -27,7 +27,7 @@ USAGES: dict[str, tuple[Any, Any]] = {
 }
 
 
-def answer_object(result: Any) -> Any:
+def parse_answer(result: Any) -> Any:
     assert result.code == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -50,7 +50,7 @@ def test_usage_is_read_if_it_is_valid(name: str, place: str, server: Loopback, a
     command = "respond" if "response" in place else "chat"
     for flags in (["--json"], ["--format", "jsonl"]):
         result = ask(command, "hi", *flags)
-        found = answer_object(
+        found = parse_answer(
             result._replace(stdout=result.stdout.splitlines()[-1] if "jsonl" in flags else result.stdout)
         )
         found = found.get("answer", found)
@@ -76,11 +76,11 @@ LOGPROBS = (
 def test_log_probabilities_of_any_shape_do_not_prevent_an_answer(logprobs: Any, server: Loopback, ask: Ask) -> None:
     choice = {"index": 0, "delta": {"content": "Hello"}, "logprobs": logprobs, "finish_reason": "stop"}
     server.answer_with(stream(event({"choices": [choice]}), DONE))
-    assert answer_object(ask("chat", "hi", "--logprobs", "--json"))["text"] == "Hello"
+    assert parse_answer(ask("chat", "hi", "--logprobs", "--json"))["text"] == "Hello"
     piece = {"type": "response.output_text.delta", "delta": "Hello", "logprobs": logprobs}
     end = {"type": "response.completed", "response": {"status": "completed", "output": []}}
     server.answer_with(stream(event(piece), event(end)))
-    assert answer_object(ask("respond", "hi", "--json"))["text"] == "Hello"
+    assert parse_answer(ask("respond", "hi", "--json"))["text"] == "Hello"
 
 
 SOURCES = (
@@ -98,18 +98,18 @@ SOURCES = (
 @pytest.mark.parametrize("source", SOURCES, ids=lambda value: str(value)[:60])
 def test_a_source_of_any_shape_does_not_prevent_an_answer(source: Any, server: Loopback, ask: Ask) -> None:
     server.answer_with(stream(delta("Hello", annotations=[source]), delta(finish="stop"), DONE))
-    assert answer_object(ask("chat", "hi", "--json"))["text"] == "Hello"
+    assert parse_answer(ask("chat", "hi", "--json"))["text"] == "Hello"
     part = {"type": "output_text", "text": "Hello", "annotations": [source]}
     body = {"status": "completed", "output": [{"type": "message", "content": [part]}]}
     server.answer_with(http_response(json.dumps(body).encode()))
-    assert answer_object(ask("respond", "hi", "--json"))["text"] == "Hello"
+    assert parse_answer(ask("respond", "hi", "--json"))["text"] == "Hello"
 
 
-ODD = (None, 5, "x", [], {}, [5], {"x": 1}, True, HUGER)
+ODD_VALUES = (None, 5, "x", [], {}, [5], {"x": 1}, True, HUGER)
 
 
 @pytest.mark.promise("metadata")
-@pytest.mark.parametrize("value", ODD, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: str(value)[:20])
 def test_ids_times_and_names_of_any_type_do_not_prevent_an_answer(value: Any, server: Loopback, ask: Ask) -> None:
     names = ("id", "model", "created", "object", "system_fingerprint", "service_tier", "meta", "citations")
     odd = dict.fromkeys([*names, "search_results"], value)
@@ -117,13 +117,13 @@ def test_ids_times_and_names_of_any_type_do_not_prevent_an_answer(value: Any, se
     server.answer_with(
         stream(event({**odd, "choices": choices}), event({**odd, "choices": None}), delta(finish="stop"))
     )
-    assert answer_object(ask("chat", "hi", "--json"))["text"] == "Hello"
+    assert parse_answer(ask("chat", "hi", "--json"))["text"] == "Hello"
     places = dict.fromkeys(["item_id", "output_index", "content_index", "sequence_number"], value)
     odd = dict.fromkeys(["id", "model", "created_at", "incomplete_details", "instructions", "tools"], value)
     piece = {"type": "response.output_text.delta", "delta": "Hello", **places}
     end = {"type": "response.completed", "response": {**odd, "status": "completed", "output": []}}
     server.answer_with(stream(event(piece), event(end)))
-    assert answer_object(ask("respond", "hi", "--json"))["text"] == "Hello"
+    assert parse_answer(ask("respond", "hi", "--json"))["text"] == "Hello"
 
 
 HEARTBEATS = ("2023-02-20 08:40:33", "5", '""', "null", "ping", "[]", '{"type":"ping"}', '{"status":"queued"}', "{}")
@@ -150,17 +150,21 @@ PLACEHOLDERS: list[dict[str, Any]] = [{}, {"id": "", "model": "", "created": 0, 
 
 
 @pytest.mark.promise("metadata")
-@pytest.mark.parametrize("first", [*PLACEHOLDERS, {"id": None, "model": None, "created": None, "created_at": None}])
-@pytest.mark.parametrize("name", ["chat", "respond"])
-def test_the_model_that_is_named_last_is_shown(name: str, first: dict[str, Any], server: Loopback, ask: Ask) -> None:
+@pytest.mark.parametrize(
+    "first_facts", [*PLACEHOLDERS, {"id": None, "model": None, "created": None, "created_at": None}]
+)
+@pytest.mark.parametrize("command", ["chat", "respond"])
+def test_the_model_that_is_named_last_is_shown(
+    command: str, first_facts: dict[str, Any], server: Loopback, ask: Ask
+) -> None:
     final = {"id": "r1", "model": "late", "created": 5, "created_at": 5}
-    if name == "chat":
+    if command == "chat":
         end = event({**final, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        text = event({**first, "choices": [{"index": 0, "delta": {"content": "Hello"}}]})
+        text = event({**first_facts, "choices": [{"index": 0, "delta": {"content": "Hello"}}]})
         server.answer_with(stream(text, end, DONE))
     else:
         end = event({"type": "response.completed", "response": {**final, "status": "completed", "output": []}})
-        start = event({"type": "response.created", "response": first})
+        start = event({"type": "response.created", "response": first_facts})
         server.answer_with(stream(start, event({"type": "response.output_text.delta", "delta": "Hello"}), end))
-    found = answer_object(ask(name, "hi", "--json"))
+    found = parse_answer(ask(command, "hi", "--json"))
     assert (found["id"], found["model"], found["created"]) == ("r1", "late", 5)

@@ -12,25 +12,25 @@ TEXT = "Zoë \U0001f389 a\u2028b\x85c"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 
-def wide(raw: bytes) -> bytes:
+def replace_escapes(raw: bytes) -> bytes:
     """Write the escapes of JSON as the characters themselves."""
-    return b"\n\n".join(_widened(part) for part in raw.split(b"\n\n"))
+    return b"\n\n".join(_replace_escapes_of_event(part) for part in raw.split(b"\n\n"))
 
 
-def _widened(part: bytes) -> bytes:
+def _replace_escapes_of_event(part: bytes) -> bytes:
     if not part.startswith(b"data: {"):
         return part
     return b"data: " + json.dumps(json.loads(part[6:]), ensure_ascii=False).encode()
 
 
-BODIES = {
-    "chat": wide(delta(TEXT) + delta(finish="stop") + event("[DONE]")),
-    "respond": wide(
+STREAM_BODIES = {
+    "chat": replace_escapes(delta(TEXT) + delta(finish="stop") + event("[DONE]")),
+    "respond": replace_escapes(
         b"".join(text_events(TEXT)) + event({"type": "response.completed", "response": response_object(TEXT)})
     ),
 }
 # A JSON value may be cut into several data lines wherever a blank may stand.
-FORMS: dict[str, Callable[[bytes], bytes]] = {
+CHANGE_STREAM: dict[str, Callable[[bytes], bytes]] = {
     "LF": lambda raw: raw,
     "CR": lambda raw: raw.replace(b"\n", b"\r"),
     "CRLF": lambda raw: raw.replace(b"\n", b"\r\n"),
@@ -58,23 +58,25 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.promise("any-legal-stream")
 @pytest.mark.parametrize("command", ["chat", "respond"])
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_a_stream_gives_the_same_answer(form: str, command: str, server: Loopback, ask: Ask) -> None:
-    server.answer_with(HEAD + FORMS[form](BODIES[command]))
+@pytest.mark.parametrize("stream_form", CHANGE_STREAM)
+def test_every_form_of_a_stream_gives_the_same_answer(
+    stream_form: str, command: str, server: Loopback, ask: Ask
+) -> None:
+    server.answer_with(HEAD + CHANGE_STREAM[stream_form](STREAM_BODIES[command]))
     assert ask(command, "hi") == (0, f"{TEXT}\n", "")
 
 
 @pytest.mark.promise("any-legal-stream")
 @pytest.mark.parametrize("command", ["chat", "respond"])
-@pytest.mark.parametrize("form", ["LF", "CR", "CRLF"])
+@pytest.mark.parametrize("stream_form", ["LF", "CR", "CRLF"])
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_a_stream_may_come_byte_by_byte(size: int, form: str, command: str, server: Loopback, ask: Ask) -> None:
-    server.answer_with(HEAD, Drip(FORMS[form](BODIES[command]), size, 0))
+def test_a_stream_may_come_byte_by_byte(size: int, stream_form: str, command: str, server: Loopback, ask: Ask) -> None:
+    server.answer_with(HEAD, Drip(CHANGE_STREAM[stream_form](STREAM_BODIES[command]), size, 0))
     assert ask(command, "hi") == (0, f"{TEXT}\n", "")
 
 
 # null, missing and empty: what gateways send where the documents promise more
-LOOSE: list[Any] = [
+CHUNKS_WITH_NULL_AND_MISSING_FIELDS: list[Any] = [
     [{"choices": None}, {"choices": []}, {}],
     [{"choices": [{"delta": None}]}, {"choices": [{}]}, {"choices": [{"index": None, "delta": {"content": None}}]}],
     [{"choices": [], "usage": None}, {"choices": [], "prompt_filter_results": [{"prompt_index": 0}]}],
@@ -85,7 +87,7 @@ LOOSE: list[Any] = [
 
 
 @pytest.mark.promise("any-legal-stream")
-@pytest.mark.parametrize("chunks", LOOSE)
+@pytest.mark.parametrize("chunks", CHUNKS_WITH_NULL_AND_MISSING_FIELDS)
 def test_missing_and_null_fields_are_ignored(chunks: list[Any], server: Loopback, ask: Ask) -> None:
     noise = b"".join(map(event, chunks))
     server.answer_with(

@@ -27,12 +27,12 @@ from aiml_cli.store import api_keys
 from aiml_cli.store.config_file import read_sources
 
 SECRET = "k-0123456789abcdef"
-BALANCE = json_response({"current_balance": 12.5, "currency": "USD"})
-REFUSED = json_response({"status": 401, "message": f"Bad key {SECRET}"}, "401 Unauthorized")
+BALANCE_RESPONSE = json_response({"current_balance": 12.5, "currency": "USD"})
+REFUSED_KEY_RESPONSE = json_response({"status": 401, "message": f"Bad key {SECRET}"}, "401 Unauthorized")
 
 
 @pytest.fixture(autouse=True)
-def no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
+def hide_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the developer's own keyring, also from processes that the tests start."""
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
 
@@ -43,18 +43,18 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def at_server(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Loopback:
+def default_server(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Loopback:
     monkeypatch.setenv("AIML_BASE_URL", server.url)
     return server
 
 
-def out(capfd: pytest.CaptureFixture[str]) -> str:
+def read_output(capfd: pytest.CaptureFixture[str]) -> str:
     return capfd.readouterr().out
 
 
-def lines(capfd: pytest.CaptureFixture[str]) -> dict[str, str]:
+def list_settings(capfd: pytest.CaptureFixture[str]) -> dict[str, str]:
     config.show_all()
-    return {line.split(" ")[0]: line for line in out(capfd).splitlines()}
+    return {line.split(" ")[0]: line for line in read_output(capfd).splitlines()}
 
 
 def test_show_prints_each_value_with_its_source(
@@ -66,7 +66,7 @@ def test_show_prints_each_value_with_its_source(
     config.set_setting("system", "a\nb\x1b[2J")
     monkeypatch.setenv("AIML_PROFILE", "work")
     monkeypatch.setenv("AIML_TEMPERATURE", "0.5")
-    found = lines(capfd)
+    found = list_settings(capfd)
     assert found["temperature"] == "temperature = 0.5  (environment AIML_TEMPERATURE; overrides the config file)"
     assert found["seed"] == "seed = 3  (profile work; overrides the config file)"
     assert found["system"] == "system = a\\nb\\x1b[2J  (config file)"
@@ -83,7 +83,9 @@ def test_profiles_are_listed(command: list[str], file: Path, capfd: pytest.Captu
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"profile = 'other'\n{PROFILES}")
     assert main(command) == 0
-    assert out(capfd) == "name\tstate\tsettings\nlocal\t\tmodel=a/b, stream=off\nother\tin use\ttemperature=0.2\n"
+    assert (
+        read_output(capfd) == "name\tstate\tsettings\nlocal\t\tmodel=a/b, stream=off\nother\tin use\ttemperature=0.2\n"
+    )
 
 
 @pytest.mark.parametrize("words", [["local"], ["show", "local"]])
@@ -91,21 +93,22 @@ def test_a_profile_is_shown(words: list[str], file: Path, capfd: pytest.CaptureF
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(PROFILES)
     assert main(["profiles", *words]) == 0
-    assert out(capfd) == "model = a/b\nstream = off\n"
+    assert read_output(capfd) == "model = a/b\nstream = off\n"
     assert main(["profiles", *words, "--json"]) == 0
-    assert json.loads(out(capfd)) == {"model": "a/b", "stream": "off"}
+    assert json.loads(read_output(capfd)) == {"model": "a/b", "stream": "off"}
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [(["lokal"], "did you mean local? available: local, other"), (["local", "other"], "one profile")]
+    ("words", "message"),
+    [(["lokal"], "did you mean local? available: local, other"), (["local", "other"], "one profile")],
 )
 def test_a_missing_profile_is_a_usage_error(
-    words: list[str], told: str, file: Path, capfd: pytest.CaptureFixture[str]
+    words: list[str], message: str, file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(PROFILES)
     assert main(["profiles", *words]) == 2
-    assert told in capfd.readouterr().err
+    assert message in capfd.readouterr().err
 
 
 def test_without_profiles_a_notice_says_how_to_make_one(capfd: pytest.CaptureFixture[str]) -> None:
@@ -116,9 +119,9 @@ def test_without_profiles_a_notice_says_how_to_make_one(capfd: pytest.CaptureFix
 
 def test_show_as_json_has_every_setting(capfd: pytest.CaptureFixture[str]) -> None:
     config.set_setting("option", "a.b=1")
-    out(capfd)
+    read_output(capfd)
     config.show_all({"json": RawValue(("on",), "--json")})
-    found = json.loads(out(capfd))
+    found = json.loads(read_output(capfd))
     assert list(found) == [*(row.name for row in persistent_options()), "api_key"]
     assert found["option"]["value"] == {"a.b": 1}
     assert found["timeout"] == {"value": 120, "source": "default", "hides": []}
@@ -129,22 +132,22 @@ def test_show_says_only_where_the_key_is_stored(
     file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     none = "api_key = not set: there is no key for api.aimlapi.com: AIMLAPI_API_KEY is not set, and none is stored"
-    assert lines(capfd)["api_key"] == none
+    assert list_settings(capfd)["api_key"] == none
     monkeypatch.setenv("AIML_KEY_COMMAND", f"touch {file}.ran")
-    assert lines(capfd)["api_key"] == "api_key = printed by key_command"
+    assert list_settings(capfd)["api_key"] == "api_key = printed by key_command"
     assert not Path(f"{file}.ran").exists()
     api_keys.store_key("api.aimlapi.com", SECRET)
-    assert lines(capfd)["api_key"] == f"api_key = set (file {file.parent}/keys.json)"
+    assert list_settings(capfd)["api_key"] == f"api_key = set (file {file.parent}/keys.json)"
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
-    assert lines(capfd)["api_key"] == "api_key = set (environment AIMLAPI_API_KEY)"
+    assert list_settings(capfd)["api_key"] == "api_key = set (environment AIMLAPI_API_KEY)"
     monkeypatch.setenv("AIMLAPI_API_KEY", f"{SECRET}\n")
     unusable = "api_key = not usable: environment AIMLAPI_API_KEY: the key contains a line break"
-    assert lines(capfd)["api_key"] == unusable
+    assert list_settings(capfd)["api_key"] == unusable
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 WORDS = st.lists(st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"], exclude_characters=","), min_size=1))
-JSONS = st.recursive(
+JSON_VALUES = st.recursive(
     st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=5,
@@ -154,7 +157,7 @@ PAIR_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters
 )
 
 
-def texts_of(name: str) -> st.SearchStrategy[str]:  # noqa: C901, PLR0912 - a case for each kind of value
+def build_text_strategy(name: str) -> st.SearchStrategy[str]:  # noqa: C901, PLR0912 - a case for each kind of value
     """Return a strategy for texts that a setting accepts, from its row in the table."""
     kind = ROWS[name].value_type
     low, high = kind.limits
@@ -162,9 +165,9 @@ def texts_of(name: str) -> st.SearchStrategy[str]:  # noqa: C901, PLR0912 - a ca
         case _ if kind.is_closed:
             return st.sampled_from(kind.choices)
         case "tools" | "response_format" | "tool_choice":
-            return st.dictionaries(TEXTS, JSONS).map(json.dumps)
+            return st.dictionaries(TEXTS, JSON_VALUES).map(json.dumps)
         case "option":
-            texts = JSONS.map(json.dumps)
+            texts = JSON_VALUES.map(json.dumps)
             return st.tuples(PAIR_NAMES, texts | texts.map(json.dumps) | TEXTS).map("=".join)
         case "prompt_var" | "mcp_server":
             return st.tuples(PAIR_NAMES, TEXTS.filter(lambda text: text[0] != "{")).map("=".join)
@@ -196,7 +199,7 @@ def texts_of(name: str) -> st.SearchStrategy[str]:  # noqa: C901, PLR0912 - a ca
             return TEXTS.filter(lambda text: text[0] != "@")
 
 
-LASTING = [row.name for row in persistent_options() if row.name not in ("profile", "file")]
+PERSISTENT_NAMES = [row.name for row in persistent_options() if row.name not in ("profile", "file")]
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -204,8 +207,8 @@ LASTING = [row.name for row in persistent_options() if row.name not in ("profile
 def test_get_prints_a_value_that_sets_the_same_again(
     capfd: pytest.CaptureFixture[str], file: Path, data: st.DataObject
 ) -> None:
-    name = data.draw(st.sampled_from(LASTING))
-    text = data.draw(texts_of(name))
+    name = data.draw(st.sampled_from(PERSISTENT_NAMES))
+    text = data.draw(build_text_strategy(name))
     profile = data.draw(st.sampled_from([None, "work"]))
     file.unlink(missing_ok=True)
     wanted = value_of(resolve({}).options, ROWS[name])
@@ -217,18 +220,18 @@ def test_get_prints_a_value_that_sets_the_same_again(
         raise
     flags = {"profile": RawValue((profile,), "--profile")} if profile else {}
     got = value_of(resolve(read_sources(flags, {})).options, ROWS[name])
-    assert got == resolved(name, text)
-    out(capfd)
+    assert got == resolve_value(name, text)
+    read_output(capfd)
     config.get_setting(name, flags)
-    printed = out(capfd)
+    printed = read_output(capfd)
     assert printed.endswith("\n")
-    assert resolved(name, printed[:-1]) == got
+    assert resolve_value(name, printed[:-1]) == got
     config.unset_setting(name, profile)
     if name != "n":
         assert value_of(resolve(read_sources(flags, {})).options, ROWS[name]) == wanted
 
 
-def resolved(name: str, text: str) -> Any:
+def resolve_value(name: str, text: str) -> Any:
     return value_of(resolve(read_sources({name: RawValue((text,), "--flag")}, {})).options, ROWS[name])
 
 
@@ -236,12 +239,12 @@ def test_get_prints_values_in_the_form_that_set_accepts(capfd: pytest.CaptureFix
     for text in ("top_k=5", "user=me", 'b.c={"d": 1}'):
         config.set_setting("option", text)
     config.set_setting("--max-tokens", "9")
-    out(capfd)
+    read_output(capfd)
     for name, printed in {"max-tokens": "9\n", "store": "", "stream": "on\n", "retries": "2\n"}.items():
         assert config.get_setting(name) == 0
-        assert out(capfd) == printed
+        assert read_output(capfd) == printed
     config.get_setting("option")
-    assert out(capfd) == 'top_k=5\nuser=me\nb.c={"d": 1}\n'
+    assert read_output(capfd) == 'top_k=5\nuser=me\nb.c={"d": 1}\n'
 
 
 @pytest.mark.parametrize(
@@ -262,7 +265,7 @@ def test_an_invalid_setting_does_not_affect_others(file: Path, capfd: pytest.Cap
     file.parent.mkdir()
     file.write_text("temperature = 9\nseed = 4\n")
     config.get_setting("seed")
-    assert out(capfd) == "4\n"
+    assert read_output(capfd) == "4\n"
     config.set_setting("temperature", "1")
     assert config.show_all() == 0
 
@@ -282,11 +285,11 @@ def test_path_prints_the_path_of_the_file_even_if_it_does_not_exist(
     file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config.print_path()
-    assert out(capfd) == f"{file}\n"
+    assert read_output(capfd) == f"{file}\n"
     assert not file.parent.exists()
 
 
-def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+def set_editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Make an editor from a shell script, in which $1 is the file."""
     program = tmp_path / "my editor"
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -295,7 +298,7 @@ def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
 
 
 def test_edit_saves_a_valid_file(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    editor(tmp_path, monkeypatch, 'echo "seed = 4 # mine" >> "$1"')
+    set_editor(tmp_path, monkeypatch, 'echo "seed = 4 # mine" >> "$1"')
     before = os.umask(0)
     try:
         assert config.edit_config() == 0
@@ -307,14 +310,14 @@ def test_edit_saves_a_valid_file(file: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_visual_takes_precedence_over_editor(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    editor(tmp_path, monkeypatch, "exit 1")
+    set_editor(tmp_path, monkeypatch, "exit 1")
     monkeypatch.setenv("VISUAL", "sh -c 'echo seed = 4 > \"$0\"'")
     config.edit_config()
     assert file.read_text() == "seed = 4\n"
 
 
 @pytest.mark.parametrize(
-    ("written", "sentence"),
+    ("text", "sentence"),
     [
         ("seed = 4\\nn = ", ", line 2, column 5: invalid value"),
         ("temprature = 1", ": unknown setting 'temprature'"),
@@ -323,10 +326,10 @@ def test_visual_takes_precedence_over_editor(file: Path, tmp_path: Path, monkeyp
     ],
 )
 def test_edit_keeps_an_invalid_text_in_a_copy_and_does_not_change_the_file(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, sentence: str
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
 ) -> None:
     config.set_setting("seed", "1")
-    editor(tmp_path, monkeypatch, f'printf \'%b\' "{written}" > "$1"')
+    set_editor(tmp_path, monkeypatch, f'printf \'%b\' "{text}" > "$1"')
     with pytest.raises(UsageError) as told:
         config.edit_config()
     (copy,) = file.parent.glob("config.*-*.toml")
@@ -346,7 +349,7 @@ def test_an_editor_that_fails_changes_nothing(
     config.set_setting("seed", "1")
     monkeypatch.setenv("EDITOR", "no-such-editor")
     if script:
-        editor(tmp_path, monkeypatch, script)
+        set_editor(tmp_path, monkeypatch, script)
     with pytest.raises(UsageError, match=sentence):
         config.edit_config()
     assert file.read_text() == "seed = 1\n"
@@ -357,7 +360,7 @@ def test_edit_does_not_overwrite_a_change_by_another_program(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.set_setting("seed", "1")
-    editor(tmp_path, monkeypatch, f"echo 'seed = 2' > {shlex.quote(str(file))}; echo 'seed = 3' > \"$1\"")
+    set_editor(tmp_path, monkeypatch, f"echo 'seed = 2' > {shlex.quote(str(file))}; echo 'seed = 3' > \"$1\"")
     with pytest.raises(UsageError, match="changed by another program in the meantime") as told:
         config.edit_config()
     (copy,) = file.parent.glob("config.*-*.toml")
@@ -370,7 +373,7 @@ def test_edit_does_not_open_an_editor_if_the_file_cannot_be_saved(
 ) -> None:
     file.parent.mkdir()
     file.symlink_to(tmp_path / "dotfiles.toml")
-    editor(tmp_path, monkeypatch, f"touch {shlex.quote(str(tmp_path))}/opened")
+    set_editor(tmp_path, monkeypatch, f"touch {shlex.quote(str(tmp_path))}/opened")
     with pytest.raises(UsageError, match="symbolic link"):
         config.edit_config()
     assert not (tmp_path / "opened").exists()
@@ -388,19 +391,19 @@ def test_edit_without_a_change_makes_no_file(
 def test_edit_can_repair_a_damaged_file(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.parent.mkdir()
     file.write_bytes(b"seed = \xff")
-    editor(tmp_path, monkeypatch, "echo 'seed = 3' > \"$1\"")
+    set_editor(tmp_path, monkeypatch, "echo 'seed = 3' > \"$1\"")
     config.edit_config()
     assert file.read_text() == "seed = 3\n"
 
 
-def on_terminal(*words: str) -> "pexpect.spawn[bytes]":
+def start_on_terminal(*words: str) -> "pexpect.spawn[bytes]":
     program, *arguments = build_command("config", *words)
     return TerminalProcess(program, arguments, timeout=30)
 
 
 def test_edit_offers_to_open_an_invalid_file_again(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    editor(tmp_path, monkeypatch, 'if grep -q bad "$1"; then echo "seed = 5" > "$1"; else echo bad > "$1"; fi')
-    with on_terminal("edit") as terminal:
+    set_editor(tmp_path, monkeypatch, 'if grep -q bad "$1"; then echo "seed = 5" > "$1"; else echo bad > "$1"; fi')
+    with start_on_terminal("edit") as terminal:
         terminal.expect(r"line 1, column 4: .*edit it again\? \[Y/n\] ")
         terminal.sendline("")
         terminal.expect(pexpect.EOF)
@@ -409,7 +412,7 @@ def test_edit_offers_to_open_an_invalid_file_again(file: Path, tmp_path: Path, m
 
 
 def test_the_key_is_read_from_a_terminal_and_not_shown(file: Path) -> None:
-    with on_terminal("key") as terminal:
+    with start_on_terminal("key") as terminal:
         terminal.expect(r"API key for api\.aimlapi\.com \(not shown\): ")
         terminal.sendline(SECRET)
         terminal.expect(r"stored the key for api\.aimlapi\.com in file ")
@@ -460,23 +463,23 @@ def test_key_without_a_terminal_is_a_usage_error(aiml: Aiml) -> None:
     assert b"config key --stdin" in done.stderr
 
 
-def checked(capfd: pytest.CaptureFixture[str]) -> tuple[int, list[str], list[str]]:
+def run_check(capfd: pytest.CaptureFixture[str]) -> tuple[int, list[str], list[str]]:
     """Run the check; return its exit code, what is valid, and what is not."""
     code = config_check.check()
-    found = out(capfd).splitlines()
+    found = read_output(capfd).splitlines()
     assert all(line.startswith(("ok      ", "not ok  ")) for line in found)
     fine = [line[8:] for line in found if line.startswith("ok")]
     return code, fine, [line[8:] for line in found if line.startswith("not")]
 
 
 def test_check_passes_if_everything_is_valid(
-    at_server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    default_server: Loopback, file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    at_server.answer_with(BALANCE)
+    default_server.answer_with(BALANCE_RESPONSE)
     config.set_setting("seed", "1")
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
-    host = at_server.url.removeprefix("http://").removesuffix("/v1")
-    assert checked(capfd) == (0, [
+    host = default_server.url.removeprefix("http://").removesuffix("/v1")
+    assert run_check(capfd) == (0, [
         f"{file.parent}: mode 700",
         f"{file}: mode 600",
         f"there is no {file.parent}/keys.json",
@@ -485,16 +488,16 @@ def test_check_passes_if_everything_is_valid(
         f"{host} answers",
         "the server accepts the key; the balance is 12.50 USD",
     ], [])  # fmt: skip
-    (request,) = at_server.requests
+    (request,) = default_server.requests
     assert request.request_line == "GET /v2/billing HTTP/1.1"
     assert request.get_header("authorization") == f"Bearer {SECRET}"
 
 
 @pytest.mark.promise("key-secret")
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "expected"),
     [
-        (REFUSED, (3, "the server answered 401: Bad key *** (is the key right?")),
+        (REFUSED_KEY_RESPONSE, (3, "the server answered 401: Bad key *** (is the key right?")),
         (json_response({"message": "no credit left"}, "403 Forbidden"), (3, "the server answered 403: no credit left")),
         (http_response(b"<p>down</p>", "502 Bad Gateway", "text/html"), (6, "the server answered 502: down")),
         (json_response({}, "429 Too Many Requests"), (5, "the server answered 429")),
@@ -502,18 +505,18 @@ def test_check_passes_if_everything_is_valid(
     ],
 )
 def test_check_reports_what_the_server_refuses(
-    at_server: Loopback,
+    default_server: Loopback,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     reply: bytes,
-    told: tuple[int, str],
+    expected: tuple[int, str],
 ) -> None:
-    at_server.answer_with(reply)
+    default_server.answer_with(reply)
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
-    code, _, wrong = checked(capfd)
-    assert code == told[0]
+    code, _, wrong = run_check(capfd)
+    assert code == expected[0]
     assert len(wrong) == 1
-    assert told[1] in wrong[0]
+    assert expected[1] in wrong[0]
     assert SECRET not in wrong[0]
 
 
@@ -521,22 +524,24 @@ def test_check_reports_what_the_server_refuses(
     "reply", [http_response(b"", "404 Not Found"), http_response(b"<p>", content_type="text/html"), json_response([1])]
 )
 def test_check_passes_if_the_server_has_no_balance_endpoint(
-    at_server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], reply: bytes
+    default_server: Loopback, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], reply: bytes
 ) -> None:
-    at_server.answer_with(reply)
+    default_server.answer_with(reply)
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
-    code, fine, wrong = checked(capfd)
+    code, fine, wrong = run_check(capfd)
     assert (code, wrong) == (0, [])
     assert fine[-1].startswith("the server does not say whether it accepts the key (status ")
 
 
-@pytest.mark.usefixtures("at_server")
-def test_check_passes_without_a_key_for_a_local_server(at_server: Loopback, capfd: pytest.CaptureFixture[str]) -> None:
-    at_server.answer_with(REFUSED)
-    code, fine, wrong = checked(capfd)
+@pytest.mark.usefixtures("default_server")
+def test_check_passes_without_a_key_for_a_local_server(
+    default_server: Loopback, capfd: pytest.CaptureFixture[str]
+) -> None:
+    default_server.answer_with(REFUSED_KEY_RESPONSE)
+    code, fine, wrong = run_check(capfd)
     assert (code, wrong) == (0, [])
     assert "there is no key; a local server does not need one" in fine
-    assert at_server.requests[0].get_header("authorization") is None
+    assert default_server.requests[0].get_header("authorization") is None
 
 
 def test_check_exits_with_the_worst_problem(
@@ -548,7 +553,7 @@ def test_check_exits_with_the_worst_problem(
     monkeypatch.setenv("AIMLAPI_API_KEY", "two words")
     config.set_setting("seed", "1")
     file.chmod(0o620)
-    code, _, wrong = checked(capfd)
+    code, _, wrong = run_check(capfd)
     assert code == 7
     assert [line.partition(" (")[0] for line in wrong] == [
         f"{file}: others can change it",
@@ -566,7 +571,7 @@ def test_check_reports_a_damaged_file_and_contacts_no_server(
 ) -> None:
     file.parent.mkdir(0o700)
     file.write_text(config)
-    code, _, wrong = checked(capfd)
+    code, _, wrong = run_check(capfd)
     assert code == 2
     assert len(wrong) == 1
     assert sentence in wrong[0]
@@ -576,11 +581,11 @@ def test_check_reports_a_damaged_file_and_contacts_no_server(
 def test_plain_http_to_another_machine_sends_no_key(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], server: Loopback
 ) -> None:
-    server.answer_with(REFUSED)
+    server.answer_with(REFUSED_KEY_RESPONSE)
     monkeypatch.setenv("AIML_BASE_URL", "http://api.example.invalid/v1")
     monkeypatch.setenv("HTTP_PROXY", server.url)
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET)
-    code, _, wrong = checked(capfd)
+    code, _, wrong = run_check(capfd)
     assert code == 2
     assert "over plain http" in wrong[0]
     assert [request.get_header("authorization") for request in server.requests] == [None]
@@ -595,7 +600,7 @@ def test_an_error_about_the_key_does_not_contain_it(monkeypatch: pytest.MonkeyPa
     assert SECRET not in f"{told.value!r}{told.value.hint}"
 
 
-def settings_file() -> Path:
+def get_settings_path() -> Path:
     return Path(os.environ["XDG_CONFIG_HOME"]) / "aiml" / "config.toml"
 
 
@@ -606,13 +611,13 @@ def test_removing_the_last_entry_removes_the_table(name: str, profile: str | Non
     for entry in ("A", "B"):
         assert main(["config", "set", f"{name}.{entry}", "1", *flags]) == 0
     assert main(["config", "unset", f"{name}.A", *flags]) == 0
-    assert name in settings_file().read_text()
+    assert name in get_settings_path().read_text()
     assert main(["config", "unset", f"{name}.B", *flags]) == 0
-    assert name not in settings_file().read_text()
+    assert name not in get_settings_path().read_text()
 
 
 def test_a_section_without_entries_keeps_its_comments() -> None:
-    path = settings_file()
+    path = get_settings_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("[headers]\n# for the proxy\nA = '1'\n")
     assert main(["config", "unset", "headers.A"]) == 0
@@ -624,16 +629,16 @@ def test_get_has_the_settings_of_a_profile(order: str, capfd: pytest.CaptureFixt
     for name, value, profile in [("n", "1", None), ("n", "2", "work"), ("seed", "3", None), ("effort", "low", "work")]:
         config.set_setting(name, value, profile)
 
-    def got(name: str, profile: str) -> tuple[int, str]:
+    def get_value(name: str, profile: str) -> tuple[int, str]:
         flag = ["--profile", profile]
         code = main(["config", "get", *((name, *flag) if order == "last" else (*flag, name))])
-        return code, out(capfd)
+        return code, read_output(capfd)
 
-    assert [got(name, "work") for name in ("n", "seed", "effort")] == [(0, "2\n"), (0, "3\n"), (0, "low\n")]
+    assert [get_value(name, "work") for name in ("n", "seed", "effort")] == [(0, "2\n"), (0, "3\n"), (0, "low\n")]
     assert main(["config", "get", "n"]) == 0
-    assert out(capfd) == "1\n"
+    assert read_output(capfd) == "1\n"
     assert main(["config", "unset", "n", "--profile", "work"]) == 0
-    assert got("n", "work") == (0, "1\n")
+    assert get_value("n", "work") == (0, "1\n")
 
 
 @pytest.mark.parametrize("profile", ["wrok", "", "a/b", "../x"])

@@ -23,11 +23,11 @@ from aiml_cli.store.history.writer import AnswerEnd, NewExchange, NewMessage
 
 Capture = pytest.CaptureFixture[str]
 CANARY = "xylophonquartz"
-EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\u202e"
+HOSTILE_TEXT = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\u202e"
 PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4000}}
 PDF = {"type": "file", "file": {"filename": "report.pdf", "file_data": "data:application/pdf;base64," + "B" * 8000}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
-HOLD = """
+WRITER_SCRIPT = """
 import sys
 from aiml_cli.store.history import writer as exchange, database as history
 from aiml_cli.store.history.writer import NewExchange, AnswerDelta, NewMessage
@@ -53,30 +53,30 @@ def write(words: str, answer: str = "The answer.", state: str = writer.COMPLETE,
         return next(each.name for each in find_conversations.list_conversations(found) if each.id == row.conversation)
 
 
-def aged(name: str, seconds: float) -> None:
+def make_older(name: str, seconds: float) -> None:
     with closing(database.open_history()) as found:
         found.connection.execute("UPDATE conversations SET changed = changed - ? WHERE name = ?", (seconds, name))
 
 
-def file() -> Path:
+def get_history_path() -> Path:
     return paths.require_path(paths.history_file())
 
 
-def out(capfd: Capture, *arguments: str, code: int = 0) -> str:
+def run_history(capfd: Capture, *arguments: str, code: int = 0) -> str:
     """Run `aiml history`; return its standard output."""
     assert main(["history", *arguments]) == code
     return capfd.readouterr().out
 
 
-def loaded(capfd: Capture, *arguments: str) -> Any:
-    return json.loads(out(capfd, *arguments))
+def run_json(capfd: Capture, *arguments: str) -> Any:
+    return json.loads(run_history(capfd, *arguments))
 
 
-def titles(capfd: Capture, *arguments: str) -> list[str]:
-    return [each["title"] for each in loaded(capfd, "list", "--json", *arguments)]
+def list_titles(capfd: Capture, *arguments: str) -> list[str]:
+    return [each["title"] for each in run_json(capfd, "list", "--json", *arguments)]
 
 
-def on_terminal(*arguments: str, typed: str = "") -> tuple[str, int]:
+def run_on_terminal(*arguments: str, typed: str = "") -> tuple[str, int]:
     program, *rest = build_command("history", *arguments)
     settings: Any = {**os.environ, "TERM": "xterm"}
     child = TerminalProcess(program, rest, env=settings, dimensions=(24, 80), timeout=60, encoding="utf-8")
@@ -88,14 +88,16 @@ def on_terminal(*arguments: str, typed: str = "") -> tuple[str, int]:
     return child.before, child.exitstatus
 
 
-def bytes_on_disk() -> bytes:
-    return b"".join(each.read_bytes() for each in file().parent.iterdir())
+def read_bytes_on_disk() -> bytes:
+    return b"".join(each.read_bytes() for each in get_history_path().parent.iterdir())
 
 
 @pytest.fixture
-def live() -> Iterator["subprocess.Popen[bytes]"]:
+def running_writer() -> Iterator["subprocess.Popen[bytes]"]:
     """Yield a process that is writing a conversation."""
-    with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER_SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout
         assert process.stdout.readline() == b"\n"
         yield process
@@ -109,19 +111,19 @@ def test_without_a_history_one_notice_is_printed_and_no_file_is_created(argument
     assert told.out == ""
     assert told.err.startswith("aiml: ")
     assert told.err.count("\n") == 1
-    assert not file().exists()
+    assert not get_history_path().exists()
 
 
 @pytest.mark.parametrize("arguments", [["list", "--json"], ["search", "x", "--json"], ["export", "--format", "json"]])
 def test_without_a_history_json_is_an_empty_list(arguments: list[str], capfd: Capture) -> None:
-    assert loaded(capfd, *arguments) == []
+    assert run_json(capfd, *arguments) == []
 
 
 def test_list_shows_the_newest_first_in_aligned_columns(capfd: Capture) -> None:
     names = [write(words) for words in ("first", "second", "third")]
-    aged(names[1], 7300)
-    aged(names[0], 3 * 86400)
-    lines = out(capfd, "list").splitlines()
+    make_older(names[1], 7300)
+    make_older(names[0], 3 * 86400)
+    lines = run_history(capfd, "list").splitlines()
     assert lines[0].split() == ["ID", "AGE", "MESSAGES", "MODEL", "TITLE"]
     assert [line.split()[0] for line in lines[1:]] == names[::-1]
     assert " 2 h " in lines[2]
@@ -134,25 +136,25 @@ def test_list_shows_the_newest_first_in_aligned_columns(capfd: Capture) -> None:
 
 def test_list_shows_the_state_of_an_incomplete_answer(capfd: Capture) -> None:
     write("whole")
-    assert "complete" not in out(capfd, "list")
+    assert "complete" not in run_history(capfd, "list")
     write("cut", state=writer.INTERRUPTED)
-    assert "interrupted" in out(capfd, "list").splitlines()[1]
+    assert "interrupted" in run_history(capfd, "list").splitlines()[1]
 
 
 def test_list_can_be_limited_and_filtered_by_words(capfd: Capture) -> None:
     for number in range(22):
         write(f"number{number}")
-    assert len(titles(capfd)) == 20
-    assert titles(capfd, "-n", "2") == ["number21", "number20"]
-    assert len(titles(capfd, "-n", "0")) == 22
-    assert titles(capfd, "number7") == ["number7"]
+    assert len(list_titles(capfd)) == 20
+    assert list_titles(capfd, "-n", "2") == ["number21", "number20"]
+    assert len(list_titles(capfd, "-n", "0")) == 22
+    assert list_titles(capfd, "number7") == ["number7"]
     assert main(["history", "list", "-n", "-1"]) == 2
     assert main(["history", "list", "-n", "9" * 30]) == 2
 
 
 def test_a_listed_object_has_every_key(capfd: Capture) -> None:
     name = write("hello")
-    (found,) = loaded(capfd, "list", "--json")
+    (found,) = run_json(capfd, "list", "--json")
     times = {"begun": found.pop("begun"), "changed": found.pop("changed")}
     assert all(isinstance(each, float) for each in times.values())
     facts = {"id": name, "title": "hello", "messages": 2, "state": "complete"}
@@ -164,21 +166,21 @@ def test_a_listed_object_has_every_key(capfd: Capture) -> None:
     "arguments", [["list"], ["show"], ["search", "evil"], ["export"], ["show", "--json"], ["list", "--json"]]
 )
 def test_no_stored_text_controls_the_terminal(arguments: list[str]) -> None:
-    write(f"evil {EVIL}", EVIL, system=EVIL, model=EVIL, thought=EVIL)
-    shown, code = on_terminal(*arguments)
+    write(f"evil {HOSTILE_TEXT}", HOSTILE_TEXT, system=HOSTILE_TEXT, model=HOSTILE_TEXT, thought=HOSTILE_TEXT)
+    shown, code = run_on_terminal(*arguments)
     assert code == 0
     assert not set(shown) & set("\x1b\x07\x9b\u202e")
 
 
 @pytest.mark.promise("pipe-bytes")
 def test_a_pipe_gets_an_answer_unchanged(capfd: Capture) -> None:
-    write("evil", f"{EVIL}\tend")
-    assert f"\n{EVIL}\tend\n" in out(capfd, "show")
+    write("evil", f"{HOSTILE_TEXT}\tend")
+    assert f"\n{HOSTILE_TEXT}\tend\n" in run_history(capfd, "show")
 
 
 def test_a_table_fits_the_terminal() -> None:
     write("long " * 40)
-    shown, _ = on_terminal("list")
+    shown, _ = run_on_terminal("list")
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" in shown
 
@@ -186,7 +188,7 @@ def test_a_table_fits_the_terminal() -> None:
 def test_show_names_the_speaker_of_each_message(capfd: Capture) -> None:
     write("old")
     name = write("why?", "Because.", system="Be brief.", thought="Hm.", request_id="r1", usage={"input_tokens": 3})
-    text = out(capfd, "show")
+    text = run_history(capfd, "show")
     assert text.startswith(f"{name} · why? · 20")
     assert [line.split(" · ")[0] for line in text.splitlines() if line.startswith("── ")] == [
         "── system",
@@ -194,7 +196,7 @@ def test_show_names_the_speaker_of_each_message(capfd: Capture) -> None:
         "── some/model",
     ]
     assert "Hm." not in text
-    loud = out(capfd, "show", "-v")
+    loud = run_history(capfd, "show", "-v")
     assert "[reasoning]\nHm.\n[end of the reasoning]\nBecause.\n[3 input tokens · request r1]\n" in loud
 
 
@@ -202,7 +204,7 @@ def test_show_accepts_an_id_the_beginning_of_one_or_words(capfd: Capture) -> Non
     name = write("about giraffes")
     write("about zebras")
     for words in ([name], [name[:4]], ["about", "giraffes"], ["giraf"]):
-        assert loaded(capfd, "show", "--json", *words)["id"] == name
+        assert run_json(capfd, "show", "--json", *words)["id"] == name
     assert main(["history", "show", "of", "lions"]) == 2
     assert "no conversation matches 'of lions'" in capfd.readouterr().err
 
@@ -219,8 +221,8 @@ def test_show_accepts_an_id_the_beginning_of_one_or_words(capfd: Capture) -> Non
 )
 def test_show_marks_an_incomplete_answer(state: str, facts: Any, words: str, capfd: Capture) -> None:
     write("why?", "Beca", state=state, facts=facts)
-    assert out(capfd, "show").endswith(f"Beca\n{words}\n")
-    assert f"Beca\n\n> {words[1:-1]}\n" in out(capfd, "export")
+    assert run_history(capfd, "show").endswith(f"Beca\n{words}\n")
+    assert f"Beca\n\n> {words[1:-1]}\n" in run_history(capfd, "export")
 
 
 def test_show_names_attachments_and_calls_without_their_data(capfd: Capture) -> None:
@@ -230,24 +232,24 @@ def test_show_names_attachments_and_calls_without_their_data(capfd: Capture) -> 
         asked=[{"role": "user", "content": [{"type": "text", "text": "look"}, PNG, PDF]}],
         items=[{"tool_calls": [CALL]}],
     )
-    for text in (out(capfd, "show"), out(capfd, "export")):
+    for text in (run_history(capfd, "show"), run_history(capfd, "export")):
         assert "image image/png, 3 kB" in text
         assert "file report.pdf, 6 kB" in text
         assert 'call weather {"city":"Oslo"}' in text
         assert "AAAA" not in text
-    assert "AAAA" in out(capfd, "show", "--json")
+    assert "AAAA" in run_history(capfd, "show", "--json")
 
 
 def test_show_describes_items_of_responses_too(capfd: Capture) -> None:
     call = {"type": "function_call", "name": "weather", "arguments": "{}", "call_id": "c"}
     refused = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
     write("q", "", items=[{"type": "reasoning"}, {"type": ["odd"]}, {"type": "web_search_call"}, call, refused])
-    assert out(capfd, "show").endswith("[web search call]\n[call weather {}]\n[refusal: No.]\n")
+    assert run_history(capfd, "show").endswith("[web search call]\n[call weather {}]\n[refusal: No.]\n")
 
 
 def test_a_shown_object_has_every_key(capfd: Capture) -> None:
     name = write("why?", thought="Hm.", cost_usd=0.5, cost_source="gateway", response_id="resp", stored=True)
-    found = loaded(capfd, "show", "--json")
+    found = run_json(capfd, "show", "--json")
     assert set(found) == {"id", "title", "system", "begun", "changed", "messages"}
     question, answer = found["messages"]
     assert set(question) == set(answer) == {
@@ -259,23 +261,25 @@ def test_a_shown_object_has_every_key(capfd: Capture) -> None:
 
 
 @pytest.mark.promise("kept")
-def test_an_answer_of_a_killed_process_is_shown_as_interrupted(live: "subprocess.Popen[bytes]", capfd: Capture) -> None:
-    assert out(capfd, "show").endswith("xylophonquartz\n[another process is writing this answer]\n")
-    live.kill()
-    live.wait()
-    assert out(capfd, "show").endswith("xylophonquartz\n[interrupted: the program was killed]\n")
-    assert loaded(capfd, "search", CANARY, "--json")[0]["role"] == "assistant"
+def test_an_answer_of_a_killed_process_is_shown_as_interrupted(
+    running_writer: "subprocess.Popen[bytes]", capfd: Capture
+) -> None:
+    assert run_history(capfd, "show").endswith("xylophonquartz\n[another process is writing this answer]\n")
+    running_writer.kill()
+    running_writer.wait()
+    assert run_history(capfd, "show").endswith("xylophonquartz\n[interrupted: the program was killed]\n")
+    assert run_json(capfd, "search", CANARY, "--json")[0]["role"] == "assistant"
 
 
 def test_search_finds_words_in_questions_and_answers(capfd: Capture) -> None:
     name = write("about birds", "An ostrich cannot fly. " + "More words. " * 40)
     write("about fish")
-    line = out(capfd, "search", "fly", "ostrich").splitlines()[1]
+    line = run_history(capfd, "search", "fly", "ostrich").splitlines()[1]
     assert line.startswith(f"{name}  ")
     assert "ostrich cannot fly" in line
-    assert len(loaded(capfd, "search", "about", "--json")) == 2
-    assert len(loaded(capfd, "search", "about", "--json", "-n", "1")) == 1
-    (found,) = loaded(capfd, "search", "ostri", "--json")
+    assert len(run_json(capfd, "search", "about", "--json")) == 2
+    assert len(run_json(capfd, "search", "about", "--json", "-n", "1")) == 1
+    (found,) = run_json(capfd, "search", "ostri", "--json")
     assert set(found) == {"id", "title", "changed", "role", "at", "model", "snippet"}
 
 
@@ -296,7 +300,7 @@ def test_no_search_word_is_an_operator(words: str, capfd: Capture) -> None:
 def test_search_finds_text_that_the_index_cannot_split_into_words(words: str, capfd: Capture) -> None:
     name = write("これは日本語です 🎉 fin")
     write("これは fin")
-    assert [each["id"] for each in loaded(capfd, "search", words, "--json")] == [name]
+    assert [each["id"] for each in run_json(capfd, "search", words, "--json")] == [name]
 
 
 def test_search_needs_words() -> None:
@@ -306,16 +310,16 @@ def test_search_needs_words() -> None:
 
 def test_export_writes_all_conversations_or_the_named_ones(capfd: Capture) -> None:
     names = [write(words) for words in ("one fish", "two fish", "red fish")]
-    assert [each["id"] for each in loaded(capfd, "export", "--format", "json")] == names
-    chosen = loaded(capfd, "export", names[2], names[0], "--format", "json")
+    assert [each["id"] for each in run_json(capfd, "export", "--format", "json")] == names
+    chosen = run_json(capfd, "export", names[2], names[0], "--format", "json")
     assert [each["id"] for each in chosen] == [names[2], names[0]]
-    assert [each["id"] for each in loaded(capfd, "export", "two", "fish", "--format", "json")] == [names[1]]
+    assert [each["id"] for each in run_json(capfd, "export", "two", "fish", "--format", "json")] == [names[1]]
     assert main(["history", "export", "nothing"]) == 2
 
 
 def test_export_as_json_lines_has_one_message_per_line(capfd: Capture) -> None:
     name = write("q", "a")
-    lines = [json.loads(line) for line in out(capfd, "export", "--format", "jsonl").splitlines()]
+    lines = [json.loads(line) for line in run_history(capfd, "export", "--format", "jsonl").splitlines()]
     assert [(each["id"], each["role"], each["text"]) for each in lines] == [
         (name, "user", "q"),
         (name, "assistant", "a"),
@@ -324,7 +328,7 @@ def test_export_as_json_lines_has_one_message_per_line(capfd: Capture) -> None:
 
 def test_markdown_has_a_heading_for_each_speaker_and_closes_every_block(capfd: Capture) -> None:
     name = write("~~~\nwhat is this", "```py\nprint(1)")
-    lines = out(capfd, "export").splitlines()
+    lines = run_history(capfd, "export").splitlines()
     assert lines[0] == "# ~~~ what is this"
     assert lines[2].startswith("some/model · 20")
     assert lines[2].endswith(f" · conversation {name}")
@@ -360,7 +364,7 @@ def test_an_export_is_private_and_replaces_the_file_only_as_a_whole(tmp_path: Pa
     write("hello")
     before = os.umask(0)
     try:
-        assert out(capfd, "export", "-o", "x.md") == ""
+        assert run_history(capfd, "export", "-o", "x.md") == ""
     finally:
         os.umask(before)
     target = tmp_path / "x.md"
@@ -375,26 +379,26 @@ def test_an_export_is_private_and_replaces_the_file_only_as_a_whole(tmp_path: Pa
 def test_rm_deletes_nothing_if_one_of_the_names_is_wrong(capfd: Capture) -> None:
     names = [write(words) for words in ("one", "two", "three")]
     assert main(["history", "rm", names[0], "wrong"]) == 2
-    assert len(titles(capfd)) == 3
+    assert len(list_titles(capfd)) == 3
     assert main(["history", "rm", names[0], names[1][:5]]) == 0
     assert capfd.readouterr().err.endswith("aiml: 2 conversations deleted\n")
-    assert titles(capfd) == ["three"]
+    assert list_titles(capfd) == ["three"]
 
 
 def test_rm_by_age_deletes_only_older_conversations(capfd: Capture) -> None:
     names = [write(words) for words in ("old", "new")]
-    aged(names[0], 31 * 86400)
+    make_older(names[0], 31 * 86400)
     assert main(["history", "rm", "--older-than", "5w", "-y"]) == 0
-    assert len(titles(capfd)) == 2
+    assert len(list_titles(capfd)) == 2
     assert main(["history", "rm", "--older-than", "30d", "-y"]) == 0
-    assert titles(capfd) == ["new"]
+    assert list_titles(capfd) == ["new"]
 
 
 @pytest.mark.parametrize("words", ["", "d", "30", "-3d", "3y", "1.5d"])
 def test_an_invalid_age_is_refused(words: str, capfd: Capture) -> None:
     write("kept")
     assert main(["history", "rm", f"--older-than={words}", "-y"]) == 2
-    assert titles(capfd) == ["kept"]
+    assert list_titles(capfd) == ["kept"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all", "x"], ["--all", "--older-than", "1d"]])
@@ -407,56 +411,56 @@ def test_rm_of_several_asks_on_a_terminal_and_requires_yes_in_scripts(capfd: Cap
     write("two")
     assert main(["history", "rm", "--all"]) == 2
     assert capfd.readouterr().err == "aiml: this would delete 2 conversations\nhint: add -y to do it\n"
-    assert on_terminal("rm", "--all", typed="n")[1] == 0
-    assert len(titles(capfd)) == 2
-    assert on_terminal("rm", "--all", typed="y")[1] == 0
-    assert titles(capfd) == []
+    assert run_on_terminal("rm", "--all", typed="n")[1] == 0
+    assert len(list_titles(capfd)) == 2
+    assert run_on_terminal("rm", "--all", typed="y")[1] == 0
+    assert list_titles(capfd) == []
 
 
-@pytest.mark.parametrize("way", [["{}"], ["--all", "-y"], ["--older-than", "0h", "-y"]])
-def test_deleted_text_is_gone_from_every_file(way: list[str]) -> None:
+@pytest.mark.parametrize("selection", [["{}"], ["--all", "-y"], ["--older-than", "0h", "-y"]])
+def test_deleted_text_is_gone_from_every_file(selection: list[str]) -> None:
     others = [write(f"other {number}", "text " * 200) for number in range(20)]
     name = write(f"say {CANARY}", f"{CANARY} " * 500, items=[CANARY], thought=CANARY)
     with closing(database.open_history()):  # so that the journal is there
         write("later")
-        assert CANARY.encode() in bytes_on_disk()
-        assert main(["history", "rm", *(each.format(name) for each in way)]) == 0
-        assert CANARY.encode() not in bytes_on_disk()
-    assert (main(["history", "show", others[0]]) == 0) == (way == ["{}"])
+        assert CANARY.encode() in read_bytes_on_disk()
+        assert main(["history", "rm", *(each.format(name) for each in selection)]) == 0
+        assert CANARY.encode() not in read_bytes_on_disk()
+    assert (main(["history", "show", others[0]]) == 0) == (selection == ["{}"])
 
 
 def test_the_file_shrinks_after_a_deletion() -> None:
     name = write("long", "text " * 100_000)
-    before = file().stat().st_size
+    before = get_history_path().stat().st_size
     assert main(["history", "rm", name]) == 0
-    assert file().stat().st_size < before / 4
+    assert get_history_path().stat().st_size < before / 4
 
 
 def test_rm_of_all_deletes_damaged_copies_too(capfd: Capture) -> None:
-    file().parent.mkdir(parents=True)
-    file().write_bytes(f"no database {CANARY}".encode())
-    assert titles(capfd) == []
-    assert CANARY.encode() in bytes_on_disk()
+    get_history_path().parent.mkdir(parents=True)
+    get_history_path().write_bytes(f"no database {CANARY}".encode())
+    assert list_titles(capfd) == []
+    assert CANARY.encode() in read_bytes_on_disk()
     assert main(["history", "rm", "--all", "-y"]) == 0
     assert capfd.readouterr().err.endswith("aiml: 1 damaged copy deleted\n")
-    assert CANARY.encode() not in bytes_on_disk()
+    assert CANARY.encode() not in read_bytes_on_disk()
 
 
-@pytest.mark.usefixtures("live")
+@pytest.mark.usefixtures("running_writer")
 def test_a_conversation_that_is_being_written_is_not_deleted(capfd: Capture) -> None:
-    name = loaded(capfd, "list", "--json")[0]["id"]
+    name = run_json(capfd, "list", "--json")[0]["id"]
     write("another")
     assert main(["history", "rm", "--all", "-y"]) == 2
     assert f"not deleted, because another process is writing it: {name}" in capfd.readouterr().err
-    assert titles(capfd) == ["live"]
+    assert list_titles(capfd) == ["live"]
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["show"], ["search", "x"], ["export"]])
 def test_a_damaged_history_is_moved_aside_with_a_notice(arguments: list[str], capfd: Capture) -> None:
-    file().parent.mkdir(parents=True)
-    file().write_bytes(b"no database" * 100)
+    get_history_path().parent.mkdir(parents=True)
+    get_history_path().write_bytes(b"no database" * 100)
     assert main(["history", *arguments]) == 0
-    (moved,) = database.list_damaged_copies(file())
+    (moved,) = database.list_damaged_copies(get_history_path())
     assert (
         f"aiml: the history was damaged; it was moved to {moved}, and a new one was started\n" in capfd.readouterr().err
     )
@@ -467,29 +471,29 @@ def test_a_damaged_history_is_moved_aside_with_a_notice(arguments: list[str], ca
 def test_a_history_damaged_in_the_middle_is_moved_aside_with_a_notice(arguments: list[str], capfd: Capture) -> None:
     for number in range(100):
         write(f"question {number}", "words " * 300)
-    data = bytearray(file().read_bytes())
+    data = bytearray(get_history_path().read_bytes())
     data[8192 : len(data) - 8192] = b"\xa5" * (len(data) - 16384)
-    file().write_bytes(data)
+    get_history_path().write_bytes(data)
     assert main(["history", *arguments]) == 0
     told = capfd.readouterr()
     assert "the history was damaged; it was moved to" in told.err
     assert told.out == ""
     assert "there is no history yet" in told.err
-    assert database.list_damaged_copies(file())[0].read_bytes() == data
+    assert database.list_damaged_copies(get_history_path())[0].read_bytes() == data
 
 
 def test_a_damaged_field_does_not_hide_the_rest(capfd: Capture) -> None:
     write("hello", "The answer.")
-    with closing(sqlite3.connect(file())) as connection:
+    with closing(sqlite3.connect(get_history_path())) as connection:
         connection.execute("UPDATE messages SET items = '[', facts = '7', usage = 'x'")
         connection.execute("UPDATE messages SET thought = CAST(x'ff41' AS TEXT)")
         connection.commit()
-    assert "The answer." in out(capfd, "show", "-v")
+    assert "The answer." in run_history(capfd, "show", "-v")
 
 
 def test_a_history_of_a_newer_version_is_an_error(capfd: Capture) -> None:
     write("hello")
-    with closing(sqlite3.connect(file())) as connection:
+    with closing(sqlite3.connect(get_history_path())) as connection:
         connection.execute("PRAGMA user_version = 99")
     assert main(["history", "list"]) == 2
     assert "was written by a newer aiml" in capfd.readouterr().err

@@ -13,50 +13,50 @@ from support.stored_history import write_conversation
 from aiml_cli.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
-DEEP = "[" * 600 + "1e400" + "]" * 600
+DEEP_JSON = "[" * 600 + "1e400" + "]" * 600
 DIGITS = "9" * 401
-NO_UTF8 = os.fsdecode(b"\xff\xfe")
+INVALID_UTF8 = os.fsdecode(b"\xff\xfe")
 MESSAGES: dict[str, list[Any]] = {
     "usage": [
         '{"input_tokens":1e400,"output_tokens":NaN}', f'{{"input_tokens":{DIGITS}}}', f'{{"input_tokens":{"9" * 5000}}}',
-        f'{{"a":{DEEP}}}', '{"input_tokens":"x","output_tokens":[1]}', '{"input_tokens":-5}', "[1]", "7", NO_UTF8,
+        f'{{"a":{DEEP_JSON}}}', '{"input_tokens":"x","output_tokens":[1]}', '{"input_tokens":-5}', "[1]", "7", INVALID_UTF8,
         '{"x":"\\ud800"}', '{"input_tokens":9223372036854775807}',
     ],
     "facts": [
-        f'{{"timing":{DEEP}}}', '{"others":[[1e400,"a"],[1,"b"],["x"],7,null,[9e99,{}]]}', '{"error":[1]}',
+        f'{{"timing":{DEEP_JSON}}}', '{"others":[[1e400,"a"],[1,"b"],["x"],7,null,[9e99,{}]]}', '{"error":[1]}',
         '{"error":{"message":{"a":1}}}', '{"finish_reason":NaN}', "[" * 5000, "x", f'{{"n":{DIGITS}}}',
     ],
     "items": [
-        f'[{{"role":"user","content":{DEEP}}}]', "[1e400,-1e400,NaN]", '{"a":1}', "[" * 100_000,
+        f'[{{"role":"user","content":{DEEP_JSON}}}]', "[1e400,-1e400,NaN]", '{"a":1}', "[" * 100_000,
         '[1,null,"x",{"content":"x"},{"content":[1,null,{"type":7}]},{"tool_calls":[1,{"function":7}]}]',
     ],
-    "options": [DEEP, '{"t":1e400}', f'{{"seed":{DIGITS}}}', '"x"'],
+    "options": [DEEP_JSON, '{"t":1e400}', f'{{"seed":{DIGITS}}}', '"x"'],
     "cost_usd": [float("inf"), float("-inf"), "abc", b"\0", 1e300, -1.0, 2**63 - 1],
-    "text": ["a\0b", b"\xff\0", NO_UTF8, "x\ud800y", "", 7, 1e300],
-    "thought": ["a\0b", NO_UTF8],
+    "text": ["a\0b", b"\xff\0", INVALID_UTF8, "x\ud800y", "", 7, 1e300],
+    "thought": ["a\0b", INVALID_UTF8],
     "at": [float("inf"), 1e300, -1e300, "abc", b"x"],
-    "model": ["m\0", NO_UTF8, b"m", ""],
-    "cost_source": [NO_UTF8, b"x", "odd"],
-    "state": ["odd", NO_UTF8, b"x"],
-    "role": ["odd", NO_UTF8, b"x"],
-    "stored": ["x", NO_UTF8],
-    "response_id": [NO_UTF8, b"x", 7],
+    "model": ["m\0", INVALID_UTF8, b"m", ""],
+    "cost_source": [INVALID_UTF8, b"x", "odd"],
+    "state": ["odd", INVALID_UTF8, b"x"],
+    "role": ["odd", INVALID_UTF8, b"x"],
+    "stored": ["x", INVALID_UTF8],
+    "response_id": [INVALID_UTF8, b"x", 7],
 }  # fmt: skip
 CONVERSATIONS: dict[str, list[Any]] = {
-    "title": ["a\0b", NO_UTF8, b"x", ""],
+    "title": ["a\0b", INVALID_UTF8, b"x", ""],
     "begun": [float("inf"), "abc", -1e300],
     "changed": [float("inf"), "abc", 1e300, -1e300],
-    "system": [NO_UTF8, "\0", b"x"],
-    "place": [NO_UTF8, b"x"],
+    "system": [INVALID_UTF8, "\0", b"x"],
+    "place": [INVALID_UTF8, b"x"],
 }
-ODD = [("messages", column, value) for column, values in MESSAGES.items() for value in values]
-ODD += [("conversations", column, value) for column, values in CONVERSATIONS.items() for value in values]
+ODD_VALUES = [("messages", column, value) for column, values in MESSAGES.items() for value in values]
+ODD_VALUES += [("conversations", column, value) for column, values in CONVERSATIONS.items() for value in values]
 
 
-@pytest.mark.parametrize(("table", "column", "value"), ODD, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(("table", "column", "value"), ODD_VALUES, ids=lambda value: repr(value)[:30])
 def test_every_command_shows_as_much_as_can_be_read(table: str, column: str, value: Any, capfd: Capture) -> None:
     names = [write_conversation("a sound question"), write_conversation("an odd question", "An odd answer.")]
-    store(table, column, value)
+    store_value(table, column, value)
     for arguments in (["list"], ["show", "-v", names[1]], ["search", "question"], ["list", "question"], ["export"]):
         written = run(capfd, "history", *arguments)
         assert names[1] in written
@@ -71,11 +71,11 @@ def test_every_command_shows_as_much_as_can_be_read(table: str, column: str, val
     assert main(["history", "rm", names[1]]) == 0
 
 
-def store(table: str, column: str, value: Any) -> None:
+def store_value(table: str, column: str, value: Any) -> None:
     """Put a value into a column of the second conversation, bypassing the program."""
     if isinstance(value, str):
         value, place = (
-            value.encode("utf-8", "surrogateescape" if NO_UTF8 in value else "surrogatepass"),
+            value.encode("utf-8", "surrogateescape" if INVALID_UTF8 in value else "surrogatepass"),
             "CAST(? AS TEXT)",
         )
     else:
@@ -95,7 +95,7 @@ def run(capfd: Capture, *arguments: str) -> str:
 
 def test_numbers_and_nesting_beyond_json_become_null(capfd: Capture) -> None:
     name = write_conversation("q", items=[{"role": "assistant", "content": "a"}])
-    for column, value in (("items", f"[{DEEP}, 1]"), ("options", f'{{"seed":{DIGITS},"huge":1e400}}')):
+    for column, value in (("items", f"[{DEEP_JSON}, 1]"), ("options", f'{{"seed":{DIGITS},"huge":1e400}}')):
         with closing(sqlite3.connect(history_path())) as db, db:
             db.execute(f"UPDATE messages SET {column} = ? WHERE id = 2", (value,))  # noqa: S608 - names of ours
     answer = json.loads(run(capfd, "history", "show", "--json", name))["messages"][1]

@@ -69,12 +69,12 @@ SEARCHES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "text", "other"), SEARCHES)
+@pytest.mark.parametrize(("words", "text", "other_text"), SEARCHES)
 def test_a_query_finds_the_text_with_its_words_and_nothing_else(
-    words: str, text: str, other: str, capfd: Capture
+    words: str, text: str, other_text: str, capfd: Capture
 ) -> None:
     name = write_conversation("question", f"first line\n{text}\nlast line")
-    write_conversation("question", f"first line\n{other}\nlast line")
+    write_conversation("question", f"first line\n{other_text}\nlast line")
     (found,) = run_json(capfd, "search", "--json", "--", words)
     assert (found["id"], found["snippet"]) == (name, text)
     assert [each["id"] for each in run_json(capfd, "list", "--json", "--", words)] == [name]
@@ -109,11 +109,11 @@ def names() -> list[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("way", ["{0}", "{0:.4}", "1", "last", "whales", "about whales", "WHALES", "whal"])
+@pytest.mark.parametrize("name_format", ["{0}", "{0:.4}", "1", "last", "whales", "about whales", "WHALES", "whal"])
 def test_every_command_accepts_every_kind_of_name(
-    command: Sequence[str], way: str, names: list[str], capfd: Capture
+    command: Sequence[str], name_format: str, names: list[str], capfd: Capture
 ) -> None:
-    words = (f"{names[0]:.4}" if ":" in way else way.format(names[0])).split()
+    words = (f"{names[0]:.4}" if ":" in name_format else name_format.format(names[0])).split()
     assert main(["history", *command, *words]) == 0
     written = capfd.readouterr()
     if command[0] == "rm":

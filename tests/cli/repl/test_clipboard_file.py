@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from support.clipboards import Clipboard
 from support.loopback import Loopback
-from support.repl_lines import ReplDriver, text_answer
+from support.repl_lines import ReplDriver, build_text_answer
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0\xff\x1b]" * 300
 JPEG, GIF, WEBP = b"\xff\xd8\xff\xe0rest", b"GIF89a\x07\0\x08\0\0\0\0;", b"RIFF\x10\0\0\0WEBPVP8 rest"
 WAYLAND, X11 = {"WAYLAND_DISPLAY": "w"}, {"DISPLAY": ":9"}
-LIST = {"wl-paste": "--list-types", "xclip": "TARGETS"}
-Told = pytest.CaptureFixture[str]
+LIST_ARGUMENTS = {"wl-paste": "--list-types", "xclip": "TARGETS"}
+Capture = pytest.CaptureFixture[str]
 
 # Prints the types that it has, or the file of the type that is asked for.
-OFFERS = """#!/bin/sh
+CLIPBOARD_SCRIPT = """#!/bin/sh
 for last do :; done
 echo "{name} $*" >> "{folder}/calls"
 if [ "$last" = "LIST_WORD" ]; then /bin/cat "{folder}/types"; exit 0; fi
@@ -33,13 +33,13 @@ def clipboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clipboard:
 
 @pytest.fixture
 def repl(server: Loopback) -> ReplDriver:
-    server.answer_with(text_answer("Hello"))
+    server.answer_with(build_text_answer("Hello"))
     return ReplDriver(server)
 
 
-def offer(clipboard: Clipboard, program: str, contents: dict[str, bytes]) -> None:
+def add_clipboard_program(clipboard: Clipboard, program: str, contents: dict[str, bytes]) -> None:
     """Add a program whose clipboard has these types."""
-    clipboard.add(program, OFFERS.replace("LIST_WORD", LIST[program]))
+    clipboard.add(program, CLIPBOARD_SCRIPT.replace("LIST_WORD", LIST_ARGUMENTS[program]))
     (clipboard.folder / "types").write_text("".join(f"{name}\n" for name in contents))
     for name, data in contents.items():
         (clipboard.folder / name.replace("/", "_")).write_bytes(data)
@@ -74,7 +74,7 @@ def test_a_picture_is_sent_with_the_type_of_its_first_bytes(
     server: Loopback,
     clipboard: Clipboard,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: Told,
+    capsys: Capture,
     program: str,
     environ: dict[str, str],
     endpoint: str,
@@ -83,8 +83,8 @@ def test_a_picture_is_sent_with_the_type_of_its_first_bytes(
     name: str,
 ) -> None:
     set_environ(monkeypatch, environ)
-    offer(clipboard, program, contents)
-    server.answer_with(text_answer("Hello"))
+    add_clipboard_program(clipboard, program, contents)
+    server.answer_with(build_text_answer("Hello"))
     repl = ReplDriver(server, endpoint)
     repl.type_lines("/file --clipboard", "/file", "what is it?")
     told = capsys.readouterr().err
@@ -112,10 +112,10 @@ def test_a_text_is_sent_in_a_file_tag(
     monkeypatch: pytest.MonkeyPatch,
     contents: dict[str, bytes],
     text: str,
-    capsys: Told,
+    capsys: Capture,
 ) -> None:
     set_environ(monkeypatch, X11)
-    offer(clipboard, "xclip", contents)
+    add_clipboard_program(clipboard, "xclip", contents)
     repl.type_lines("/file --clipboard", "hi")
     assert f'<file name="clipboard.txt">\n{text}\n</file>' in str(get_parts(repl))
     assert f"clipboard.txt: text, {len(text.encode())} bytes" in capsys.readouterr().err
@@ -138,7 +138,7 @@ def test_the_environment_chooses_the_program(
 ) -> None:
     set_environ(monkeypatch, environ)
     for program in programs[:2]:
-        offer(clipboard, program, {"image/png": PNG})
+        add_clipboard_program(clipboard, program, {"image/png": PNG})
     clipboard.add("pngpaste", '#!/bin/sh\necho pngpaste >> "{folder}/calls"\n')
     repl.type_lines("/file --clipboard")
     assert (clipboard.folder / "calls").read_text().splitlines() == calls
@@ -162,7 +162,7 @@ def test_programs_of_macos_are_used(repl: ReplDriver, clipboard: Clipboard, scri
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "message"),
     [
         (None, "no installed program can read the clipboard"),
         ("#!/bin/sh\necho Error: no display >&2; exit 1\n", "xclip ended with 1: Error: no display"),
@@ -174,13 +174,18 @@ def test_programs_of_macos_are_used(repl: ReplDriver, clipboard: Clipboard, scri
     ],
 )
 def test_a_clipboard_that_cannot_be_read_is_an_error_and_queues_nothing(
-    repl: ReplDriver, clipboard: Clipboard, monkeypatch: pytest.MonkeyPatch, script: str | None, told: str, capsys: Told
+    repl: ReplDriver,
+    clipboard: Clipboard,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str | None,
+    message: str,
+    capsys: Capture,
 ) -> None:
     set_environ(monkeypatch, X11)
     if script:
         clipboard.add("xclip", script)
     repl.type_lines("/file --clipboard", "hi")
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert (repl.session.queued, get_parts(repl)) == ([], "hi")
 
 
@@ -188,10 +193,10 @@ def test_a_clipboard_that_cannot_be_read_is_an_error_and_queues_nothing(
     ("data", "kind"), [(b"%PDF-1.7 x", "application/pdf"), (b"PK\x03\x04\0\0", "zip"), (b"\0\1\2", "binary")]
 )
 def test_other_data_is_recognized_by_its_first_bytes_and_refused(
-    repl: ReplDriver, clipboard: Clipboard, monkeypatch: pytest.MonkeyPatch, data: bytes, kind: str, capsys: Told
+    repl: ReplDriver, clipboard: Clipboard, monkeypatch: pytest.MonkeyPatch, data: bytes, kind: str, capsys: Capture
 ) -> None:
     set_environ(monkeypatch, X11)
-    offer(clipboard, "xclip", {"image/png": data})
+    add_clipboard_program(clipboard, "xclip", {"image/png": data})
     repl.type_lines("/file --clipboard")
     assert (kind in capsys.readouterr().err, repl.session.queued) == (True, [])
 
@@ -200,7 +205,7 @@ def test_several_clipboard_files_are_queued_and_removed_together_with_other_file
     repl: ReplDriver, clipboard: Clipboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_environ(monkeypatch, X11)
-    offer(clipboard, "xclip", {"image/png": PNG})
+    add_clipboard_program(clipboard, "xclip", {"image/png": PNG})
     Path("a.txt").write_text("a\n")
     repl.type_lines("/file --clipboard", "/file a.txt --clipboard")
     assert repl.session.queued == ["a.txt", "clipboard.png", "clipboard-2.png"]
@@ -209,9 +214,11 @@ def test_several_clipboard_files_are_queued_and_removed_together_with_other_file
 
 
 def test_a_secret_in_the_clipboard_is_not_sent_without_confirmation(
-    repl: ReplDriver, clipboard: Clipboard, monkeypatch: pytest.MonkeyPatch, capsys: Told
+    repl: ReplDriver, clipboard: Clipboard, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     set_environ(monkeypatch, X11)
-    offer(clipboard, "xclip", {"STRING": b"AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIK7MDENGbPxRfiCYzzzz1234abcd"})
+    add_clipboard_program(
+        clipboard, "xclip", {"STRING": b"AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIK7MDENGbPxRfiCYzzzz1234abcd"}
+    )
     repl.type_lines("/file --clipboard", "hi")
     assert (repl.request_bodies, "clipboard.txt" in capsys.readouterr().err) == ([], True)

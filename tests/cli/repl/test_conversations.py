@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from support.history_file import read_messages, select
 from support.loopback import HELLO, Loopback
-from support.repl_lines import ReplDriver, alternate_roles, text_answer, truncated_answer
+from support.repl_lines import ReplDriver, alternate_roles, build_text_answer, build_truncated_answer
 from support.run_cli import Aiml, build_command
 
 from aiml_cli.cli.repl.tab_completion import list_words
 from aiml_cli.store.history import edits, locks
 
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
+def name_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """Name the terminal, so that -c finds what was said here."""
     monkeypatch.setenv("AIML_SESSION", "here")
 
@@ -28,11 +28,11 @@ def repl(server: Loopback) -> ReplDriver:
     return ReplDriver(server)
 
 
-def names_() -> list[str]:
+def list_names() -> list[str]:
     return [row["name"] for row in select("SELECT name FROM conversations ORDER BY id")]
 
 
-def own_locks() -> int:
+def count_own_locks() -> int:
     return sum(locks._counts.values())  # noqa: SLF001 - how often a conversation is held shows nowhere else
 
 
@@ -50,7 +50,7 @@ def test_a_fork_continues_and_the_original_is_unchanged(repl: ReplDriver) -> Non
     rows = read_messages()
     per = [[row["text"] for row in rows if row["conversation"] == number] for number in (1, 2, 3)]
     assert per == [["a", "Hello"], ["a", "Hello", "b", "Hello"], ["a", "Hello", "b", "Hello", "c", "Hello"]]
-    assert names_()[2] == "second"
+    assert list_names()[2] == "second"
 
 
 def test_a_fork_is_not_counted_as_spending(repl: ReplDriver) -> None:
@@ -58,7 +58,7 @@ def test_a_fork_is_not_counted_as_spending(repl: ReplDriver) -> None:
     assert [row["usage"] for row in read_messages() if row["role"] == "assistant"][1] is None
 
 
-def test_a_conversation_can_be_found_by_its_saved_name(repl: ReplDriver, aiml: Aiml, capsys: Told) -> None:
+def test_a_conversation_can_be_found_by_its_saved_name(repl: ReplDriver, aiml: Aiml, capsys: Capture) -> None:
     repl.type_lines("a", "/save my-plan_2", "/save", "/exit")
     assert capsys.readouterr().err.count("saved as my-plan_2") == 2
     aiml("chat", "-r", "my-plan_2", "b")
@@ -67,26 +67,26 @@ def test_a_conversation_can_be_found_by_its_saved_name(repl: ReplDriver, aiml: A
 
 @pytest.mark.promise("names")
 @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "-x", "last", "é", "x" * 65, "a\x1b[31m"])
-def test_a_path_is_not_a_valid_name(repl: ReplDriver, name: str, capsys: Told) -> None:
+def test_a_path_is_not_a_valid_name(repl: ReplDriver, name: str, capsys: Capture) -> None:
     repl.type_lines("a", f"/save {name}", f"/fork {name}")
     assert capsys.readouterr().err.count("is not a valid name for a conversation") == 2
-    assert len(names_()) == 1
+    assert len(list_names()) == 1
 
 
-def test_a_name_can_be_used_only_once(repl: ReplDriver, capsys: Told) -> None:
+def test_a_name_can_be_used_only_once(repl: ReplDriver, capsys: Capture) -> None:
     repl.type_lines("a", "/save one", "/new", "b", "/save one", "/fork one")
     assert capsys.readouterr().err.count("a conversation 'one' already exists") == 2
-    assert len(names_()) == 2
+    assert len(list_names()) == 2
 
 
-def test_resume_shows_the_conversation_and_continues_it(repl: ReplDriver, capfd: Told) -> None:
+def test_resume_shows_the_conversation_and_continues_it(repl: ReplDriver, capfd: Capture) -> None:
     repl.type_lines("about giraffes", "/new", "b", "/resume giraffes", "c")
     assert "about giraffes" in capfd.readouterr().out
     assert repl.sent_messages == alternate_roles("about giraffes", "Hello", "c")
     assert repl.session.tokens > 8
 
 
-def test_resume_shows_the_last_turns_and_show_prints_the_others(repl: ReplDriver, capfd: Told) -> None:
+def test_resume_shows_the_last_turns_and_show_prints_the_others(repl: ReplDriver, capfd: Capture) -> None:
     repl.type_lines("about giraffes", "second", "third", "fourth", "/new")
     capfd.readouterr()
     repl.type_lines("/resume giraffes")
@@ -99,7 +99,7 @@ def test_resume_shows_the_last_turns_and_show_prints_the_others(repl: ReplDriver
     assert out.count("Hello") == 5
 
 
-def test_a_long_question_is_shortened(repl: ReplDriver, capfd: Told) -> None:
+def test_a_long_question_is_shortened(repl: ReplDriver, capfd: Capture) -> None:
     repl.type_lines("first\n" + "line\n" * 40 + "end", "/show")
     out = capfd.readouterr().out
     assert ("… and 33 more lines" in out, out.count("line") < 12) == (True, True)
@@ -118,7 +118,7 @@ def test_resume_restores_the_model_of_the_conversation(repl: ReplDriver) -> None
 
 @pytest.mark.parametrize("line", ["/resume", "/resume nothing", "/save x", "/fork", "/retry", "/copy", "/export a.md"])
 def test_a_command_that_requires_a_conversation_says_that_there_is_none(
-    repl: ReplDriver, line: str, capsys: Told
+    repl: ReplDriver, line: str, capsys: Capture
 ) -> None:
     repl.type_lines(line)
     assert capsys.readouterr().err.startswith("aiml: ")
@@ -126,7 +126,7 @@ def test_a_command_that_requires_a_conversation_says_that_there_is_none(
 
 
 def test_a_truncated_answer_and_its_continuation_are_one_answer_after_a_resume_too(server: Loopback) -> None:
-    for each in (truncated_answer("Hel"), text_answer("lo"), HELLO):
+    for each in (build_truncated_answer("Hel"), build_text_answer("lo"), HELLO):
         server.answer_with(each)
     repl = ReplDriver(server)
     repl.type_lines("hi", "/continue", "/new", "/resume last", "more")
@@ -144,7 +144,7 @@ def test_another_process_cannot_write_to_an_open_conversation(repl: ReplDriver, 
 
 
 def test_a_conversation_in_use_by_another_process_cannot_be_resumed(
-    server: Loopback, tmp_path: Path, capsys: Told
+    server: Loopback, tmp_path: Path, capsys: Capture
 ) -> None:
     server.answer_with(HELLO)
     repl = ReplDriver(server)
@@ -165,27 +165,27 @@ def test_a_conversation_in_use_by_another_process_cannot_be_resumed(
 
 
 def test_finishing_an_answer_releases_only_its_own_lock(repl: ReplDriver) -> None:
-    before = own_locks()
+    before = count_own_locks()
     repl.type_lines("a")
     edits.acquire_again(repl.session.conversation_id)
-    assert own_locks() - before == 2
+    assert count_own_locks() - before == 2
     edits.ensure_held(repl.session.conversation_id)
-    assert own_locks() - before == 1
+    assert count_own_locks() - before == 1
     repl.type_lines("/exit")
 
 
-@pytest.mark.parametrize("last", ["/new", "/exit", "/fork", "/resume"])
-def test_leaving_a_conversation_releases_its_locks(repl: ReplDriver, last: str) -> None:
-    before = own_locks()
-    repl.type_lines("x", "/new", "a", "b", "/retry", "/undo", last)
-    assert own_locks() - before == {"/new": 0, "/exit": 0, "/fork": 1, "/resume": 1}[last]
+@pytest.mark.parametrize("command", ["/new", "/exit", "/fork", "/resume"])
+def test_leaving_a_conversation_releases_its_locks(repl: ReplDriver, command: str) -> None:
+    before = count_own_locks()
+    repl.type_lines("x", "/new", "a", "b", "/retry", "/undo", command)
+    assert count_own_locks() - before == {"/new": 0, "/exit": 0, "/fork": 1, "/resume": 1}[command]
     repl.type_lines("/exit")
-    assert own_locks() == before
+    assert count_own_locks() == before
 
 
 @pytest.mark.parametrize("no_log", [{"no_log": "on"}, {}])
 def test_without_a_history_everything_works_in_memory_and_one_notice_is_printed(
-    server: Loopback, no_log: dict[str, str], capsys: Told, monkeypatch: pytest.MonkeyPatch
+    server: Loopback, no_log: dict[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not no_log:
         monkeypatch.setenv("XDG_DATA_HOME", "/dev/null/none")
@@ -206,7 +206,7 @@ def test_completion_offers_words_of_every_kind(repl: ReplDriver) -> None:
     assert all(word.description for kind in ("commands", "settings") for word in offered[kind])
 
 
-def test_history_and_search_show_stored_conversations(repl: ReplDriver, capfd: Told) -> None:
+def test_history_and_search_show_stored_conversations(repl: ReplDriver, capfd: Capture) -> None:
     repl.type_lines("about giraffes", "/history", "/search giraffes", "/search zebras")
     told = capfd.readouterr()
     assert told.out.count("about giraffes") == 2

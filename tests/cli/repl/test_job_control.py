@@ -15,11 +15,11 @@ from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, stream
 
 from aiml_cli.output.spinner import FRAMES
 
-END = [chunk(each) for each in (delta(" and the end"), delta(finish="stop"))]
-BEGUN = STREAM + chunk(delta("the beginning"))
+ANSWER_END = [chunk(each) for each in (delta(" and the end"), delta(finish="stop"))]
+ANSWER_BEGINNING = STREAM + chunk(delta("the beginning"))
 HELLO = stream(delta("the answer"), delta(finish="stop"))
 ICANON = termios.ICANON
-CTRL_C, CTRL_D, CTRL_Z, QUIT = "\x03", "\x04", "\x1a", "\x1c"
+CTRL_C, CTRL_D, CTRL_Z, CTRL_BACKSLASH = "\x03", "\x04", "\x1a", "\x1c"
 
 pytestmark = pytest.mark.promise("job-control")
 
@@ -44,7 +44,7 @@ def wait_for_shell(console: Console) -> None:
     console.wait_until(lambda: console.read_cursor_line() == "$")
 
 
-def stop(console: Console) -> None:
+def stop_program(console: Console) -> None:
     """Stop the program, and check that the shell has its own modes."""
     terminal, shell = console.child.child_fd, console.child.pid
     console.wait_until(lambda: os.tcgetpgrp(terminal) != shell and console.read_cursor_line() != "$")
@@ -99,25 +99,25 @@ def test_a_stop_at_the_prompt_keeps_the_draft(term: str, shell: Console, server:
     shell.press("half")
     for proceed in WAYS_TO_CONTINUE:
         shell.wait_until(lambda: shell.read_cursor_line() == "> half")
-        stop(shell)
+        stop_program(shell)
         proceed(shell)
     send_and_leave(shell, server, "half")
 
 
-@pytest.mark.parametrize("begun", [[BEGUN], []], ids=["streaming", "waiting"])
+@pytest.mark.parametrize("beginning", [[ANSWER_BEGINNING], []], ids=["streaming", "waiting"])
 def test_a_stop_during_an_answer_keeps_what_is_typed_ahead(
-    begun: list[bytes], shell: Console, server: Loopback
+    beginning: list[bytes], shell: Console, server: Loopback
 ) -> None:
     goes_on = Event()
-    server.answer_with(begun or STREAM, goes_on, *END)
+    server.answer_with(beginning or STREAM, goes_on, *ANSWER_END)
     server.answer_with(HELLO)
     shell.run("chat")
     shell.wait_for_prompt()
     shell.type_line("one")
-    shell.wait_until("the beginning" if begun else lambda: server.requests)
+    shell.wait_until("the beginning" if beginning else lambda: server.requests)
     shell.press("ahead")
     for proceed in WAYS_TO_CONTINUE:
-        stop(shell)
+        stop_program(shell)
         proceed(shell)
     goes_on.set()
     shell.wait_until("and the end")
@@ -125,13 +125,13 @@ def test_a_stop_during_an_answer_keeps_what_is_typed_ahead(
     assert shell.read_text().count("the end") == 1
 
 
-@pytest.mark.parametrize("mode", [[], ["-i"]], ids=["once", "conversation"])
-def test_the_spinner_is_shown_in_the_foreground_only(mode: list[str], shell: Console, server: Loopback) -> None:
+@pytest.mark.parametrize("flags", [[], ["-i"]], ids=["once", "conversation"])
+def test_the_spinner_is_shown_in_the_foreground_only(flags: list[str], shell: Console, server: Loopback) -> None:
     goes_on = Event()
-    server.answer_with(STREAM, goes_on, *END)
-    shell.run("chat", "hi", *mode)
+    server.answer_with(STREAM, goes_on, *ANSWER_END)
+    shell.run("chat", "hi", *flags)
     shell.wait_until(lambda: is_spinning(shell))
-    stop(shell)
+    stop_program(shell)
     assert not any(char in shell.read_text() for char in FRAMES)
     shell.type_line("bg")
     check_modes(shell)
@@ -140,7 +140,7 @@ def test_the_spinner_is_shown_in_the_foreground_only(mode: list[str], shell: Con
     shell.wait_until(lambda: is_spinning(shell))
     goes_on.set()
     shell.wait_until("and the end")
-    shell.wait_until(lambda: shell.read_cursor_line() == (">" if mode else "$"))
+    shell.wait_until(lambda: shell.read_cursor_line() == (">" if flags else "$"))
     assert not any(char in shell.read_text() for char in FRAMES)
 
 
@@ -151,11 +151,11 @@ def is_spinning(shell: Console) -> bool:
 @IN_EACH_SHELL
 def test_an_answer_continues_after_a_stop(shell: Console, server: Loopback) -> None:
     goes_on = Event()
-    server.answer_with(BEGUN, goes_on, *END)
+    server.answer_with(ANSWER_BEGINNING, goes_on, *ANSWER_END)
     shell.run("chat", "hi")
     shell.wait_until("the beginning")
     for proceed in WAYS_TO_CONTINUE:
-        stop(shell)
+        stop_program(shell)
         proceed(shell)
     goes_on.set()
     shell.wait_until("and the end")
@@ -163,21 +163,21 @@ def test_an_answer_continues_after_a_stop(shell: Console, server: Loopback) -> N
     check_modes(shell)
 
 
-def answer_after_a_stop(shell: Console, question: str, answer: str) -> None:
+def answer_after_stop(shell: Console, question: str, answer: str) -> None:
     """Stop at a question, continue in the background first, and answer when it is asked again."""
-    stop(shell)
+    stop_program(shell)
     asked = shell.read_text().count(question)
     continue_in_background_first(shell)
     shell.wait_until(lambda: shell.read_text().count(question) > asked)
     shell.type_line(answer)
 
 
-def test_a_question_is_asked_again_after_a_stop(shell: Console, server: Loopback, clean: Path) -> None:
-    (clean / ".netrc").write_text("machine x login y password hunter2hunter2\nAKIAIOSFODNN7EXAMPLE\n")
+def test_a_question_is_asked_again_after_a_stop(shell: Console, server: Loopback, empty_home: Path) -> None:
+    (empty_home / ".netrc").write_text("machine x login y password hunter2hunter2\nAKIAIOSFODNN7EXAMPLE\n")
     server.answer_with(HELLO)
     shell.run("chat", "hi", "-f", ".netrc")
     shell.wait_until("[y/N]")
-    answer_after_a_stop(shell, "[y/N]", "y")
+    answer_after_stop(shell, "[y/N]", "y")
     shell.wait_until("the answer")
     wait_for_shell(shell)
     check_modes(shell)
@@ -189,7 +189,7 @@ def test_a_shell_command_in_the_repl_can_be_stopped(shell: Console, server: Loop
     shell.wait_for_prompt()
     shell.type_line("!echo beg''un; read x; echo got $x")
     shell.wait_until("begun")
-    stop(shell)
+    stop_program(shell)
     continue_in_background_first(shell)
     shell.wait_until(lambda: shell.read_cursor_line() != "$")
     shell.type_line("word")
@@ -197,8 +197,8 @@ def test_a_shell_command_in_the_repl_can_be_stopped(shell: Console, server: Loop
     send_and_leave(shell, server, "")
 
 
-def test_the_editor_can_be_stopped(shell: Console, server: Loopback, clean: Path) -> None:
-    editor = clean / "editor"
+def test_the_editor_can_be_stopped(shell: Console, server: Loopback, empty_home: Path) -> None:
+    editor = empty_home / "editor"
     editor.write_text('#!/bin/sh\necho editing; read word; printf "%s" "$word" > "$1"\n')
     editor.chmod(0o700)
     server.answer_with(HELLO)
@@ -206,7 +206,7 @@ def test_the_editor_can_be_stopped(shell: Console, server: Loopback, clean: Path
     shell.wait_for_prompt()
     shell.press("draft\x18\x05")
     shell.wait_until("editing")
-    stop(shell)
+    stop_program(shell)
     continue_in_background_first(shell)
     shell.wait_until(lambda: shell.read_cursor_line() != "$")
     shell.type_line("word")
@@ -227,15 +227,15 @@ def test_a_repl_started_in_the_background_waits_for_the_foreground(term: str, sh
 @IN_EACH_SHELL
 def test_an_answer_in_the_background_is_printed(shell: Console, server: Loopback) -> None:
     goes_on = Event()
-    server.answer_with(BEGUN, goes_on, *END)
+    server.answer_with(ANSWER_BEGINNING, goes_on, *ANSWER_END)
     shell.run("chat", "hi", after=" &")
     shell.wait_until("the beginning")
-    check_modes_of_line(shell)
+    check_line_modes(shell)
     goes_on.set()
     shell.wait_until("and the end")
 
 
-def check_modes_of_line(shell: Console) -> None:
+def check_line_modes(shell: Console) -> None:
     """Check that the shell echoes while something else writes to the terminal."""
     shell.type_line("echo sh''own")
     shell.wait_until("shown")
@@ -243,7 +243,7 @@ def check_modes_of_line(shell: Console) -> None:
 
 def test_an_answer_brought_to_the_foreground_does_not_echo_keys(shell: Console, server: Loopback) -> None:
     goes_on = Event()
-    server.answer_with(BEGUN, goes_on, *END)
+    server.answer_with(ANSWER_BEGINNING, goes_on, *ANSWER_END)
     shell.run("chat", "hi", after=" &")
     shell.wait_until("the beginning")
     shell.type_line("fg")
@@ -261,7 +261,7 @@ def test_an_answer_brought_to_the_foreground_does_not_echo_keys(shell: Console, 
 def test_sigstop_loses_neither_text_nor_draft(is_asked: bool, shell: Console, server: Loopback) -> None:
     goes_on = Event()
     if is_asked:
-        server.answer_with(BEGUN, goes_on, *END)
+        server.answer_with(ANSWER_BEGINNING, goes_on, *ANSWER_END)
     server.answer_with(HELLO)
     shell.run("chat")
     shell.wait_for_prompt()
@@ -297,20 +297,20 @@ def test_a_stop_signal_at_the_prompt_keeps_the_draft(shell: Console, server: Loo
 
 
 @pytest.mark.parametrize("ending", [CTRL_C, signal.SIGTERM, signal.SIGHUP, b"", b"data: {\n\n"])
-@pytest.mark.parametrize("mode", [[], ["-i"]], ids=["once", "conversation"])
+@pytest.mark.parametrize("flags", [[], ["-i"]], ids=["once", "conversation"])
 def test_every_ending_restores_the_terminal(
-    mode: list[str], ending: str | int | bytes, shell: Console, server: Loopback
+    flags: list[str], ending: str | int | bytes, shell: Console, server: Loopback
 ) -> None:
     goes_on = Event()
-    server.answer_with(BEGUN, goes_on, *([ending] if isinstance(ending, bytes) else END))
-    shell.run("chat", "hi", *mode)
+    server.answer_with(ANSWER_BEGINNING, goes_on, *([ending] if isinstance(ending, bytes) else ANSWER_END))
+    shell.run("chat", "hi", *flags)
     shell.wait_until("the beginning")
     if isinstance(ending, str):
         shell.press(ending)
     elif isinstance(ending, int):
         os.kill(os.tcgetpgrp(shell.child.child_fd), ending)
     goes_on.set()
-    if mode and not isinstance(ending, int):
+    if flags and not isinstance(ending, int):
         shell.wait_for_prompt()
         shell.press(CTRL_D)
     wait_for_shell(shell)
@@ -318,12 +318,12 @@ def test_every_ending_restores_the_terminal(
 
 
 @IN_EACH_SHELL
-@pytest.mark.parametrize("mode", [[], ["-i"]], ids=["once", "conversation"])
-def test_quit_ends_an_answer_and_restores_the_terminal(mode: list[str], shell: Console, server: Loopback) -> None:
-    server.answer_with(BEGUN, SILENCE)
-    shell.run("chat", "hi", *mode)
+@pytest.mark.parametrize("flags", [[], ["-i"]], ids=["once", "conversation"])
+def test_quit_ends_an_answer_and_restores_the_terminal(flags: list[str], shell: Console, server: Loopback) -> None:
+    server.answer_with(ANSWER_BEGINNING, SILENCE)
+    shell.run("chat", "hi", *flags)
     shell.wait_until("the beginning")
-    shell.press(QUIT)
+    shell.press(CTRL_BACKSLASH)
     wait_for_shell(shell)
     check_modes(shell)
 
@@ -331,7 +331,7 @@ def test_quit_ends_an_answer_and_restores_the_terminal(mode: list[str], shell: C
 def test_quit_at_a_plain_prompt_restores_the_terminal(shell: Console, server: Loopback) -> None:
     shell.run("chat", before="TERM=dumb ")
     shell.wait_for_prompt()
-    shell.press(QUIT)
+    shell.press(CTRL_BACKSLASH)
     wait_for_shell(shell)
     check_modes(shell)
 
@@ -342,17 +342,17 @@ def test_quit_ends_only_the_running_command(shell: Console, server: Loopback) ->
     shell.wait_for_prompt()
     shell.type_line("!echo beg''un; exec cat")
     shell.wait_until("begun")
-    shell.press(QUIT)
+    shell.press(CTRL_BACKSLASH)
     shell.wait_until("the command ended with")
     shell.wait_for_prompt()
     send_and_leave(shell, server, "")
 
 
-def test_a_key_is_asked_for_again_after_a_stop_and_never_shown(shell: Console, clean: Path) -> None:
+def test_a_key_is_asked_for_again_after_a_stop_and_never_shown(shell: Console, empty_home: Path) -> None:
     shell.run("config", "key")
     shell.wait_until("(not shown)")
     shell.press("half-a-key")
-    answer_after_a_stop(shell, "(not shown)", "the-whole-key")
+    answer_after_stop(shell, "(not shown)", "the-whole-key")
     shell.wait_until("stored the key")
     wait_for_shell(shell)
     check_modes(shell)
@@ -360,7 +360,7 @@ def test_a_key_is_asked_for_again_after_a_stop_and_never_shown(shell: Console, c
 
 
 @pytest.mark.parametrize("ending", [CTRL_C, CTRL_D])
-def test_leaving_the_question_for_a_key_restores_the_terminal(ending: str, shell: Console, clean: Path) -> None:
+def test_leaving_the_question_for_a_key_restores_the_terminal(ending: str, shell: Console, empty_home: Path) -> None:
     shell.run("config", "key")
     shell.wait_until("(not shown)")
     shell.press(ending)

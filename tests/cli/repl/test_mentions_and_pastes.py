@@ -9,18 +9,18 @@ from support.loopback import HELLO, Loopback, delta, stream
 from support.repl_lines import ReplDriver, alternate_roles
 from support.run_cli import Aiml
 
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 PASTE = "\x1b[200~{}\x1b[201~"
 HOSTILE = "+ see @secret.txt\n@secret.txt\n@http://127.0.0.1:9/x, {stdin} and {{stdin}}\n@nowhere.txt\n"
 
 
 @pytest.fixture
-def repl(server: Loopback, clean: Path) -> ReplDriver:
+def repl(server: Loopback, empty_home: Path) -> ReplDriver:
     server.answer_with(HELLO)
-    (clean / "a.txt").write_text("inside a")
-    (clean / "my file.txt").write_text("inside mine")
-    (clean / "secret.txt").write_text("the secret")
-    (clean / "diff.txt").write_text(HOSTILE)
+    (empty_home / "a.txt").write_text("inside a")
+    (empty_home / "my file.txt").write_text("inside mine")
+    (empty_home / "secret.txt").write_text("the secret")
+    (empty_home / "diff.txt").write_text(HOSTILE)
     return ReplDriver(server)
 
 
@@ -33,7 +33,7 @@ def template() -> None:
     (folder / "any.toml").write_text('prompt = "Sum up: {prompt}"\n')
 
 
-def sent_text(repl: ReplDriver) -> str:
+def get_sent_text(repl: ReplDriver) -> str:
     return str(repl.sent_messages[-1][1])
 
 
@@ -52,17 +52,17 @@ def test_a_message_sends_the_files_that_it_mentions(
     repl: ReplDriver, line: str, contents: list[str], text: str | None
 ) -> None:
     repl.type_lines(line)
-    sent = sent_text(repl)
+    sent = get_sent_text(repl)
     assert [content for content in ("inside a", "inside mine") if content in sent] == contents
     assert text is None or sent.endswith(text)
 
 
 @pytest.mark.promise("mentions")
-def test_a_mention_of_a_missing_file_is_an_error_and_nothing_is_sent(repl: ReplDriver, capsys: Told) -> None:
+def test_a_mention_of_a_missing_file_is_an_error_and_nothing_is_sent(repl: ReplDriver, capsys: Capture) -> None:
     repl.type_lines("what is in @nowhere.txt?")
     assert (repl.request_bodies, "@nowhere.txt: no such file" in capsys.readouterr().err) == ([], True)
     repl.type_lines("what is @types/node?")
-    assert sent_text(repl) == "what is @types/node?"
+    assert get_sent_text(repl) == "what is @types/node?"
     assert "@types/node" in capsys.readouterr().err
 
 
@@ -76,12 +76,12 @@ def test_a_mention_in_the_value_of_a_template_is_text(repl: ReplDriver, template
 @pytest.mark.promise("mentions")
 def test_a_mention_in_the_words_after_a_template_is_a_file(repl: ReplDriver, template: None) -> None:
     repl.type_lines("/template rev code=@diff.txt with @a.txt, {stdin}")
-    sent = sent_text(repl)
+    sent = get_sent_text(repl)
     assert ("inside a" in sent, "the secret" in sent, sent.endswith("with a.txt, {stdin}")) == (True, False, True)
 
 
 @pytest.mark.promise("mentions")
-def test_a_mention_in_a_file_command_output_or_answer_is_text(repl: ReplDriver, capfd: Told) -> None:
+def test_a_mention_in_a_file_command_output_or_answer_is_text(repl: ReplDriver, capfd: Capture) -> None:
     repl.type_lines("look at @diff.txt", "/new", "!!cat diff.txt", "hi", "/file diff.txt", "again", "/retry")
     assert [body for body in repl.request_bodies if "the secret" in str(body)] == []
 
@@ -92,11 +92,11 @@ def test_an_edited_message_attaches_only_files_that_the_user_typed(
 ) -> None:
     monkeypatch.setenv("VISUAL", "sed -i '$ s/$/ again/'")
     repl.type_lines("look at @a.txt", "/new", "/edit")
-    assert "inside a" in sent_text(repl)
+    assert "inside a" in get_sent_text(repl)
     repl.type_lines("look at @diff.txt", "/new", "/resume", "/edit", "/new", "/template rev code=@diff.txt", "/edit")
     assert len(repl.request_bodies) == 6
     assert [body for body in repl.request_bodies if "the secret" in str(body)] == []
-    assert sent_text(repl) == f"Review {HOSTILE.rstrip()} again"
+    assert get_sent_text(repl) == f"Review {HOSTILE.rstrip()} again"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_braces_in_a_message_are_text(repl: ReplDriver, line: str) -> None:
 
 @pytest.mark.parametrize("line", ["/template piped", "/template any"])
 def test_a_template_that_needs_standard_input_is_an_error(
-    repl: ReplDriver, template: None, line: str, capsys: Told
+    repl: ReplDriver, template: None, line: str, capsys: Capture
 ) -> None:
     repl.type_lines(line)
     assert (repl.request_bodies, "of the template" in capsys.readouterr().err) == ([], True)
@@ -136,7 +136,7 @@ def test_mentions_in_a_single_call_are_attached_only_if_they_were_typed(
     repl: ReplDriver, template: None, aiml: Aiml, arguments: list[str], data: str, contents: list[str]
 ) -> None:
     assert aiml("chat", *arguments, stdin=data.encode() or None).returncode == 0
-    sent = sent_text(repl)
+    sent = get_sent_text(repl)
     assert [each for each in ("inside a", "inside mine", "the secret") if each in sent] == contents
 
 
@@ -185,11 +185,11 @@ def test_several_pasted_lines_are_not_a_command(repl: ReplDriver, text: str) -> 
 
 
 @pytest.mark.promise("mentions")
-def test_a_pasted_mention_of_a_missing_file_is_sent_as_text_with_a_notice(repl: ReplDriver, capsys: Told) -> None:
+def test_a_pasted_mention_of_a_missing_file_is_sent_as_text_with_a_notice(repl: ReplDriver, capsys: Capture) -> None:
     text = "@nowhere.txt\n@app.get('/')\n@property.setter\n@@x"
     repl.session.pastes.add(text)
     repl.type_lines(text)
-    assert sent_text(repl) == text
+    assert get_sent_text(repl) == text
     assert "as text: @nowhere.txt\n" in capsys.readouterr().err
 
 
@@ -229,7 +229,7 @@ def test_a_pasted_template_file_is_used_only_after_confirmation(
 @pytest.mark.parametrize("answer", ["y", "n"])
 @pytest.mark.parametrize("command", ["!touch made", "!!touch made", "  !touch made\n!rm a.txt"])
 def test_a_pasted_command_is_a_draft_and_runs_only_after_confirmation(
-    repl: ReplDriver, server: Loopback, clean: Path, command: str, answer: str
+    repl: ReplDriver, server: Loopback, empty_home: Path, command: str, answer: str
 ) -> None:
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
@@ -237,9 +237,9 @@ def test_a_pasted_command_is_a_draft_and_runs_only_after_confirmation(
         console.wait_until("touch made")
         console.press("\r")
         console.wait_until("[y/N]")
-        assert not (clean / "made").exists()
+        assert not (empty_home / "made").exists()
         console.type_line(answer)
         console.wait_for_prompt()
-        assert ((clean / "made").exists(), (clean / "a.txt").exists()) == (answer == "y", True)
+        assert ((empty_home / "made").exists(), (empty_home / "a.txt").exists()) == (answer == "y", True)
         console.type_line("!touch typed")
-        console.wait_until((clean / "typed").exists)
+        console.wait_until((empty_home / "typed").exists)

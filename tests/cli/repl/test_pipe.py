@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 from support.console import Console
 from support.loopback import Loopback
-from support.repl_lines import ReplDriver, queue_answers, text_answer
+from support.repl_lines import ReplDriver, build_text_answer, queue_answers
 
 ANSWER = "Two:\n\n```python\nprint(1)\n```\n\n```sh\necho two\n```\n"
-HUGE = "0123456789 word\n" * 70_000  # more than any pipe holds
-Told = pytest.CaptureFixture[str]
+HUGE_TEXT = "0123456789 word\n" * 70_000  # more than any pipe holds
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
 def repl(server: Loopback) -> ReplDriver:
-    server.answer_with(text_answer(ANSWER))
+    server.answer_with(build_text_answer(ANSWER))
     return ReplDriver(server)
 
 
@@ -32,14 +32,14 @@ def repl(server: Loopback) -> ReplDriver:
         ("/pipe echo \"$HOME\" 'it''s' > /dev/null; wc -l > out", "9\n"),
     ],
 )
-def test_a_command_gets_the_answer_or_a_block_of_it(repl: ReplDriver, line: str, expected: str, capfd: Told) -> None:
+def test_a_command_gets_the_answer_or_a_block_of_it(repl: ReplDriver, line: str, expected: str, capfd: Capture) -> None:
     repl.type_lines("hi", line)
     assert Path("out").read_text().strip() == expected.strip()
     assert "the command" not in capfd.readouterr().err
 
 
 def test_an_answer_without_a_final_newline_gets_one(server: Loopback) -> None:
-    server.answer_with(text_answer("Hello"))
+    server.answer_with(build_text_answer("Hello"))
     ReplDriver(server).type_lines("hi", "/pipe cat > out")
     assert Path("out").read_bytes() == b"Hello\n"
 
@@ -49,9 +49,9 @@ def test_an_answer_without_a_final_newline_gets_one(server: Loopback) -> None:
     "command", ["true", "head -1 > out", "cat > out", "wc -c > out", "exec 0<&-; true", "sleep 0 &"]
 )
 def test_a_huge_answer_does_not_block_even_if_the_command_does_not_read_it(
-    server: Loopback, endpoint: str, command: str, capfd: Told
+    server: Loopback, endpoint: str, command: str, capfd: Capture
 ) -> None:
-    server.answer_with(text_answer(HUGE))
+    server.answer_with(build_text_answer(HUGE_TEXT))
     repl = ReplDriver(server)
     repl.type_lines("hi", f"/pipe {command}", "/pipe echo then > then")
     assert Path("then").read_text() == "then\n"
@@ -59,7 +59,7 @@ def test_a_huge_answer_does_not_block_even_if_the_command_does_not_read_it(
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("/pipe", "a command is required"),
         ("/pipe 2", "a command is required"),
@@ -74,26 +74,26 @@ def test_a_huge_answer_does_not_block_even_if_the_command_does_not_read_it(
     ],
 )
 def test_a_failure_is_reported_and_the_conversation_continues(
-    repl: ReplDriver, line: str, told: str, capfd: Told
+    repl: ReplDriver, line: str, message: str, capfd: Capture
 ) -> None:
     repl.type_lines("hi", line, "more")
-    assert told in capfd.readouterr().err
+    assert message in capfd.readouterr().err
     assert len(repl.request_bodies) == 2
 
 
 @pytest.mark.parametrize("line", ["/pipe cat", "/pipe 1 cat"])
-def test_without_an_answer_no_command_runs(repl: ReplDriver, line: str, capfd: Told) -> None:
+def test_without_an_answer_no_command_runs(repl: ReplDriver, line: str, capfd: Capture) -> None:
     repl.type_lines(f"{line} > out")
     assert ("there is no answer yet" in capfd.readouterr().err, Path("out").exists()) == (True, False)
 
 
-def test_an_answer_without_text_runs_no_command(server: Loopback, capfd: Told) -> None:
-    server.answer_with(text_answer(""))
+def test_an_answer_without_text_runs_no_command(server: Loopback, capfd: Capture) -> None:
+    server.answer_with(build_text_answer(""))
     ReplDriver(server).type_lines("hi", "/pipe cat > out")
     assert Path("out").exists() is False
 
 
-def test_a_similar_command_suggests_pipe(repl: ReplDriver, capfd: Told) -> None:
+def test_a_similar_command_suggests_pipe(repl: ReplDriver, capfd: Capture) -> None:
     repl.type_lines("/less")
     assert "did you mean /pipe?" in capfd.readouterr().err
 
@@ -120,7 +120,7 @@ def test_a_pasted_command_runs_only_after_confirmation(server: Loopback, line: s
 
 
 @pytest.mark.parametrize(
-    ("term", "command", "told"),
+    ("term", "command", "message"),
     [
         ("xterm-256color", "echo beg''un; exec sleep 60", "the command ended with SIGINT"),
         (
@@ -130,8 +130,8 @@ def test_a_pasted_command_runs_only_after_confirmation(server: Loopback, line: s
         ),
     ],
 )
-def test_ctrl_c_ends_only_the_command(server: Loopback, term: str, command: str, told: str) -> None:
-    queue_answers(server, HUGE[:66_000], "again")  # more than a pipe holds, as the command does not read it
+def test_ctrl_c_ends_only_the_command(server: Loopback, term: str, command: str, message: str) -> None:
+    queue_answers(server, HUGE_TEXT[:66_000], "again")  # more than a pipe holds, as the command does not read it
     with Console("chat", "-q", AIML_BASE_URL=server.url, TERM=term, rows=12) as console:
         console.wait_for_prompt()
         console.type_line("hi")
@@ -140,7 +140,7 @@ def test_ctrl_c_ends_only_the_command(server: Loopback, term: str, command: str,
         console.type_line(f"/pipe {command}")
         console.wait_until("begun")
         console.press("\x03")
-        console.wait_until(told)
+        console.wait_until(message)
         console.wait_for_prompt()
         console.type_line("more")
         console.wait_until("again")

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from support.history_file import read_messages, select
 from support.loopback import HELLO, HELLO_RESPONSE, USAGE, Loopback, json_response
-from support.repl_lines import ReplDriver, alternate_roles, queue_answers, text_answer, truncated_answer
+from support.repl_lines import ReplDriver, alternate_roles, build_text_answer, build_truncated_answer, queue_answers
 
 from aiml_cli.cli.repl import slash_commands
 from aiml_cli.cli.repl.line_editor import render_toolbar
@@ -18,7 +18,7 @@ from aiml_cli.cli.repl.slash_commands import find_command, list_command_names
 from aiml_cli.core.previous_turns import CONTINUE_PROMPT, CUT_MARK
 from aiml_cli.errors import Terminated, UsageError
 
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_every_command_is_named_after_its_file_and_has_a_help_sentence() -> None
         assert (command.name, command.help[-1]) == (name, "."), name
 
 
-def test_help_lists_all_commands_and_describes_a_named_one(repl: ReplDriver, capsys: Told) -> None:
+def test_help_lists_all_commands_and_describes_a_named_one(repl: ReplDriver, capsys: Capture) -> None:
     repl.type_lines("/help", "/help set")
     told = capsys.readouterr().err
     assert [name for name in list_command_names() if f"/{name}" not in told] == []
@@ -50,14 +50,14 @@ SUGGESTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("line", "likely"), SUGGESTIONS)
+@pytest.mark.parametrize(("line", "suggestion"), SUGGESTIONS)
 def test_an_unknown_command_is_never_sent_and_gives_a_suggestion(
-    repl: ReplDriver, line: str, likely: str, capsys: Told
+    repl: ReplDriver, line: str, suggestion: str, capsys: Capture
 ) -> None:
     repl.type_lines(line)
     told = capsys.readouterr().err
     assert (repl.request_bodies, "there is no command" in told) == ([], True)
-    assert likely in told.partition("hint: ")[2].replace("?", " ").split()
+    assert suggestion in told.partition("hint: ")[2].replace("?", " ").split()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_several_words_leave_the_repl(repl: ReplDriver, line: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["help", "?", "Help", "/h", "/?", "help()"])
-def test_several_words_show_the_help(repl: ReplDriver, line: str, capsys: Told) -> None:
+def test_several_words_show_the_help(repl: ReplDriver, line: str, capsys: Capture) -> None:
     repl.type_lines(line)
     assert ("/help NAME" in capsys.readouterr().err, repl.request_bodies) == (True, [])
 
@@ -81,7 +81,7 @@ def test_a_message_that_only_begins_like_a_command_is_sent(repl: ReplDriver, lin
 
 
 def test_an_internal_error_in_a_command_does_not_end_the_repl(
-    repl: ReplDriver, capsys: Told, monkeypatch: pytest.MonkeyPatch
+    repl: ReplDriver, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slash_commands, "_COMMANDS", {**slash_commands._COMMANDS})  # noqa: SLF001
     module = ModuleType("broken")
@@ -126,7 +126,7 @@ def test_settings_with_several_values_accumulate(repl: ReplDriver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("/set temperature=9", "/set temperature: '9' is not a number from 0 to 2"),
         ("/set temprature=1", "did you mean temperature?"),
@@ -138,14 +138,14 @@ def test_settings_with_several_values_accumulate(repl: ReplDriver) -> None:
     ],
 )
 def test_an_invalid_setting_is_an_error_and_changes_nothing(
-    repl: ReplDriver, line: str, told: str, capsys: Told
+    repl: ReplDriver, line: str, message: str, capsys: Capture
 ) -> None:
     repl.type_lines(line)
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert repl.session.overrides == {}
 
 
-def test_set_without_an_argument_shows_the_settings(repl: ReplDriver, capsys: Told) -> None:
+def test_set_without_an_argument_shows_the_settings(repl: ReplDriver, capsys: Capture) -> None:
     repl.type_lines("/set", "/set max-tokens=5", "/set")
     assert "max_tokens = 5" in capsys.readouterr().err.splitlines()[-1]
 
@@ -155,7 +155,7 @@ def test_the_model_can_be_changed(repl: ReplDriver) -> None:
     assert repl.request_bodies[0]["model"] == "a/b"
 
 
-def test_an_unknown_model_gives_a_suggestion_and_is_not_set(server: Loopback, capsys: Told) -> None:
+def test_an_unknown_model_gives_a_suggestion_and_is_not_set(server: Loopback, capsys: Capture) -> None:
     listed = {"object": "list", "data": [{"id": "vendor/good-one", "type": "chat-completion"}]}
     server.answer_with(json_response(listed))
     repl = ReplDriver(server)
@@ -166,7 +166,7 @@ def test_an_unknown_model_gives_a_suggestion_and_is_not_set(server: Loopback, ca
 
 
 def test_the_system_text_is_set_shown_and_removed(
-    repl: ReplDriver, capsys: Told, monkeypatch: pytest.MonkeyPatch
+    repl: ReplDriver, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIML_SYSTEM", "be kind")
     repl.type_lines("/system be brief", "hi", "/system", "/system -", "more", "/system")
@@ -184,7 +184,7 @@ def test_a_file_is_sent_only_with_the_next_message(repl: ReplDriver, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["no.txt", "*.nothing", "a.txt no.txt"])
-def test_a_missing_file_is_reported_at_once(repl: ReplDriver, name: str, tmp_path: Path, capsys: Told) -> None:
+def test_a_missing_file_is_reported_at_once(repl: ReplDriver, name: str, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "a.txt").write_text("inside")
     repl.type_lines(f"/file {name}")
     assert "nothing was queued" in capsys.readouterr().err
@@ -200,7 +200,7 @@ def test_several_files_can_be_queued_and_removed(repl: ReplDriver, tmp_path: Pat
     assert repl.sent_messages == alternate_roles("hi")
 
 
-def test_the_output_of_a_command_is_sent_in_a_tag_with_its_name(repl: ReplDriver, capfd: Told) -> None:
+def test_the_output_of_a_command_is_sent_in_a_tag_with_its_name(repl: ReplDriver, capfd: Capture) -> None:
     repl.type_lines("!!echo out; exit 3", "why?")
     assert repl.sent_messages == [("user", '<file name="$ echo out; exit 3">\nout\n</file>\n\nwhy?')]
     assert "ended with 3" in capfd.readouterr().err
@@ -208,7 +208,7 @@ def test_the_output_of_a_command_is_sent_in_a_tag_with_its_name(repl: ReplDriver
 
 
 @pytest.mark.promise("secrets-held")
-def test_a_secret_in_the_output_of_a_command_is_not_sent(repl: ReplDriver, capfd: Told) -> None:
+def test_a_secret_in_the_output_of_a_command_is_not_sent(repl: ReplDriver, capfd: Capture) -> None:
     repl.type_lines(
         "!!echo password=hunter22Abc9", "!!echo AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIK7MDENGbPxRfiCYzzzz1234abcd", "hi"
     )
@@ -217,7 +217,7 @@ def test_a_secret_in_the_output_of_a_command_is_not_sent(repl: ReplDriver, capfd
     assert len(repl.session.queued) == 2
 
 
-def test_the_output_of_a_command_with_one_exclamation_mark_is_not_sent(repl: ReplDriver, capfd: Told) -> None:
+def test_the_output_of_a_command_with_one_exclamation_mark_is_not_sent(repl: ReplDriver, capfd: Capture) -> None:
     repl.type_lines("!echo out", "hi")
     assert repl.sent_messages == alternate_roles("hi")
     assert "out\n" in capfd.readouterr().out
@@ -236,9 +236,9 @@ def test_a_retry_replaces_the_last_answer(server: Loopback, tmp_path: Path) -> N
 
 
 def test_a_failed_retry_keeps_the_answer(server: Loopback) -> None:
-    server.answer_with(text_answer("one"))
+    server.answer_with(build_text_answer("one"))
     server.answer_with(json_response({"error": {"message": "no"}}, "400 Bad Request"))
-    server.answer_with(text_answer("two"))
+    server.answer_with(build_text_answer("two"))
     repl = ReplDriver(server)
     repl.type_lines("hi", "/retry", "/new", "x")
     assert [row["text"] for row in read_messages() if row["facts"].get("undone")] == []
@@ -255,9 +255,9 @@ def test_a_retry_after_a_failure_sends_the_same_question_again(server: Loopback,
     assert [role for role, _ in repl.sent_messages] == ["user", "assistant", "user"]
 
 
-def test_a_truncated_answer_is_joined_with_its_continuation(server: Loopback, capsys: Told) -> None:
-    server.answer_with(truncated_answer("Hel"))
-    server.answer_with(text_answer("lo"))
+def test_a_truncated_answer_is_joined_with_its_continuation(server: Loopback, capsys: Capture) -> None:
+    server.answer_with(build_truncated_answer("Hel"))
+    server.answer_with(build_text_answer("lo"))
     repl = ReplDriver(server)
     repl.type_lines("hi", "/continue", "more")
     assert "/continue asks for the rest" in capsys.readouterr().err
@@ -269,14 +269,14 @@ def test_a_truncated_answer_is_joined_with_its_continuation(server: Loopback, ca
 
 
 def test_a_truncated_answer_that_is_not_continued_is_marked_as_truncated(server: Loopback) -> None:
-    server.answer_with(truncated_answer("Hel"))
+    server.answer_with(build_truncated_answer("Hel"))
     server.answer_with(HELLO)
     repl = ReplDriver(server)
     repl.type_lines("hi", "more")
     assert repl.sent_messages == alternate_roles("hi", "Hel" + CUT_MARK, "more")
 
 
-def test_a_complete_answer_cannot_be_continued(repl: ReplDriver, capsys: Told) -> None:
+def test_a_complete_answer_cannot_be_continued(repl: ReplDriver, capsys: Capture) -> None:
     repl.type_lines("hi", "/continue")
     assert (len(repl.request_bodies), "nothing to continue" in capsys.readouterr().err) == (1, True)
 
@@ -314,7 +314,7 @@ def test_crlf_from_an_editor_becomes_a_newline(repl: ReplDriver, monkeypatch: py
 @pytest.mark.parametrize("editor", ["true", "touch", "sed -i s/x/x/"])
 @pytest.mark.parametrize("line", ["/edit", "/edit some words", '/edit "some words"'])
 def test_an_editor_that_changes_nothing_sends_nothing(
-    repl: ReplDriver, editor: str, line: str, capsys: Told, monkeypatch: pytest.MonkeyPatch
+    repl: ReplDriver, editor: str, line: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VISUAL", editor)
     repl.type_lines("hi", line)
@@ -334,13 +334,13 @@ def test_an_editor_that_changes_nothing_sends_nothing(
     ],
 )
 def test_arguments_follow_the_quoting_of_a_shell(server: Loopback, tmp_path: Path, line: str, name: str) -> None:
-    server.answer_with(text_answer("x\n\n```\nblock\n```\n"))
+    server.answer_with(build_text_answer("x\n\n```\nblock\n```\n"))
     repl = ReplDriver(server)
     repl.type_lines("hi", line)
     assert Path(name).expanduser().exists()
 
 
-def test_unquoted_spaces_in_a_file_name_are_an_error(repl: ReplDriver, tmp_path: Path, capsys: Told) -> None:
+def test_unquoted_spaces_in_a_file_name_are_an_error(repl: ReplDriver, tmp_path: Path, capsys: Capture) -> None:
     repl.type_lines("hi", "/write a b.txt", "/export a b.md")
     assert capsys.readouterr().err.count("put quotes around") == 2
     assert [*tmp_path.glob("*.txt"), *tmp_path.glob("*.md")] == []
@@ -364,9 +364,9 @@ def test_quotes_around_a_value_are_removed(repl: ReplDriver, line: str, setting:
 
 
 def test_a_code_block_is_written_and_no_file_is_replaced_without_confirmation(
-    server: Loopback, tmp_path: Path, capsys: Told
+    server: Loopback, tmp_path: Path, capsys: Capture
 ) -> None:
-    server.answer_with(text_answer("x\n\n```py\nprint(1)\n```\n\n- a\n\n  ~~~\n  two\n  ~~~\n"))
+    server.answer_with(build_text_answer("x\n\n```py\nprint(1)\n```\n\n- a\n\n  ~~~\n  two\n  ~~~\n"))
     repl = ReplDriver(server)
     repl.type_lines("hi", "/write 2 b.txt", "/write 1 b.txt", "/write all.md", "/write 3 c.txt")
     assert (tmp_path / "b.txt").read_text() == "two\n"
@@ -391,7 +391,7 @@ def test_an_answer_is_copied_by_a_clipboard_program(
 
 @pytest.mark.parametrize("display", ["", ":9"])
 def test_in_tmux_an_answer_is_copied_to_the_tmux_buffer_too(
-    repl: ReplDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, display: str, capsys: Told
+    repl: ReplDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, display: str, capsys: Capture
 ) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -410,7 +410,7 @@ def test_in_tmux_an_answer_is_copied_to_the_tmux_buffer_too(
 
 
 def test_without_a_clipboard_write_is_suggested(
-    repl: ReplDriver, monkeypatch: pytest.MonkeyPatch, capsys: Told
+    repl: ReplDriver, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("TERM", "dumb")
@@ -451,7 +451,7 @@ def test_the_file_extension_sets_the_export_format(server: Loopback, no_log: str
     assert not (tmp_path / "a.txt").exists()
 
 
-def test_cost_shows_the_total_and_the_cost_of_each_model(repl: ReplDriver, capsys: Told) -> None:
+def test_cost_shows_the_total_and_the_cost_of_each_model(repl: ReplDriver, capsys: Capture) -> None:
     repl.type_lines("/cost", "hi", "/model other/one", "more", "/cost")
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "aiml: this conversation has no costs yet"
@@ -460,31 +460,31 @@ def test_cost_shows_the_total_and_the_cost_of_each_model(repl: ReplDriver, capsy
     assert repl.session.tokens == 16
 
 
-def reply_with_cost(cost: float | None, *, usage: bool = True) -> bytes:
+def build_reply_with_cost(cost: float | None, *, usage: bool = True) -> bytes:
     meta = {} if cost is None else {"meta": {"usage": {"usd_spent": cost}}}
     body = {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}], **meta}
     return json_response({**body, **({"usage": USAGE} if usage else {})})
 
 
 @pytest.mark.parametrize(
-    ("replies", "shown"),
+    ("replies", "expected"),
     [
         ([], "0 tokens · $0.0000"),
-        ([reply_with_cost(0.5)], "8 tokens · $0.5000"),
-        ([reply_with_cost(0.0)], "8 tokens · $0.0000"),
-        ([reply_with_cost(0.0000123)], "8 tokens · $0.000012"),
-        ([reply_with_cost(None)], "8 tokens · cost unknown"),
-        ([reply_with_cost(None, usage=False)], "0 tokens · cost unknown"),
-        ([reply_with_cost(0.5), reply_with_cost(None)], "16 tokens · $0.5000 + unknown"),
+        ([build_reply_with_cost(0.5)], "8 tokens · $0.5000"),
+        ([build_reply_with_cost(0.0)], "8 tokens · $0.0000"),
+        ([build_reply_with_cost(0.0000123)], "8 tokens · $0.000012"),
+        ([build_reply_with_cost(None)], "8 tokens · cost unknown"),
+        ([build_reply_with_cost(None, usage=False)], "0 tokens · cost unknown"),
+        ([build_reply_with_cost(0.5), build_reply_with_cost(None)], "16 tokens · $0.5000 + unknown"),
         ([json_response({"error": {"message": "no"}}, "401 Unauthorized")], "0 tokens · $0.0000"),
     ],
 )
-def test_the_toolbar_shows_only_known_prices(replies: list[bytes], shown: str, server: Loopback) -> None:
+def test_the_toolbar_shows_only_known_prices(replies: list[bytes], expected: str, server: Loopback) -> None:
     for reply in replies:
         server.answer_with(reply)
     repl = ReplDriver(server)
     repl.type_lines(*["hi"] * len(replies))
-    assert render_toolbar(repl.session, 80)[0][1].endswith(f" · {shown}")
+    assert render_toolbar(repl.session, 80)[0][1].endswith(f" · {expected}")
 
 
 def test_a_template_is_filled_and_sent(repl: ReplDriver, tmp_path: Path) -> None:
@@ -534,14 +534,14 @@ def test_a_response_id_given_at_the_start_applies_until_a_new_conversation(serve
     assert [body.get("previous_response_id") for body in repl.request_bodies] == ["resp_0", None]
 
 
-def test_a_schema_applies_in_the_repl_too(server: Loopback, capsys: Told) -> None:
+def test_a_schema_applies_in_the_repl_too(server: Loopback, capsys: Capture) -> None:
     server.answer_with(HELLO)
     repl = ReplDriver(server)
     repl.type_lines("/set schema=name", "hi")
     assert repl.request_bodies[0]["response_format"]["type"] == "json_schema"
 
 
-def test_an_answer_without_items_is_an_error_in_the_repl_too(server: Loopback, capsys: Told) -> None:
+def test_an_answer_without_items_is_an_error_in_the_repl_too(server: Loopback, capsys: Capture) -> None:
     server.answer_with(HELLO)
     ReplDriver(server, items="on").type_lines("hi")
     assert "aiml: the answer is not JSON" in capsys.readouterr().err

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 from support.console import Console
 from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, event, stream
-from support.repl_lines import alternate_roles, queue_answers, text_answer
+from support.repl_lines import alternate_roles, build_text_answer, queue_answers
 
 from aiml_cli.cli.repl.slash_commands import list_commands
 from aiml_cli.core.previous_turns import CUT_MARK
 
 
-def console(server: Loopback, *arguments: str) -> Console:
+def start_console(server: Loopback, *arguments: str) -> Console:
     return Console("chat", *arguments, AIML_BASE_URL=server.url)
 
 
 def test_a_conversation_can_be_undone_named_and_resumed(server: Loopback) -> None:
     queue_answers(server, "one", "two", "three")
-    seen = console(server)
+    seen = start_console(server)
     seen.wait_for_prompt()
     for line, told in [
         ("hi", "one"),
@@ -30,7 +30,7 @@ def test_a_conversation_can_be_undone_named_and_resumed(server: Loopback) -> Non
         seen.wait_for_prompt()
     seen.type_line("/exit")
     assert seen.wait_for_exit() == 0
-    again = console(server, "-i", "-r", "plan")
+    again = start_console(server, "-i", "-r", "plan")
     again.wait_until("continuing plan")
     again.wait_for_prompt()
     again.type_line("and?")
@@ -90,10 +90,10 @@ def test_a_resumed_conversation_is_drawn_and_cannot_control_the_terminal(server:
         assert (b"\x1b]0;" in again.output, "**" in again.read_text()) == (False, False)
 
 
-def test_the_menu_appears_while_typing_and_describes_its_entries(server: Loopback, clean: Path) -> None:
-    (clean / "my notes.txt").write_text("x" * 42)
-    (clean / "sub dir").mkdir()
-    (clean / "sub dir" / "in it").write_text("")
+def test_the_menu_appears_while_typing_and_describes_its_entries(server: Loopback, empty_home: Path) -> None:
+    (empty_home / "my notes.txt").write_text("x" * 42)
+    (empty_home / "sub dir").mkdir()
+    (empty_home / "sub dir" / "in it").write_text("")
     queue_answers(server, "one")
     with Console("chat", AIML_BASE_URL=server.url) as seen:
         seen.wait_for_prompt()
@@ -116,8 +116,8 @@ def test_the_menu_appears_while_typing_and_describes_its_entries(server: Loopbac
     assert ("x" * 42 in sent, '"sub dir/in it"' in sent) == (True, True)
 
 
-def test_enter_sends_the_typed_text_while_the_menu_is_open(server: Loopback, clean: Path) -> None:
-    (clean / "notes.txt").write_text("inside")
+def test_enter_sends_the_typed_text_while_the_menu_is_open(server: Loopback, empty_home: Path) -> None:
+    (empty_home / "notes.txt").write_text("inside")
     queue_answers(server, "one")
     with Console("chat", AIML_BASE_URL=server.url) as seen:
         seen.wait_for_prompt()
@@ -130,8 +130,8 @@ def test_enter_sends_the_typed_text_while_the_menu_is_open(server: Loopback, cle
 
 def test_an_interrupted_answer_stays_and_can_be_continued(server: Loopback) -> None:
     server.answer_with(STREAM + chunk(delta("Half of ")), SILENCE)
-    server.answer_with(text_answer("a cake"))
-    seen = console(server)
+    server.answer_with(build_text_answer("a cake"))
+    seen = start_console(server)
     seen.wait_for_prompt()
     seen.type_line("hi")
     seen.wait_until("Half of")
@@ -152,7 +152,7 @@ def test_an_interrupted_answer_stays_and_can_be_continued(server: Loopback) -> N
 def test_a_file_is_replaced_after_confirmation(server: Loopback, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("old")
     queue_answers(server, "new")
-    seen = console(server)
+    seen = start_console(server)
     seen.wait_for_prompt()
     seen.type_line("hi")
     seen.wait_until("new")
@@ -166,7 +166,7 @@ def test_a_file_is_replaced_after_confirmation(server: Loopback, tmp_path: Path)
 
 def test_the_toolbar_shows_queued_files_and_tokens(server: Loopback) -> None:
     queue_answers(server, "one")
-    seen = console(server)
+    seen = start_console(server)
     seen.wait_for_prompt()
     seen.type_line("!!echo out")
     seen.wait_until("queued: $ echo out")

@@ -10,25 +10,25 @@ import pytest
 from support.console import Console
 from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, json_response, stream
 
-BEGUN = STREAM + chunk(delta("the beginning"))
+ANSWER_BEGINNING = STREAM + chunk(delta("the beginning"))
 HELLO = stream(delta("the answer"), delta(finish="stop"))
 ECHO, CANONICAL = termios.ECHO, termios.ICANON
 
 
-def states(home: Path) -> list[tuple[str, str]]:
+def read_states(home: Path) -> list[tuple[str, str]]:
     with closing(sqlite3.connect(next(home.rglob("history.db")))) as store:
         return store.execute("SELECT text, state FROM messages WHERE role = 'assistant'").fetchall()
 
 
-def is_as_it_was(console: Console) -> bool:
+def is_terminal_restored(console: Console) -> bool:
     """True if the terminal echoes, is in line mode and shows its cursor."""
     modes = termios.tcgetattr(console.child.fileno())[3]
     return bool(modes & ECHO and modes & CANONICAL) and not console.screen.cursor.hidden
 
 
 @pytest.mark.promise("kept")
-def test_ctrl_c_stops_the_answer_and_keeps_it(server: Loopback, clean: Path) -> None:
-    server.answer_with(BEGUN, SILENCE)
+def test_ctrl_c_stops_the_answer_and_keeps_it(server: Loopback, empty_home: Path) -> None:
+    server.answer_with(ANSWER_BEGINNING, SILENCE)
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
@@ -36,7 +36,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_it(server: Loopback, clean: Path) -> 
         console.wait_until("the beginning")
         console.press("\x03")
         console.wait_for_prompt()
-        assert states(clean) == [("the beginning", "interrupted")]
+        assert read_states(empty_home) == [("the beginning", "interrupted")]
         console.type_line("two")
         console.wait_until("the answer")
         console.wait_for_prompt()
@@ -60,9 +60,9 @@ def test_ctrl_c_stops_the_wait_for_an_answer_too(server: Loopback) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("is_streaming", [False, True])
 def test_a_signal_ends_the_program_and_restores_the_terminal(
-    number: int, code: int, is_streaming: bool, server: Loopback, clean: Path
+    number: int, code: int, is_streaming: bool, server: Loopback, empty_home: Path
 ) -> None:
-    server.answer_with(BEGUN, SILENCE)
+    server.answer_with(ANSWER_BEGINNING, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         if is_streaming:
@@ -72,18 +72,18 @@ def test_a_signal_ends_the_program_and_restores_the_terminal(
             console.press("busy " * 200)  # raised while a key is dealt with, the event loop would swallow it
         console.send_signal(number)
         left = console.wait_for_exit(keep=True)
-        assert (left, is_as_it_was(console), "Traceback" in console.read_text()) == (code, True, False)
+        assert (left, is_terminal_restored(console), "Traceback" in console.read_text()) == (code, True, False)
         if is_streaming:
-            assert states(clean) == [("the beginning", "interrupted")]
+            assert read_states(empty_home) == [("the beginning", "interrupted")]
 
 
 @pytest.mark.promise("signals")
 @pytest.mark.parametrize("is_streaming", [False, True])
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_the_program_ends_if_the_terminal_goes_away(
-    is_streaming: bool, term: str, server: Loopback, clean: Path
+    is_streaming: bool, term: str, server: Loopback, empty_home: Path
 ) -> None:
-    server.answer_with(BEGUN, SILENCE)
+    server.answer_with(ANSWER_BEGINNING, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
         console.wait_until(lambda: console.read_cursor_line() == ">")
         if is_streaming:
@@ -91,23 +91,25 @@ def test_the_program_ends_if_the_terminal_goes_away(
             console.wait_until("the beginning")
         assert console.hang_up() == 129
         if is_streaming:
-            assert states(clean) == [("the beginning", "interrupted")]
+            assert read_states(empty_home) == [("the beginning", "interrupted")]
 
 
 @pytest.mark.parametrize(
-    ("replies", "told"),
+    ("replies", "message"),
     [
         ([json_response({"message": "bad key"}, "401 Unauthorized")], "bad key"),
         ([b"", b""], "closed without an answer"),
     ],
 )
-def test_an_error_is_shown_and_the_next_message_is_answered(replies: list[bytes], told: str, server: Loopback) -> None:
+def test_an_error_is_shown_and_the_next_message_is_answered(
+    replies: list[bytes], message: str, server: Loopback
+) -> None:
     server.answer_with(replies[0])
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         console.type_line("one")
-        console.wait_until(told)
+        console.wait_until(message)
         console.wait_for_prompt()
         console.type_line("two")
         console.wait_until("the answer")
@@ -116,7 +118,7 @@ def test_an_error_is_shown_and_the_next_message_is_answered(replies: list[bytes]
 
 
 def test_text_typed_during_an_answer_waits_for_the_prompt(server: Loopback) -> None:
-    server.answer_with(BEGUN, SILENCE)
+    server.answer_with(ANSWER_BEGINNING, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         console.type_line("one")
@@ -138,7 +140,7 @@ def test_no_connection_is_opened_before_the_first_message(server: Loopback) -> N
 
 @pytest.mark.parametrize("size", [(80, 24), (40, 10)])
 def test_the_window_can_be_resized_during_an_answer(size: tuple[int, int], server: Loopback) -> None:
-    server.answer_with(BEGUN, SILENCE)
+    server.answer_with(ANSWER_BEGINNING, SILENCE)
     with Console("chat", AIML_BASE_URL=server.url, columns=120, rows=40) as console:
         console.wait_for_prompt()
         console.type_line("one")

@@ -19,17 +19,17 @@ def repl(server: Loopback) -> "Console":
         yield console
 
 
-def asked(server: Loopback, turn: int = -1) -> str:
+def get_prompt(server: Loopback, turn: int = -1) -> str:
     return server.requests[turn].json["messages"][-1]["content"]
 
 
-def answered(console: Console) -> None:
+def wait_for_answer(console: Console) -> None:
     console.wait_until("the answer")
     console.wait_for_prompt()
 
 
 @pytest.mark.parametrize(
-    ("typed", "sent"),
+    ("keys", "message"),
     [
         ("one\x1b\rtwo\r", "one\ntwo"),
         ("one\ntwo\r", "one\ntwo"),
@@ -43,26 +43,26 @@ def answered(console: Console) -> None:
     ],
     ids=["alt-enter", "ctrl-j", "paste", "two-slashes", "wide", "ctrl-c", "color", "colors", "mouse"],
 )
-def test_keys_edit_the_line_and_enter_sends_it(typed: str, sent: str, repl: Console, server: Loopback) -> None:
-    repl.press(typed)
-    answered(repl)
-    assert (asked(server), len(server.requests), repl.leave()) == (sent, 1, 0)
+def test_keys_edit_the_line_and_enter_sends_it(keys: str, message: str, repl: Console, server: Loopback) -> None:
+    repl.press(keys)
+    wait_for_answer(repl)
+    assert (get_prompt(server), len(server.requests), repl.leave()) == (message, 1, 0)
 
 
 @pytest.mark.parametrize(
-    ("lines", "sent"),
+    ("lines", "message"),
     [(["one\\", "two"], "one\ntwo"), (['"""one', "two", '"""'], "one\ntwo")],
     ids=["backslash", "block"],
 )
 def test_a_backslash_or_triple_quotes_continue_a_message_on_the_next_line(
-    lines: list[str], sent: str, repl: Console, server: Loopback
+    lines: list[str], message: str, repl: Console, server: Loopback
 ) -> None:
     for row, line in enumerate(lines[:-1], start=repl.screen.cursor.y + 1):
         repl.type_line(line)
         repl.wait_until(lambda row=row: repl.screen.cursor.y == row)  # lines that arrive at once would be a paste
     repl.type_line(lines[-1])
-    answered(repl)
-    assert (asked(server), len(server.requests)) == (sent, 1)
+    wait_for_answer(repl)
+    assert (get_prompt(server), len(server.requests)) == (message, 1)
 
 
 def test_a_paste_is_not_sent_before_enter(repl: Console, server: Loopback) -> None:
@@ -75,8 +75,8 @@ def test_a_paste_is_not_sent_before_enter(repl: Console, server: Loopback) -> No
 
 def test_invalid_utf_8_is_sent_as_replacement_characters(repl: Console, server: Loopback) -> None:
     repl.child.send(b"a\xffb\r")
-    answered(repl)
-    assert asked(server) == "a\ufffdb"
+    wait_for_answer(repl)
+    assert get_prompt(server) == "a\ufffdb"
 
 
 def test_an_editor_changes_the_line_and_sends_nothing(server: Loopback, tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_an_editor_changes_the_line_and_sends_nothing(server: Loopback, tmp_path
         console.wait_until("edited")
         assert server.requests == []
         console.press("\r")
-        answered(console)
-        assert asked(server) == "typed\n and\nedited"
+        wait_for_answer(console)
+        assert get_prompt(server) == "typed\n and\nedited"
 
 
 def test_an_earlier_message_can_be_recalled_in_the_next_run(server: Loopback, tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_an_earlier_message_can_be_recalled_in_the_next_run(server: Loopback, tm
         with Console("chat", AIML_BASE_URL=server.url) as console:
             console.wait_for_prompt()
             console.press(keys)
-            answered(console)
-            assert (asked(server), console.leave()) == ("first question", 0)
+            wait_for_answer(console)
+            assert (get_prompt(server), console.leave()) == ("first question", 0)
 
 
 def test_ctrl_z_stops_and_fg_continues(server: Loopback) -> None:
@@ -115,8 +115,8 @@ def test_ctrl_z_stops_and_fg_continues(server: Loopback) -> None:
         console.type_line("fg")
         console.wait_until(lambda: console.read_cursor_line() == "> half")
         console.type_line(" done")
-        answered(console)
-        assert asked(server) == "half done"
+        wait_for_answer(console)
+        assert get_prompt(server) == "half done"
 
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
@@ -125,5 +125,5 @@ def test_the_window_can_be_resized_while_typing(columns: int, rows: int, repl: C
     repl.wait_until("word word")
     repl.resize(columns, rows)
     repl.press("end\r")
-    answered(repl)
-    assert asked(server) == "word " * 20 + "end"
+    wait_for_answer(repl)
+    assert get_prompt(server) == "word " * 20 + "end"

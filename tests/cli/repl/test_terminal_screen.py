@@ -11,11 +11,11 @@ from aiml_cli import __version__
 
 SIZES = [(80, 24), (120, 40), (40, 10)]
 HELLO = stream(delta("the answer"), delta(finish="stop"))
-EVIL = "evil\x1b]0;x\x07\u202e\nmodel"
+HOSTILE_MODEL = "evil\x1b]0;x\x07\u202e\nmodel"
 
 
 @pytest.mark.parametrize(
-    ("typed", "completed"),
+    ("keys", "expected"),
     [
         ("/unde\t", "/unde"),
         ("/hel\t", "/help"),
@@ -27,18 +27,18 @@ EVIL = "evil\x1b]0;x\x07\u202e\nmodel"
         ('look at "@not\t', 'look at "@notes.txt'),
     ],
 )
-def test_tab_completes_commands_and_arguments(typed: str, completed: str, server: Loopback, clean: Path) -> None:
-    (clean / "notes.txt").write_text("x")
+def test_tab_completes_commands_and_arguments(keys: str, expected: str, server: Loopback, empty_home: Path) -> None:
+    (empty_home / "notes.txt").write_text("x")
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
-        console.press(typed)
-        console.wait_until(lambda: console.read_cursor_line() == f"> {completed}")
+        console.press(keys)
+        console.wait_until(lambda: console.read_cursor_line() == f"> {expected}")
 
 
 @pytest.mark.promise("no-driving")
-def test_a_file_name_with_control_characters_is_not_offered(server: Loopback, clean: Path) -> None:
-    (clean / "odd\u202ename").write_text("x")
-    (clean / "odd-name").write_text("x")
+def test_a_file_name_with_control_characters_is_not_offered(server: Loopback, empty_home: Path) -> None:
+    (empty_home / "odd\u202ename").write_text("x")
+    (empty_home / "odd-name").write_text("x")
     with Console("chat", AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         console.press("/file od\t")
@@ -47,14 +47,14 @@ def test_a_file_name_with_control_characters_is_not_offered(server: Loopback, cl
 
 @pytest.mark.promise("no-driving")
 def test_no_model_name_controls_the_terminal(server: Loopback) -> None:
-    with Console("chat", "-m", EVIL, AIML_BASE_URL=server.url) as console:
+    with Console("chat", "-m", HOSTILE_MODEL, AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()
         console.wait_until("evil\\x1b]0;x\\x07\\u202e\\nmodel · 0 tokens · $0.0000")
         assert not set(console.output.decode()) & set("\x07\u202e")
 
 
-def test_the_toolbar_shows_queued_files_and_tokens(server: Loopback, clean: Path) -> None:
-    (clean / "notes.txt").write_text("x")
+def test_the_toolbar_shows_queued_files_and_tokens(server: Loopback, empty_home: Path) -> None:
+    (empty_home / "notes.txt").write_text("x")
     server.answer_with(stream(delta("the answer"), delta(finish="stop"), event({"choices": [], "usage": USAGE})))
     with Console("chat", "-m", "some/model", AIML_BASE_URL=server.url, columns=40, rows=10) as console:
         console.wait_for_prompt()
@@ -68,9 +68,9 @@ def test_the_toolbar_shows_queued_files_and_tokens(server: Loopback, clean: Path
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
 
 
-@pytest.mark.parametrize("option", [{"NO_COLOR": "1"}, {"AIML_COLOR": "never"}])
-def test_colors_can_be_switched_off(option: dict[str, str], server: Loopback) -> None:
-    with Console("chat", AIML_BASE_URL=server.url, **option) as console:
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"AIML_COLOR": "never"}])
+def test_colors_can_be_switched_off(environ: dict[str, str], server: Loopback) -> None:
+    with Console("chat", AIML_BASE_URL=server.url, **environ) as console:
         console.wait_for_prompt()
         console.leave()
     assert not any(f"\x1b[{code}".encode() in console.output for code in ("0;3", "0;4", "38;", "48;", "0;38"))

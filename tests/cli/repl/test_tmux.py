@@ -64,9 +64,9 @@ class Window:
 
 
 @pytest.fixture
-def window(server: Loopback, clean: Path) -> Iterator[Window]:
+def window(server: Loopback, empty_home: Path) -> Iterator[Window]:
     """Yield a window with a shell at its prompt."""
-    window = Window(clean, {"AIML_BASE_URL": server.url})
+    window = Window(empty_home, {"AIML_BASE_URL": server.url})
     try:
         window.wait_until("$")
         yield window

@@ -6,12 +6,12 @@ import pytest
 from support.console import Console
 from support.loopback import STREAM, Loopback, chunk, delta, stream
 
-BEGUN = STREAM + chunk(delta("the beginning"))
-END = [chunk(each) for each in (delta(" and the end"), delta(finish="stop"))]
+ANSWER_BEGINNING = STREAM + chunk(delta("the beginning"))
+ANSWER_END = [chunk(each) for each in (delta(" and the end"), delta(finish="stop"))]
 HELLO = stream(delta("the answer"), delta(finish="stop"))
-LONG = "x" * 6002 + "y"
-BIG = "".join(f"line {number} with some words\n" for number in range(350)).strip()
-TERMS = pytest.mark.parametrize("term", ["xterm", "dumb"])
+LONG_LINE = "x" * 6002 + "y"
+LONG_PASTE = "".join(f"line {number} with some words\n" for number in range(350)).strip()
+IN_EACH_TERM = pytest.mark.parametrize("term", ["xterm", "dumb"])
 PASTES = {
     "three lines": "one\ntwo\nthree\n",
     "no end of line": "one\ntwo\nthree",
@@ -21,8 +21,8 @@ PASTES = {
     "a shell command": "docker run \\\n  --rm \\\n  image\n",
     "a docstring": '"""Return it.\n\nOr not.\n"""\n',
     "wide": "héllo\n猫と犬\n👍🏽\n",
-    "9 kB": BIG,
-    "a long line": f"a\n{LONG}\nb\n",
+    "9 kB": LONG_PASTE,
+    "a long line": f"a\n{LONG_LINE}\nb\n",
 }
 
 pytestmark = pytest.mark.promise("typed-keys")
@@ -37,7 +37,7 @@ def wait_for_draft(console: Console, text: str) -> None:
     console.wait_until(lambda: last in console.read_text().replace("\n", ""))
 
 
-@TERMS
+@IN_EACH_TERM
 @pytest.mark.parametrize(
     ("text", "newline"),
     [
@@ -60,7 +60,7 @@ def test_a_paste_is_one_draft(text: str, newline: str, term: str, server: Loopba
         assert get_messages(server) == [expected]
 
 
-@TERMS
+@IN_EACH_TERM
 @pytest.mark.parametrize("char", ["\x00", "\x07", "\x0b", "\x0c", "\x7f", "\x08", "\x15", "\x1b[1m"], ids=repr)
 def test_a_paste_with_control_characters_is_one_draft(char: str, term: str, server: Loopback) -> None:
     server.answer_with(HELLO)
@@ -74,7 +74,7 @@ def test_a_paste_with_control_characters_is_one_draft(char: str, term: str, serv
         assert [message.startswith("one"), "two\nthree\nlast" in message] == [True, True]
 
 
-@TERMS
+@IN_EACH_TERM
 def test_lines_that_arrive_quickly_are_one_draft(term: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
@@ -87,8 +87,8 @@ def test_lines_that_arrive_quickly_are_one_draft(term: str, server: Loopback) ->
         assert get_messages(server) == ["one\ntwo\nthree\nfour"]
 
 
-@TERMS
-@pytest.mark.parametrize("text", [LONG, "é" * 4000, "word " * 3000 + "end"])
+@IN_EACH_TERM
+@pytest.mark.parametrize("text", [LONG_LINE, "é" * 4000, "word " * 3000 + "end"])
 def test_a_line_of_any_length_is_sent_whole(text: str, term: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
@@ -98,16 +98,16 @@ def test_a_line_of_any_length_is_sent_whole(text: str, term: str, server: Loopba
         assert get_messages(server) == [text]
 
 
-@TERMS
+@IN_EACH_TERM
 @pytest.mark.parametrize(
     ("keys", "draft"),
     [
         ("ahead", "ahead"),
         ("ahead\r", "ahead"),
         ("one\rtwo\r", "one\ntwo"),
-        (BIG.replace("\n", "\r"), BIG),
-        (LONG, LONG),
-        (LONG + "\r", LONG),
+        (LONG_PASTE.replace("\n", "\r"), LONG_PASTE),
+        (LONG_LINE, LONG_LINE),
+        (LONG_LINE + "\r", LONG_LINE),
         ("wrogn\x7f\x7fng", "wrong"),
         ("héllo 猫", "héllo 猫"),
     ],
@@ -115,7 +115,7 @@ def test_a_line_of_any_length_is_sent_whole(text: str, term: str, server: Loopba
 )
 def test_text_typed_during_an_answer_becomes_a_draft(keys: str, draft: str, term: str, server: Loopback) -> None:
     goes_on = Event()
-    server.answer_with(BEGUN, goes_on, *END)
+    server.answer_with(ANSWER_BEGINNING, goes_on, *ANSWER_END)
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
         console.wait_until(lambda: console.read_cursor_line() == ">")
@@ -131,9 +131,9 @@ def test_text_typed_during_an_answer_becomes_a_draft(keys: str, draft: str, term
         assert console.read_text().count("ahead") <= 1
 
 
-@TERMS
-@pytest.mark.parametrize("mode", [[], ["-i"]], ids=["once", "conversation"])
-def test_enter_during_an_answer_leaves_no_trace(mode: list[str], term: str, server: Loopback) -> None:
+@IN_EACH_TERM
+@pytest.mark.parametrize("flags", [[], ["-i"]], ids=["once", "conversation"])
+def test_enter_during_an_answer_leaves_no_trace(flags: list[str], term: str, server: Loopback) -> None:
     text = " ".join(f"word{number}" for number in range(60))
     steps: list[bytes | Event] = []
     goes_on = [Event() for _ in range(6)]
@@ -141,12 +141,12 @@ def test_enter_during_an_answer_leaves_no_trace(mode: list[str], term: str, serv
         part = " ".join(text.split()[number * 10 : number * 10 + 10]) + " "
         steps += [chunk(delta(part)), event]
     server.answer_with(STREAM, *steps, chunk(delta(finish="stop")))
-    with Console("chat", "hi", *mode, AIML_BASE_URL=server.url, TERM=term) as console:
+    with Console("chat", "hi", *flags, AIML_BASE_URL=server.url, TERM=term) as console:
         for number, event in enumerate(goes_on):
             console.wait_until(f"word{number * 10 + 9}")
             console.press("\r")
             event.set()
-        if mode:
+        if flags:
             console.wait_until(lambda: console.read_cursor_line() == ">")
             console.press("\x04")
         assert console.wait_for_exit() == 0
@@ -157,7 +157,7 @@ def test_enter_during_an_answer_leaves_no_trace(mode: list[str], term: str, serv
 @pytest.mark.parametrize(("ending", "is_run"), [("", True), ("\x03", False)], ids=["complete", "ctrl-c"])
 def test_text_typed_during_a_single_answer_goes_to_the_shell(ending: str, is_run: bool, server: Loopback) -> None:
     goes_on = Event()
-    server.answer_with(BEGUN, goes_on, *END)
+    server.answer_with(ANSWER_BEGINNING, goes_on, *ANSWER_END)
     with Console.start_shell(AIML_BASE_URL=server.url) as console:
         console.wait_until("$")
         console.run("chat", "hi")
@@ -170,7 +170,7 @@ def test_text_typed_during_a_single_answer_goes_to_the_shell(ending: str, is_run
         assert ("run" in console.read_text().replace("interrupted", "").split()) == is_run
 
 
-@TERMS
+@IN_EACH_TERM
 def test_ctrl_c_at_an_empty_prompt_says_how_to_leave(term: str, server: Loopback) -> None:
     with Console("chat", AIML_BASE_URL=server.url, TERM=term) as console:
         console.wait_until(lambda: console.read_cursor_line() == ">")
@@ -181,7 +181,7 @@ def test_ctrl_c_at_an_empty_prompt_says_how_to_leave(term: str, server: Loopback
 
 
 @pytest.mark.parametrize(
-    ("keys", "sent"),
+    ("keys", "expected"),
     [
         ("wrogn\x7f\x7fng", "wrong"),
         ("one two\x17three", "one three"),
@@ -194,15 +194,15 @@ def test_ctrl_c_at_an_empty_prompt_says_how_to_leave(term: str, server: Loopback
         ("\x03\x03lost\x03kept", "kept"),
     ],
 )
-def test_a_plain_line_is_edited(keys: str, sent: str, server: Loopback) -> None:
+def test_a_plain_line_is_edited(keys: str, expected: str, server: Loopback) -> None:
     server.answer_with(HELLO)
     with Console("chat", AIML_BASE_URL=server.url, TERM="dumb") as console:
         console.wait_until(lambda: console.read_cursor_line() == ">")
         console.press(keys)
-        console.wait_until(lambda: console.read_cursor_line() == f"> {sent}")
+        console.wait_until(lambda: console.read_cursor_line() == f"> {expected}")
         console.press("\r")
         console.wait_until("the answer")
-        assert get_messages(server) == [sent]
+        assert get_messages(server) == [expected]
 
 
 def test_a_line_that_is_typed_before_the_first_prompt_is_sent(server: Loopback) -> None:

@@ -9,11 +9,11 @@ from support.loopback import Loopback
 from support.repl_lines import queue_answers
 
 ESCAPE, CTRL_C, CTRL_D, CTRL_J, PASTE, PASTE_END = "\x1b", "\x03", "\x04", "\n", "\x1b[200~", "\x1b[201~"
-Open = Callable[..., Console]
+StartConsole = Callable[..., Console]
 
 
 @pytest.fixture
-def open_console(server: Loopback) -> Open:
+def start_console(server: Loopback) -> StartConsole:
     """Return a function that starts a conversation with the keys of vi."""
     queue_answers(server, "Hello")
 
@@ -28,7 +28,7 @@ def open_console(server: Loopback) -> Open:
     return start
 
 
-def last_prompt(server: Loopback) -> str:
+def get_prompt(server: Loopback) -> str:
     return str(server.requests[-1].json["messages"][-1]["content"])
 
 
@@ -37,14 +37,14 @@ def enter_mode(console: Console, key: str, mode: str) -> None:
     console.wait_until(lambda: console.read_toolbar().startswith(mode))
 
 
-def send(console: Console, server: Loopback, expected: str) -> None:
+def send_and_check(console: Console, server: Loopback, expected: str) -> None:
     """Press Enter when all is on the screen, and check what is sent; then leave."""
     console.wait_until(expected.rpartition("\n")[2])
     console.press("\r")
     console.wait_until(lambda: server.requests)
     console.wait_until("Hello")
     console.wait_for_prompt()
-    assert last_prompt(server) == expected
+    assert get_prompt(server) == expected
     assert console.leave() == 0
 
 
@@ -75,9 +75,9 @@ def send(console: Console, server: Loopback, expected: str) -> None:
     ],
 )
 def test_keys_edit_as_in_vi_and_enter_sends_in_both_modes(
-    server: Loopback, open_console: Open, keys: list[str], expected: str
+    server: Loopback, start_console: StartConsole, keys: list[str], expected: str
 ) -> None:
-    with open_console() as console:
+    with start_console() as console:
         for key in keys:
             console.press(key)
             if key == ESCAPE:
@@ -85,11 +85,11 @@ def test_keys_edit_as_in_vi_and_enter_sends_in_both_modes(
             else:
                 size = len(console.output)
                 console.wait_until(lambda size=size: len(console.output) > size)  # type: ignore[misc]
-        send(console, server, expected)
+        send_and_check(console, server, expected)
 
 
-def test_the_toolbar_shows_the_mode(open_console: Open) -> None:
-    with open_console() as console:
+def test_the_toolbar_shows_the_mode(start_console: StartConsole) -> None:
+    with start_console() as console:
         console.wait_until(lambda: console.read_toolbar().startswith("INSERT · openai/gpt-5-1"))
         console.press("one")
         for key, mode in [
@@ -111,8 +111,10 @@ def test_no_mode_is_shown_by_default(server: Loopback) -> None:
 
 
 @pytest.mark.parametrize("escape", ["", ESCAPE])
-def test_ctrl_c_clears_and_ctrl_d_leaves_in_both_modes(server: Loopback, open_console: Open, escape: str) -> None:
-    with open_console() as console:
+def test_ctrl_c_clears_and_ctrl_d_leaves_in_both_modes(
+    server: Loopback, start_console: StartConsole, escape: str
+) -> None:
+    with start_console() as console:
         console.press("hello")
         console.wait_until("> hello")
         if escape:
@@ -128,23 +130,23 @@ def test_ctrl_c_clears_and_ctrl_d_leaves_in_both_modes(server: Loopback, open_co
 @pytest.mark.parametrize("keys", ["v", "\x18\x05"])
 @pytest.mark.parametrize("escape", ["", ESCAPE])
 def test_the_editor_opens_with_v_in_normal_mode_and_with_the_emacs_keys(
-    server: Loopback, open_console: Open, keys: str, escape: str, tmp_path: Path
+    server: Loopback, start_console: StartConsole, keys: str, escape: str, tmp_path: Path
 ) -> None:
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\nprintf "$(cat "$1") edited" > "$1.new"; mv "$1.new" "$1"\n')
     editor.chmod(0o700)
-    with open_console(VISUAL=str(editor)) as console:
+    with start_console(VISUAL=str(editor)) as console:
         console.press("text")
         console.wait_until("> text")
         if escape:
             enter_mode(console, escape, "NORMAL")
         console.press(keys)
         console.wait_until("text edited" if escape or len(keys) > 1 else "textv")
-        send(console, server, "text edited" if escape or len(keys) > 1 else "textv")
+        send_and_check(console, server, "text edited" if escape or len(keys) > 1 else "textv")
 
 
-def test_set_editing_changes_the_keys_in_the_running_repl(open_console: Open) -> None:
-    with open_console() as console:
+def test_set_editing_changes_the_keys_in_the_running_repl(start_console: StartConsole) -> None:
+    with start_console() as console:
         console.press("/conti\t")
         console.wait_until("> /continue")
         console.press(CTRL_C)
@@ -159,11 +161,11 @@ def test_set_editing_changes_the_keys_in_the_running_repl(open_console: Open) ->
         assert console.leave() == 0
 
 
-def test_k_and_j_in_normal_mode_go_through_the_history(server: Loopback, open_console: Open) -> None:
-    with open_console() as console:
+def test_k_and_j_in_normal_mode_go_through_the_history(server: Loopback, start_console: StartConsole) -> None:
+    with start_console() as console:
         for text in ("first", "second"):
             console.type_line(text)
-            console.wait_until(lambda: server.requests and last_prompt(server) == text)  # noqa: B023
+            console.wait_until(lambda: server.requests and get_prompt(server) == text)  # noqa: B023
             console.wait_for_prompt()
         enter_mode(console, ESCAPE, "NORMAL")
         console.press("kk")
@@ -188,7 +190,7 @@ def test_ctrl_z_stops_and_fg_goes_on_in_normal_mode(server: Loopback) -> None:
         shell.press("\r")
         shell.wait_until(lambda: server.requests)
         shell.wait_for_prompt()
-        assert last_prompt(server) == "hello"
+        assert get_prompt(server) == "hello"
 
 
 def test_the_setting_is_ignored_on_a_dumb_terminal(server: Loopback) -> None:
@@ -201,8 +203,8 @@ def test_the_setting_is_ignored_on_a_dumb_terminal(server: Loopback) -> None:
         assert console.leave() == 0
 
 
-def test_the_config_file_chooses_the_keys(server: Loopback, open_console: Open, clean: Path) -> None:
-    folder = clean / "xdg_config_home" / "aiml"
+def test_the_config_file_chooses_the_keys(server: Loopback, start_console: StartConsole, empty_home: Path) -> None:
+    folder = empty_home / "xdg_config_home" / "aiml"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text('editing = "vi"\n')
     with Console("chat", AIML_BASE_URL=server.url) as console:

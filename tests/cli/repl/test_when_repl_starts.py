@@ -45,8 +45,8 @@ def test_a_question_on_the_command_line_does_not_start_the_repl(server: Loopback
         assert (console.wait_for_exit(), console.read_lines()) == (0, ["the answer"])
 
 
-def test_interactive_sends_the_words_and_their_file_first(server: Loopback, clean: Path) -> None:
-    (clean / "notes.txt").write_text("the notes")
+def test_interactive_sends_the_words_and_their_file_first(server: Loopback, empty_home: Path) -> None:
+    (empty_home / "notes.txt").write_text("the notes")
     server.answer_with(HELLO)
     with Console("chat", "-i", "sum", "up", "-f", "notes.txt", AIML_BASE_URL=server.url) as console:
         console.wait_until("the answer")

@@ -38,12 +38,12 @@ SPANS = st.lists(st.builds(Span, TEXTS, st.sampled_from(["", "1", "3;1"])), max_
 WIDEST_CLUSTER = 6
 
 
-def unstyle(line: str) -> str:
+def remove_styles(line: str) -> str:
     return STYLE.sub("", line)
 
 
 def wrap(text: str, width: int, style: str = "") -> list[str]:
-    return [unstyle(line) for line in wrap_lines([Span(text, style)], width)]
+    return [remove_styles(line) for line in wrap_lines([Span(text, style)], width)]
 
 
 @given(SPANS, st.integers(WIDEST_CLUSTER, 40))
@@ -53,7 +53,7 @@ def test_no_line_is_wider_than_the_width(spans: list[Span], width: int) -> None:
 
 @given(SPANS, st.integers(1, 40))
 def test_only_spaces_are_lost(spans: list[Span], width: int) -> None:
-    drawn = "".join(map(unstyle, wrap_lines(spans, width)))
+    drawn = "".join(map(remove_styles, wrap_lines(spans, width)))
     assert drawn.replace(" ", "") == "".join(span.text for span in spans).replace(" ", "")
 
 
@@ -81,7 +81,7 @@ def test_each_line_ends_its_own_styles(spans: list[Span], width: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "width", "filled"),
+    ("text", "width", "expected"),
     [
         ("aa bb cc", 5, ["aa bb", "cc"]),
         ("abcdefgh", 3, ["abc", "def", "gh"]),
@@ -96,12 +96,12 @@ def test_each_line_ends_its_own_styles(spans: list[Span], width: int) -> None:
         (f"{FLAG}{FLAG}{FLAG}", 4, [FLAG] * 3),
     ],
 )
-def test_lines_are_filled_to_the_width(text: str, width: int, filled: list[str]) -> None:
-    assert wrap(text, width) == filled
+def test_lines_are_filled_to_the_width(text: str, width: int, expected: list[str]) -> None:
+    assert wrap(text, width) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "filled"),
+    ("text", "expected"),
     [
         ("漢字漢字。漢字", ["漢字漢", "字。漢", "字"]),
         ("漢字漢！？漢字", ["漢字", "漢！？", "漢字"]),
@@ -113,8 +113,8 @@ def test_lines_are_filled_to_the_width(text: str, width: int, filled: list[str])
         ("漢字(漢)漢", ["漢字", "(漢)漢"]),
     ],
 )
-def test_no_line_begins_with_a_closing_mark_or_ends_with_an_opening_one(text: str, filled: list[str]) -> None:
-    assert wrap(text, 6) == filled
+def test_no_line_begins_with_a_closing_mark_or_ends_with_an_opening_one(text: str, expected: list[str]) -> None:
+    assert wrap(text, 6) == expected
 
 
 URL = "https://example.com/a/very/long/path?with=many&parameters=1#and-a-fragment"
@@ -156,12 +156,12 @@ def test_an_address_between_ideographs_is_never_broken(before: str, after: str) 
 )
 def test_code_is_broken_only_at_its_spaces(code: str, width: int, lines: list[str]) -> None:
     drawn = wrap_lines([Span("run the "), Span(code, CODE), Span(", now")], width)
-    assert [unstyle(line) for line in drawn] == lines
+    assert [remove_styles(line) for line in drawn] == lines
 
 
 @given(st.lists(st.sampled_from(["x", "yy", "漢字", FLAG, " ", "  "]), max_size=30).map("".join), st.integers(4, 20))
 def test_code_loses_only_one_space_at_a_line_break(code: str, width: int) -> None:
-    drawn = [unstyle(line) for line in wrap_lines([Span(code, f"1;{CODE}")], width)]
+    drawn = [remove_styles(line) for line in wrap_lines([Span(code, f"1;{CODE}")], width)]
     assert " ".join(drawn) == code
 
 
@@ -215,7 +215,7 @@ def test_links_and_colors_can_be_removed_separately() -> None:
 )
 def test_only_harmless_addresses_become_links(address: str, encoded: str) -> None:
     assert encode_link(address) == encoded
-    assert unstyle(join_spans([Span("text", "", address)])) == "text"
+    assert remove_styles(join_spans([Span("text", "", address)])) == "text"
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_links_reach_only_terminals_that_show_them(
 
 
 @pytest.mark.parametrize(
-    ("text", "width", "most"),
+    ("text", "width", "max_width"),
     [
         ("abc", 3, 3),
         ("e\u0301", 1, 1),
@@ -302,8 +302,8 @@ def test_links_reach_only_terminals_that_show_them(
         ("…─①", 3, 3),
     ],
 )
-def test_widths_are_those_of_wcwidth_with_a_maximum_for_other_terminals(text: str, width: int, most: int) -> None:
-    assert (text_width(text), max_text_width(text)) == (width, most)
+def test_widths_are_those_of_wcwidth_with_a_maximum_for_other_terminals(text: str, width: int, max_width: int) -> None:
+    assert (text_width(text), max_text_width(text)) == (width, max_width)
     assert wcswidth(text) == width
 
 
@@ -322,7 +322,7 @@ def test_text_is_cut_only_between_whole_characters(text: str, width: int, minimu
     assert count >= min(minimum, len(text))
 
 
-SHAPES: dict[str, Callable[[int], list[Span]]] = {
+BUILD_SPANS: dict[str, Callable[[int], list[Span]]] = {
     "ideographs": lambda n: [Span("漢字" * n)],
     "ideographs and marks": lambda n: [Span("漢字，" * n)],
     "letters and ideographs": lambda n: [Span("a漢" * n)],
@@ -356,7 +356,7 @@ SHAPES: dict[str, Callable[[int], list[Span]]] = {
 }
 
 
-def measure_cpu(spans: list[Span]) -> float:
+def measure_seconds(spans: list[Span]) -> float:
     best = 9e9
     for _ in range(3):
         start = time.process_time()
@@ -366,9 +366,9 @@ def measure_cpu(spans: list[Span]) -> float:
 
 
 @pytest.mark.promise("linear")
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", BUILD_SPANS)
 def test_wrapping_is_linear(shape: str) -> None:
-    small, large = (measure_cpu(SHAPES[shape](size)) for size in (300, 3000))
+    small, large = (measure_seconds(BUILD_SPANS[shape](size)) for size in (300, 3000))
     assert large < 40 * small + 0.01, f"{small:.4f} s, {large:.4f} s"
 
 

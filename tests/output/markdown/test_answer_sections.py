@@ -47,14 +47,14 @@ def test_json_is_indented_and_its_strings_are_unchanged(document: Any, indent: i
         assert draw(text, [size]) == json.dumps(document, indent=2, ensure_ascii=ensure_ascii)
 
 
-json_values = st.recursive(
+JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=10,
 )
 
 
-@given(json_values.filter(lambda value: isinstance(value, dict | list)), st.lists(st.integers(1, 9), min_size=1))
+@given(JSON_VALUES.filter(lambda value: isinstance(value, dict | list)), st.lists(st.integers(1, 9), min_size=1))
 def test_any_json_is_drawn_completely(value: Any, sizes: list[int]) -> None:
     assert draw(json.dumps(value), sizes, is_json=True) == json.dumps(value, indent=2)
 
@@ -79,7 +79,7 @@ def test_text_that_only_begins_like_json_is_markdown(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "drawn"),
+    ("text", "expected"),
     [
         ('{"a": 1}\n\nIt is **so**.', '{\n  "a": 1\n}\n\nIt is so.'),
         ('{"a": 1}\n{"b": 2}\n', '{\n  "a": 1\n}\n\n{\n  "b": 2\n}'),
@@ -90,9 +90,9 @@ def test_text_that_only_begins_like_json_is_markdown(text: str) -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 1000])
-def test_text_after_json_and_broken_json_is_shown(text: str, drawn: str, size: int) -> None:
+def test_text_after_json_and_broken_json_is_shown(text: str, expected: str, size: int) -> None:
     lines = [line.rstrip() for line in draw(text, [size]).split("\n")]
-    assert lines == [line.rstrip() for line in drawn.split("\n")]
+    assert lines == [line.rstrip() for line in expected.split("\n")]
 
 
 @pytest.mark.parametrize("text", ["Sorry, **no**.", "```json\n{}\n```", "1. one", "true story"])
@@ -126,7 +126,7 @@ def test_json_is_drawn_on_a_terminal(arguments: list[str], server: Loopback) -> 
 TAGS = ["think", "thinking", "thought", "THINK"]
 
 
-def cut_everywhere(text: str) -> Iterator[list[int]]:
+def list_piece_sizes(text: str) -> Iterator[list[int]]:
     yield [1]
     yield [10_000]
     yield from ([size, 10_000] for size in range(1, len(text)))
@@ -136,12 +136,12 @@ def cut_everywhere(text: str) -> Iterator[list[int]]:
 @pytest.mark.parametrize("start", ["", "\n", "  \n "])
 def test_reasoning_in_tags_is_separated_from_the_answer_wherever_it_is_cut(tag: str, start: str) -> None:
     text = f"{start}<{tag}>\nHm *so*\n\nwell </\n\n</{tag}>\n\n# Yes\n"
-    for sizes in cut_everywhere(text):
+    for sizes in list_piece_sizes(text):
         assert draw(text, sizes) == "Hm *so*\n\nwell </\n\nYes"
 
 
 @pytest.mark.parametrize(
-    ("text", "drawn"),
+    ("text", "expected"),
     [
         ("<think>\nnever closed", "never closed"),
         ("<think></think>\n\nYes", "Yes"),
@@ -155,9 +155,9 @@ def test_reasoning_in_tags_is_separated_from_the_answer_wherever_it_is_cut(tag: 
         ("", ""),
     ],
 )
-def test_tags_elsewhere_are_text(text: str, drawn: str) -> None:
-    for sizes in cut_everywhere(text):
-        assert draw(text, sizes) == drawn
+def test_tags_elsewhere_are_text(text: str, expected: str) -> None:
+    for sizes in list_piece_sizes(text):
+        assert draw(text, sizes) == expected
 
 
 def test_reasoning_is_dim_and_hidden_on_request() -> None:
@@ -168,14 +168,14 @@ def test_reasoning_is_dim_and_hidden_on_request() -> None:
     assert draw("<think>a\nb</think>\n\nc", [3], hides_reasoning=True) == "c"
 
 
-def test_a_terminal_shows_reasoning_without_tags_and_a_file_with_them(server: Loopback, clean: Any) -> None:
+def test_a_terminal_shows_reasoning_without_tags_and_a_file_with_them(server: Loopback, empty_home: Any) -> None:
     pieces = [delta(piece) for piece in ("<th", "ink>Hm</thi", "nk>\n\nYes")]
     server.answer_with(stream(*pieces, delta(finish="stop")))
     _, _, screen = run_on_pty(server, "chat", "hi")
     assert [line.rstrip() for line in screen.display][:3] == ["Hm", "", "Yes"]
     server.answer_with(stream(*pieces, delta(finish="stop")))
     run_on_pty(server, "chat", "hi", "-o", "answer.md")
-    assert (clean / "answer.md").read_text() == "<think>Hm</think>\n\nYes\n"
+    assert (empty_home / "answer.md").read_text() == "<think>Hm</think>\n\nYes\n"
 
 
 def test_each_choice_is_json_or_reasoning_by_itself(server: Loopback) -> None:

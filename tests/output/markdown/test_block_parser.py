@@ -141,7 +141,7 @@ def test_markdown_has_blocks(text: str, blocks: list[tuple[str, str, list[str]]]
     assert [(each.kind, each.text, [container.mark for container in each.containers]) for each in parse(text)] == blocks
 
 
-def read_text(blocks: list[MarkdownBlock]) -> str:
+def join_text(blocks: list[MarkdownBlock]) -> str:
     return "".join(block.text for block in blocks)
 
 
@@ -154,13 +154,13 @@ def test_a_long_paragraph_is_emitted_in_parts_without_loss(text: str) -> None:
     expected = text.removeprefix("- ").replace(" ", "").replace("\n", "")
     whole = parse(text)
     assert parse(text, [1]) == parse(text, [700, 5000]) == whole
-    assert read_text(whole).replace(" ", "").replace("\n", "") == expected
+    assert join_text(whole).replace(" ", "").replace("\n", "") == expected
 
 
 def test_the_open_text_stays_small() -> None:
     parser = BlockParser()
     assert len(parser.feed("word " * MAX_OPEN_LENGTH)) > 1
-    assert len(read_text(parser.open_blocks())) <= MAX_OPEN_LENGTH + len("word ")
+    assert len(join_text(parser.open_blocks())) <= MAX_OPEN_LENGTH + len("word ")
 
 
 def test_a_long_paragraph_is_cut_outside_of_links_and_emphasis() -> None:

@@ -28,7 +28,7 @@ CODE = {
 }  # fmt: skip
 
 
-def sliced(language: str, code: str, sizes: list[int]) -> list[str]:
+def highlight_in_slices(language: str, code: str, sizes: list[int]) -> list[str]:
     colors, lines, place = CodeHighlighter(language), code.split("\n"), 0
     drawn: list[str] = []
     for size in [*sizes, len(lines)]:
@@ -38,7 +38,7 @@ def sliced(language: str, code: str, sizes: list[int]) -> list[str]:
     return drawn
 
 
-def colors_of(line: str) -> list[tuple[str, str]]:
+def read_colors(line: str) -> list[tuple[str, str]]:
     """Return each visible character with its color."""
     color, found = "", []
     for index, piece in enumerate(re.split(r"\x1b\[([\d;]*)m", line)):
@@ -50,20 +50,30 @@ def colors_of(line: str) -> list[tuple[str, str]]:
 
 
 # What is open where a slice ends: strings, comments, nested ones; a border in the head of a function is another matter.
-OPEN = [("python", 1), ("python", 2), ("python", 3), ("c", 2), ("javascript", 3), ("sql", 2), ("sql", 3)]
-OPEN += [(language, size) for language in ("rust", "json", "diff", "nothing-like-it") for size in (1, 2, 3)]
+LANGUAGES_AND_SLICE_SIZES = [
+    ("python", 1),
+    ("python", 2),
+    ("python", 3),
+    ("c", 2),
+    ("javascript", 3),
+    ("sql", 2),
+    ("sql", 3),
+]
+LANGUAGES_AND_SLICE_SIZES += [
+    (language, size) for language in ("rust", "json", "diff", "nothing-like-it") for size in (1, 2, 3)
+]
 
 
-@pytest.mark.parametrize(("language", "size"), OPEN)
+@pytest.mark.parametrize(("language", "size"), LANGUAGES_AND_SLICE_SIZES)
 def test_strings_and_comments_that_a_slice_leaves_open_keep_their_color(language: str, size: int) -> None:
     code = CODE[language]
-    drawn = sliced(language, code, [size] * 20)
-    assert list(map(colors_of, drawn)) == list(map(colors_of, CodeHighlighter(language).highlight(code)))
+    drawn = highlight_in_slices(language, code, [size] * 20)
+    assert list(map(read_colors, drawn)) == list(map(read_colors, CodeHighlighter(language).highlight(code)))
 
 
 @given(st.sampled_from(sorted(CODE)), st.lists(st.integers(1, 5), max_size=10))
 def test_no_character_of_the_code_is_lost(language: str, sizes: list[int]) -> None:
-    drawn = "\n".join(sliced(language, CODE[language], sizes))
+    drawn = "\n".join(highlight_in_slices(language, CODE[language], sizes))
     assert STYLE.sub("", drawn) == CODE[language]
 
 
@@ -73,7 +83,7 @@ def test_no_character_of_the_code_is_lost(language: str, sizes: list[int]) -> No
     st.integers(1, 3),
 )
 def test_no_character_of_random_code_is_lost(language: str, code: str, size: int) -> None:
-    assert STYLE.sub("", "\n".join(sliced(language, code, [size] * 80))) == code
+    assert STYLE.sub("", "\n".join(highlight_in_slices(language, code, [size] * 80))) == code
 
 
 def test_a_copy_of_a_highlighter_is_independent() -> None:
@@ -83,7 +93,7 @@ def test_a_copy_of_a_highlighter_is_independent() -> None:
 
 
 # The words that models write after a fence, for which no color would be missed.
-NAMED = (
+COMMON_LANGUAGES = (
     "python py python3 pycon javascript js jsx typescript ts tsx json jsonc html css scss bash sh shell zsh console "
     "powershell ps1 java kotlin swift c cpp c++ csharp cs c# go golang rust rs ruby rb php perl lua r julia scala haskell "
     "elixir sql postgresql mysql sqlite yaml yml toml ini dockerfile makefile cmake nginx diff patch xml svg graphql "
@@ -93,7 +103,7 @@ UNITS = [
     "\\", '"', "'", "`", "(", "[", "{", "<", "=", "-", "%", "/", "*", "#", "$", "a!", "[[", "<<", "<<a ", '"\\', "\\0", "a ", "a.",
     "_", "1", "\u4e16", " \t", "/*", "s!", "$(", "a: ", "- ", "%0", "\n", "a\n", "\\\n",
 ]  # fmt: skip
-HONEST = "\n".join(CODE.values())
+CODE_OF_ALL_LANGUAGES = "\n".join(CODE.values())
 MAX_GROWTH = 3  # times more than in proportion to the code
 
 
@@ -101,23 +111,23 @@ def highlight_all(language: str, code: str) -> str:
     return STYLE.sub("", "\n".join(CodeHighlighter(language).highlight(code)))
 
 
-@pytest.mark.parametrize("name", NAMED.split())
+@pytest.mark.parametrize("name", COMMON_LANGUAGES.split())
 def test_the_languages_that_models_name_have_colors(name: str) -> None:
     code = '# a\n- b: 1\n+ c\nHTTP/1.1 200 OK\nserver { listen 80; }\nif (x == 1) { return "s"; }\n<a>b</a>\nmov eax, 1\n[d]\ne = 2\n'
-    samples = [code, *code.split("\n"), *HONEST.split("\n"), '$ ls "a"', "GET / HTTP/1.1\nHost: a"]
+    samples = [code, *code.split("\n"), *CODE_OF_ALL_LANGUAGES.split("\n"), '$ ls "a"', "GET / HTTP/1.1\nHost: a"]
     assert any(STYLE.search("\n".join(CodeHighlighter(name).highlight(each))) for each in samples)
 
 
 @pytest.mark.parametrize("name", ["", "nothing-like-it", "rst", "batch", "brainfuck", "__init__", "a" * 10_000])
 def test_other_languages_are_plain(name: str) -> None:
-    assert CodeHighlighter(name).highlight(HONEST) == HONEST.split("\n")
+    assert CodeHighlighter(name).highlight(CODE_OF_ALL_LANGUAGES) == CODE_OF_ALL_LANGUAGES.split("\n")
 
 
 @pytest.mark.parametrize("name", sorted(SAFE_LEXERS))
 def test_no_lexer_changes_the_text(name: str) -> None:
-    luck = random.Random(name)  # noqa: S311 - no secret
-    wild = "".join(luck.choices("".join(map(chr, range(32, 127))) + "\n\t\xe9\u6f22", k=3000))
-    for code in (HONEST, wild, "x" * 100_000, "\n" * 1000, *(unit * 60 for unit in UNITS)):
+    rng = random.Random(name)  # noqa: S311 - no secret
+    wild = "".join(rng.choices("".join(map(chr, range(32, 127))) + "\n\t\xe9\u6f22", k=3000))
+    for code in (CODE_OF_ALL_LANGUAGES, wild, "x" * 100_000, "\n" * 1000, *(unit * 60 for unit in UNITS)):
         assert highlight_all(name, code) == code
 
 
@@ -128,14 +138,14 @@ def test_each_lexer_takes_linear_time(name: str, times_longer: int) -> None:
     """All units, each alone and in quotation marks, in 4 kB of code and in code that is longer."""
     lines = [f"{start}{unit * 30}" for unit in UNITS for start in ("", '"')]
 
-    def measure(factor: int) -> float:
+    def measure_seconds(factor: int) -> float:
         code, began = "\n".join(line for line in lines for _ in range(factor)), process_time()
         CodeHighlighter(name, 10_000_000).highlight(code)
         return process_time() - began
 
-    short = measure(1)
+    short = measure_seconds(1)
     # What else runs on the machine makes a run longer, never shorter.
-    assert any(measure(times_longer) < MAX_GROWTH * times_longer * max(short, 0.01) for _ in range(3))
+    assert any(measure_seconds(times_longer) < MAX_GROWTH * times_longer * max(short, 0.01) for _ in range(3))
 
 
 def test_an_error_in_a_lexer_costs_only_the_colors(monkeypatch: pytest.MonkeyPatch) -> None:

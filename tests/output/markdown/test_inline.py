@@ -116,9 +116,9 @@ def test_data_in_an_address_is_shortened() -> None:
     ["$a*b*c$", "$x$", "\\\\(x*y*z\\\\)", "\\\\[a*b*c\\\\]", "$$a_1 * b_2$$", "\\(x*y*\\)", "\\[ \\frac{a}{b} \\\\ _c_ \\]", "$\\alpha_1 \\$ *x*$",
      "\\begin{pmatrix} a & b \\\\ c & *d* \\end{pmatrix}"],
 )  # fmt: skip
-@pytest.mark.parametrize("around", ["{}", "so {} *is*", "**{}**", "函数{}是"])
-def test_formulas_are_shown_as_they_are_written(formula: str, around: str) -> None:
-    spans = parse_spans(around.format(formula))
+@pytest.mark.parametrize("surroundings", ["{}", "so {} *is*", "**{}**", "函数{}是"])
+def test_formulas_are_shown_as_they_are_written(formula: str, surroundings: str) -> None:
+    spans = parse_spans(surroundings.format(formula))
     assert [span.text for span in spans if GREEN in span.style.split(";")] == [formula]
 
 

@@ -19,7 +19,7 @@ ATTEMPTS = 3  # other programs take processor time too
 MIN_SECONDS = 0.003  # a text that takes less is drawn several times to be measured
 NOISE_SECONDS = 0.0005  # a text that takes less counts as this
 
-REPEATED = [
+REPEATED_UNITS = [
     "word ", "A sentence. ", "line\n", "paragraph\n\n", "# heading *x*\n", "# " + "x ", "## a #\n", "a\n=\n", "***\n", "- item\n",
     "1. item\n", "- [ ] task\n", "> quote\n", "> ", "- ", "```\ncode\n```\n", "    code\n", "|a|b|\n", "|-", "|", "|-|\n",
     "[^", "[^1]: note\n", "[1]: http://a.b\n", "[a][b] ", "[a](b) ", "[a](", "![", "[", "]", "[a]: <", "![a](b 'c') ",
@@ -29,7 +29,7 @@ REPEATED = [
     " ", "\n", "\u00a0", "漢字", "漢字、", "**注意。**请 ", "한국어 ", "العربية ", "עברית ", "ภาษาไทย", "हिन्दी ", "👩\u200d👩\u200d👧", "🇩🇪", "👍🏽",
     "a\u0301\u0302", "\u200d", '{"a": [1, 2]}\n', "{", "[[", "a|b\n",
 ]  # fmt: skip
-OPENED: list[tuple[str, str]] = [
+OPENINGS_AND_UNITS: list[tuple[str, str]] = [
     ("```py\n", "x = 1  # comment\n"), ("```\n", "x"), ("```json\n", '{"a": "b"}'), ("$$\n", "x\n"), ("<pre>\n", "x\n"),
     ("|a|b|\n|-|-|\n", "|some text|more|\n"), ("|a|b|\n|-|-|\n|", "x "), ("> a\n", "b\n"), ("- " * 60 + "a\n", "\n"),
     ("- " * 60 + "a\n", "a\n"), ("- a\n  ", "word "), ("1. a\n", "   - b\n"), ("# ", "*a* "), ("http://", "a"), ("", "w"),
@@ -56,7 +56,7 @@ def measure_drawing(text: str, pieces: Callable[[str], Iterable[str]]) -> float:
 
 @pytest.mark.promise("linear")
 @pytest.mark.parametrize("length", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("opening", "unit"), [*(("", unit) for unit in REPEATED), *OPENED])
+@pytest.mark.parametrize(("opening", "unit"), [*(("", unit) for unit in REPEATED_UNITS), *OPENINGS_AND_UNITS])
 def test_ten_times_the_text_takes_about_ten_times_as_long(opening: str, unit: str, length: int) -> None:
     for pieces in (lambda text: [text], list):
         small, large = build_text(opening, unit, length), build_text(opening, unit, TIMES_LONGER * length)

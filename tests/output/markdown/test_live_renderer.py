@@ -14,22 +14,22 @@ from aiml_cli.output.markdown.live_renderer import MarkdownStream
 from aiml_cli.system.sanitize import sanitize
 
 WORDS = [f"w{index}" for index in range(600)]
-DRIVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def without_ours(wrote: str) -> str:
+def remove_our_sequences(text: str) -> str:
     """Remove the sequences that move the cursor, erase and color."""
-    return re.sub(r"\x1b\[[\d;]*m|\x1b\[\d+A|\r\x1b\[K|\n\x1b\[J\x1b\[A|\x1b\[\?2026[hl]", "", wrote)
+    return re.sub(r"\x1b\[[\d;]*m|\x1b\[\d+A|\r\x1b\[K|\n\x1b\[J\x1b\[A|\x1b\[\?2026[hl]", "", text)
 
 
-def grown(text: str, terminal: Terminal, seed: int) -> list[str]:
+def draw_growing_text(text: str, terminal: Terminal, seed: int) -> list[str]:
     """Draw a text that arrives in random deltas, with redraws at random moments."""
-    luck = random.Random(seed)  # noqa: S311 - no secret
+    rng = random.Random(seed)  # noqa: S311 - no secret
     page = MarkdownStream(terminal.write, {})
-    for piece in split_text(text, [luck.choice([1, 2, 3, 8, 30]) for _ in range(200)]):
+    for piece in split_text(text, [rng.choice([1, 2, 3, 8, 30]) for _ in range(200)]):
         page.feed(piece, terminal.size)
-        if luck.random() < 0.7:
-            page.draw(terminal.size, may_redraw=luck.random() < 0.5)
+        if rng.random() < 0.7:
+            page.draw(terminal.size, may_redraw=rng.random() < 0.5)
     page.finish(terminal.size)
     return terminal.read_lines()
 
@@ -37,12 +37,12 @@ def grown(text: str, terminal: Terminal, seed: int) -> list[str]:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_text_that_arrives_in_pieces_ends_as_the_text_drawn_at_once(size: tuple[int, int], seed: int) -> None:
-    assert grown(SAMPLE, Terminal(*size), seed) == show_on_terminal(draw_at_once(SAMPLE, size[0]), *size)
+    assert draw_growing_text(SAMPLE, Terminal(*size), seed) == show_on_terminal(draw_at_once(SAMPLE, size[0]), *size)
 
 
-def resized(seed: int, terminal: Terminal, sizes: list[tuple[int, int]], environ: dict[str, str]) -> str:
+def draw_while_resizing(seed: int, terminal: Terminal, sizes: list[tuple[int, int]], environ: dict[str, str]) -> str:
     """Draw 600 words while the terminal changes its size; return everything that was written."""
-    luck, wrote = random.Random(seed), []  # noqa: S311 - no secret
+    rng, wrote = random.Random(seed), []  # noqa: S311 - no secret
 
     def write(text: str) -> None:
         wrote.append(text)
@@ -53,15 +53,15 @@ def resized(seed: int, terminal: Terminal, sizes: list[tuple[int, int]], environ
         if index % 97 == 50:
             terminal.resize(*sizes.pop(0))
         page.feed(word + ("\n\n" if index % 40 == 39 else " "), terminal.size)
-        page.draw(terminal.size, may_redraw=luck.random() < 0.7)
+        page.draw(terminal.size, may_redraw=rng.random() < 0.7)
     page.finish(terminal.size)
-    return without_ours("".join(wrote))
+    return remove_our_sequences("".join(wrote))
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_screen_that_becomes_larger_keeps_every_word(seed: int) -> None:
     terminal = Terminal(40, 12)
-    resized(seed, terminal, [(50 + 10 * step, 14 + 2 * step) for step in range(6)], {})
+    draw_while_resizing(seed, terminal, [(50 + 10 * step, 14 + 2 * step) for step in range(6)], {})
     assert set(WORDS) <= set(" ".join(terminal.read_lines()).split())
 
 
@@ -69,7 +69,7 @@ def test_a_screen_that_becomes_larger_keeps_every_word(seed: int) -> None:
 @pytest.mark.parametrize("name", ["", "TMUX"])
 def test_every_word_is_written_to_a_screen_that_becomes_smaller(seed: int, name: str) -> None:
     sizes = [(60, 20), (100, 8), (30, 5), (80, 24), (20, 10), (40, 12)]  # the emulator itself crops what it held
-    assert set(WORDS) <= set(resized(seed, Terminal(80, 24), sizes, {name: "1"}).split())
+    assert set(WORDS) <= set(draw_while_resizing(seed, Terminal(80, 24), sizes, {name: "1"}).split())
 
 
 def test_a_finished_line_is_written_once() -> None:
@@ -118,7 +118,7 @@ def test_a_table_is_drawn_row_by_row() -> None:
     assert [drawn.count([str(index), "│", str(index * index)]) for index in range(50)] == [1] * 50
 
 
-TABS = [
+BLOCKS_WITH_TABS = [
     "```\n{}\n```",
     "- x\n\n  ```\n  {}\n  ```",
     "<pre>\n{}\n</pre>",
@@ -130,14 +130,14 @@ TABS = [
 
 
 @pytest.mark.parametrize("size", SIZES[:3])
-@pytest.mark.parametrize("frame", TABS)
+@pytest.mark.parametrize("frame", BLOCKS_WITH_TABS)
 def test_lines_with_tabs_are_shown_once(frame: str, size: tuple[int, int]) -> None:
     text = frame.format("\t".join(f"c{index}" for index in range(40)))
     whole = Terminal(*size)
     page = MarkdownStream(whole.write, {})
     page.feed(text, size)
     page.finish(size)
-    assert grown(text, Terminal(*size), 3) == whole.read_lines()
+    assert draw_growing_text(text, Terminal(*size), 3) == whole.read_lines()
 
 
 def test_a_paragraph_taller_than_the_screen_scrolls_and_no_word_is_repeated() -> None:
@@ -184,8 +184,8 @@ def test_any_text_is_drawn_without_an_error_or_a_control_sequence(text: str, siz
         page.feed(piece, (40, 10))
         page.draw((40, 10))
     page.finish((40, 10))
-    said = without_ours("".join(wrote))
-    assert said == sanitize(said) or not DRIVES.search(said)
+    shown = remove_our_sequences("".join(wrote))
+    assert shown == sanitize(shown) or not CONTROL_CHARACTERS.search(shown)
 
 
 @given(
@@ -193,6 +193,6 @@ def test_any_text_is_drawn_without_an_error_or_a_control_sequence(text: str, siz
     st.integers(0, 9),
 )
 def test_every_word_of_a_plain_text_is_shown(words: list[str], seed: int) -> None:
-    shown_text = "".join("".join(grown(" ".join(words), Terminal(40, 10), seed)).split())
+    shown_text = "".join("".join(draw_growing_text(" ".join(words), Terminal(40, 10), seed)).split())
     assert shown_text == "".join("".join(draw_at_once(" ".join(words), 40)).split())
     assert shown_text == "".join(words)

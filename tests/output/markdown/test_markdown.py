@@ -14,10 +14,10 @@ from support.run_cli import Aiml, build_command
 
 TEXT = "# One\n\n- **two** `three`\n\n```py\nx = 1\n```\n"
 PIECES = [delta(piece) for piece in re.split("(?<=[ \n])", TEXT)]
-SGR = rb"\x1b\[[\d;]*m"
+STYLE_SEQUENCE = rb"\x1b\[[\d;]*m"
 
 
-def rows(screen: object) -> list[str]:
+def read_rows(screen: object) -> list[str]:
     lines = [line.rstrip() for line in screen.display]  # type: ignore[attr-defined]
     while lines and not lines[-1]:
         lines.pop()
@@ -27,7 +27,7 @@ def rows(screen: object) -> list[str]:
 def test_markdown_is_drawn(server: Loopback) -> None:
     server.answer_with(stream(*PIECES, delta(finish="stop")))
     wrote, code, screen = run_on_pty(server, "chat", "hi")
-    assert (code, rows(screen)) == (0, ["One", "", "• two three", "", "```py", "x = 1", "```"])
+    assert (code, read_rows(screen)) == (0, ["One", "", "• two three", "", "```py", "x = 1", "```"])
     assert b"\x1b[32mthree" in wrote
 
 
@@ -41,20 +41,20 @@ def test_plain_text_is_shown_on_request(arguments: list[str], environ: dict[str,
 def test_no_color_leaves_bold(server: Loopback) -> None:
     server.answer_with(stream(*PIECES, delta(finish="stop")))
     wrote, _, screen = run_on_pty(server, "chat", "hi", NO_COLOR="1")
-    assert set(re.findall(SGR, wrote)) <= {b"\x1b[m", b"\x1b[1m", b"\x1b[2m", b"\x1b[1;4m", b"\x1b[4m"}
-    assert (b"\x1b[1m" in wrote, rows(screen)[2]) == (True, "• two three")
+    assert set(re.findall(STYLE_SEQUENCE, wrote)) <= {b"\x1b[m", b"\x1b[1m", b"\x1b[2m", b"\x1b[1;4m", b"\x1b[4m"}
+    assert (b"\x1b[1m" in wrote, read_rows(screen)[2]) == (True, "• two three")
 
 
 def test_color_never_leaves_no_style(server: Loopback) -> None:
     server.answer_with(stream(*PIECES, delta(finish="stop")))
     wrote, _, screen = run_on_pty(server, "chat", "hi", "--color", "never")
-    assert (re.findall(SGR, wrote), rows(screen)[2]) == ([], "• two three")
+    assert (re.findall(STYLE_SEQUENCE, wrote), read_rows(screen)[2]) == ([], "• two three")
 
 
-def test_a_file_gets_the_unchanged_text(server: Loopback, clean: Path) -> None:
+def test_a_file_gets_the_unchanged_text(server: Loopback, empty_home: Path) -> None:
     server.answer_with(stream(*PIECES, delta(finish="stop")))
     run_on_pty(server, "chat", "hi", "-o", "answer.md")
-    assert (clean / "answer.md").read_text() == TEXT
+    assert (empty_home / "answer.md").read_text() == TEXT
 
 
 def test_a_pipe_gets_the_text_without_loading_the_markdown_modules(aiml: Aiml, server: Loopback) -> None:
@@ -65,28 +65,28 @@ def test_a_pipe_gets_the_text_without_loading_the_markdown_modules(aiml: Aiml, s
 
 
 def test_reasoning_between_texts_is_above_the_open_block(server: Loopback) -> None:
-    told = [delta("one "), delta(reasoning_content="Hm, "), delta(reasoning_content="well"), delta("two")]
-    server.answer_with(STREAM, *(Drip(chunk(each), 10_000, 0.2) for each in [*told, delta(finish="stop")]), END)
+    deltas = [delta("one "), delta(reasoning_content="Hm, "), delta(reasoning_content="well"), delta("two")]
+    server.answer_with(STREAM, *(Drip(chunk(each), 10_000, 0.2) for each in [*deltas, delta(finish="stop")]), END)
     wrote, _, screen = run_on_pty(server, "chat", "hi")
     assert wrote.startswith(b"one")
-    assert rows(screen) == ["Hm, well", "", "one two"]
+    assert read_rows(screen) == ["Hm, well", "", "one two"]
 
 
 def test_an_error_is_below_the_text(server: Loopback) -> None:
     server.answer_with(STREAM, chunk(delta("one\ntwo **thr")))
     _, code, screen = run_on_pty(server, "chat", "hi")
-    assert (code, rows(screen)[:2]) == (8, ["one", "two **thr"])
-    assert rows(screen)[2].startswith("aiml: ")
+    assert (code, read_rows(screen)[:2]) == (8, ["one", "two **thr"])
+    assert read_rows(screen)[2].startswith("aiml: ")
 
 
 def test_usage_is_on_a_line_of_its_own(server: Loopback) -> None:
     server.answer_with(stream(*PIECES, delta(finish="stop")))
     _, _, screen = run_on_pty(server, "chat", "hi", "-u")
-    assert [line[:6] for line in rows(screen)[6:8]] == ["```", "aiml: "]
+    assert [line[:6] for line in read_rows(screen)[6:8]] == ["```", "aiml: "]
     assert screen.cursor.x == 0
 
 
-def waits(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes, list[str]]:
+def run_with_late_answer(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes, list[str]]:
     """Answer a second after the question; return what was written, and the rows of the screen."""
     late = threading.Event()
     server.answer_with(STREAM, late, chunk(delta("Hi")), *([chunk(delta(finish="stop")), b"0\r\n\r\n"]))
@@ -94,18 +94,18 @@ def waits(server: Loopback, *arguments: str, **environ: str) -> tuple[bytes, lis
     timer.start()
     wrote, _, screen = run_on_pty(server, "chat", "hi", *arguments, **environ)
     timer.cancel()
-    return wrote, rows(screen)
+    return wrote, read_rows(screen)
 
 
 def test_a_waiting_sign_is_shown_until_the_answer_begins(server: Loopback) -> None:
-    wrote, seen = waits(server)
+    wrote, seen = run_with_late_answer(server)
     assert re.search("\r. 0 s", wrote.decode())
     assert seen == ["Hi"]
 
 
 @pytest.mark.parametrize(("arguments", "environ"), [(["-q"], {}), ([], {"TERM": "dumb"})])
 def test_the_waiting_sign_can_be_switched_off(arguments: list[str], environ: dict[str, str], server: Loopback) -> None:
-    wrote, _ = waits(server, *arguments, **environ)
+    wrote, _ = run_with_late_answer(server, *arguments, **environ)
     assert wrote == b"Hi\r\n"
 
 
@@ -115,7 +115,7 @@ def test_an_error_removes_the_waiting_sign(server: Loopback) -> None:
     threading.Timer(3.0, late.set).start()  # a loaded machine takes more than a second to send the request
     wrote, _, screen = run_on_pty(server, "chat", "hi")
     assert b" 0 s" in wrote
-    assert rows(screen)[0].startswith("aiml: ")
+    assert read_rows(screen)[0].startswith("aiml: ")
 
 
 def test_a_signal_removes_the_waiting_sign(server: Loopback) -> None:
@@ -140,5 +140,5 @@ def test_a_signal_removes_the_waiting_sign(server: Loopback) -> None:
         pass
     screen = pyte.Screen(80, 24)
     pyte.ByteStream(screen).feed(wrote)
-    assert (child.wait(), rows(screen)[0]) == (130, "aiml: interrupted")
+    assert (child.wait(), read_rows(screen)[0]) == (130, "aiml: interrupted")
     os.close(mine)

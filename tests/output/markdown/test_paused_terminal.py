@@ -113,13 +113,13 @@ def test_the_program_ends_if_its_terminal_goes_away(arguments: list[str], server
 # ---- in process
 
 
-def close(renderer: LiveMarkdownRenderer, error: AimlError | None = None) -> None:
+def close_renderer(renderer: LiveMarkdownRenderer, error: AimlError | None = None) -> None:
     renderer.close(Answer("chat", CompletionBuilder().build(), error))
 
 
 def show_and_close(renderer: LiveMarkdownRenderer, text: str) -> None:
     renderer.show([TextDelta(text)])
-    close(renderer)
+    close_renderer(renderer)
 
 
 def test_the_end_of_an_answer_waits_for_the_terminal() -> None:
@@ -132,7 +132,7 @@ def test_the_end_of_an_answer_waits_for_the_terminal() -> None:
 
     renderer = LiveMarkdownRenderer(write, lambda: (80, 24), {})
     renderer.show([TextDelta(TEXT)])
-    closing = Thread(target=close, args=(renderer,))
+    closing = Thread(target=close_renderer, args=(renderer,))
     closing.start()
     closing.join(0.5)
     assert closing.is_alive()
@@ -146,7 +146,7 @@ def test_after_a_signal_the_wait_is_short(monkeypatch: pytest.MonkeyPatch) -> No
     resumed = Event()
     renderer = LiveMarkdownRenderer(lambda _text: (resumed.wait(), None)[1], lambda: (80, 24), {})
     renderer.show([TextDelta(TEXT)])
-    close(renderer, Interrupted("interrupted"))
+    close_renderer(renderer, Interrupted("interrupted"))
     resumed.set()
 
 
@@ -176,20 +176,20 @@ FAILURES = [
 
 @pytest.mark.promise("drawing")
 @pytest.mark.parametrize("error", [KeyError("x"), RecursionError(), MemoryError(), AssertionError()], ids=repr)
-@pytest.mark.parametrize(("owner", "name"), FAILURES)
-@pytest.mark.parametrize("after", [0, 5])
+@pytest.mark.parametrize(("owner_class", "name"), FAILURES)
+@pytest.mark.parametrize("calls_before_error", [0, 5])
 def test_after_an_internal_error_the_rest_is_shown_without_formatting(
-    owner: type, name: str, after: int, error: Exception, monkeypatch: pytest.MonkeyPatch
+    owner_class: type, name: str, calls_before_error: int, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, calls = getattr(owner, name), []
+    original, calls = getattr(owner_class, name), []
 
     def fail(*arguments: object, **options: object) -> object:
         calls.append(name)
-        if len(calls) > after:
+        if len(calls) > calls_before_error:
             raise error
         return original(*arguments, **options)
 
-    monkeypatch.setattr(owner, name, fail)
+    monkeypatch.setattr(owner_class, name, fail)
     wrote: list[str] = []
     page = live_renderer.MarkdownStream(wrote.append, {})
     for index in range(0, len(TEXT[:3000]), 100):

@@ -16,14 +16,14 @@ from support.run_cli import build_command
 
 pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed")
 WORDS = [f"w{index:03}x" for index in range(400)]
-SHAPES: dict[str, Callable[[int], str]] = {
+BUILD_SEPARATOR: dict[str, Callable[[int], str]] = {
     "paragraph": lambda _index: " ",
     "lines": lambda index: "\n" if index % 11 == 10 else " ",
     "list": lambda index: "\n- " if index % 17 == 16 else " ",
     "paragraphs": lambda index: "\n\n" if index % 40 == 39 else " ",
 }
 Size = tuple[int, int]
-SIZES: dict[str, list[Size]] = {
+RESIZES: dict[str, list[Size]] = {
     "narrower": [(40, 24)],
     "wider": [(120, 24)],
     "lower": [(80, 10)],
@@ -47,9 +47,9 @@ class Tmux:
         ).stdout
 
     def wait_for(self, text: str) -> None:
-        assert wait_until_equal(lambda: text in self.read(), expected=True), self.read()
+        assert wait_until_equal(lambda: text in self.read_text(), expected=True), self.read_text()
 
-    def read(self) -> str:
+    def read_text(self) -> str:
         return self.run("capture-pane", "-p", "-J", "-S", "-")
 
 
@@ -67,13 +67,13 @@ def open_tmux(tmp_path: Path) -> Iterator[Callable[[str], Tmux]]:
 
 
 @pytest.mark.promise("drawing")
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("sizes", RESIZES.values(), ids=RESIZES)
+@pytest.mark.parametrize("layout", BUILD_SEPARATOR)
 def test_each_word_is_shown_once(
-    shape: str, sizes: Sequence[Size], server: Loopback, open_tmux: Callable[[str], Tmux]
+    layout: str, sizes: Sequence[Size], server: Loopback, open_tmux: Callable[[str], Tmux]
 ) -> None:
     steps = [Event() for _ in sizes]
-    pieces = [chunk(delta(word + SHAPES[shape](index))) for index, word in enumerate(WORDS)]
+    pieces = [chunk(delta(word + BUILD_SEPARATOR[layout](index))) for index, word in enumerate(WORDS)]
     rest: list[bytes | Event] = []
     for index, step in enumerate(steps):
         start, end = 100 + 200 * index // len(steps), 100 + 200 * (index + 1) // len(steps)
@@ -86,4 +86,4 @@ def test_each_word_is_shown_once(
         tmux.run("resize-window", "-x", str(columns), "-y", str(rows))
         step.set()
     tmux.wait_for("ended")
-    assert re.findall(r"w\d{3}x", tmux.read()) == WORDS
+    assert re.findall(r"w\d{3}x", tmux.read_text()) == WORDS

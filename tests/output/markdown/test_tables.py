@@ -41,7 +41,7 @@ def draw_plain(text: str, width: int) -> list[str]:
     return [STYLE.sub("", line) for line in draw(text, width)]
 
 
-def build(rows: Iterable[Sequence[str]]) -> str:
+def build_table(rows: Iterable[Sequence[str]]) -> str:
     header, *others = ["|" + "|".join(row) + "|" for row in rows]
     return "\n".join([header, "|-" * (header.count("|") - 1) + "|", *others])
 
@@ -56,7 +56,7 @@ def split_words(lines: Iterable[str]) -> list[str]:
     return re.findall(r"[^\s│─┼]+", "\n".join(lines))
 
 
-def bars(line: str) -> list[int]:
+def find_separators(line: str) -> list[int]:
     """Return the columns of a terminal in which a line has separators."""
     return [measure_width(line[: match.start()]) for match in re.finditer("[│┼]", line)]
 
@@ -109,13 +109,15 @@ def test_names_are_bold_and_keep_their_own_styles() -> None:
 @pytest.mark.parametrize("cell", [FLAG * 4, TONE * 4, FAMILY * 2, "e\u0301" * 30, "क्षि" * 12, "각" * 12, "❤\ufe0f" * 9])
 @pytest.mark.parametrize("width", [20, 24, *WIDTHS])
 def test_no_character_is_split_and_columns_stay_aligned(cell: str, width: int) -> None:
-    text = build([["Key", "Value", "Rest"], ["a", cell, "z"], ["b", "x", "some words"], [cell[:1] + "b", "x", cell]])
+    text = build_table(
+        [["Key", "Value", "Rest"], ["a", cell, "z"], ["b", "x", "some words"], [cell[:1] + "b", "x", cell]]
+    )
     lines = draw_plain(text, width)
     drawn = [cluster for line in lines for cluster in iter_graphemes(line)]
     assert set(iter_graphemes(cell)) <= set(drawn)
     assert drawn.count(next(iter_graphemes(cell))) >= 2 * len(list(iter_graphemes(cell)))
     if "┼" in lines[1]:
-        assert {tuple(bars(line)) for line in lines} == {tuple(bars(lines[1]))}
+        assert {tuple(find_separators(line)) for line in lines} == {tuple(find_separators(lines[1]))}
     assert all(wcswidth(line) == measure_width(line) <= width for line in lines)
 
 
@@ -123,22 +125,22 @@ def test_no_character_is_split_and_columns_stay_aligned(cell: str, width: int) -
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_table_fits_a_terminal_that_joins_no_emoji(emoji: str, width: int) -> None:
     words = "many words that fill the whole column and go on to the next line"
-    text = build([["Name", "Text"], [f"{emoji} x", words], ["y", f"{words} {emoji} {words}"]])
+    text = build_table([["Name", "Text"], [f"{emoji} x", words], ["y", f"{words} {emoji} {words}"]])
     assert all(measure_max_width(line) <= width for line in draw(text, width))
 
 
 def test_short_columns_are_columns_as_long_as_they_fit() -> None:
     rows = [["Name", *MONTHS], *[[name, *(str(n * 37) for n in range(1, 13))] for name in ("Alpha", "Beta", "Gamma")]]
     for width in WIDTHS[1:]:
-        lines = draw_plain(build(rows), width)
+        lines = draw_plain(build_table(rows), width)
         assert len(lines) == len(rows) + 1
         assert split_words(lines) == [word for row in rows for word in row]
-    assert len(draw_plain(build(rows), 39)) <= 6 * 3
+    assert len(draw_plain(build_table(rows), 39)) <= 6 * 3
 
 
 def test_records_have_a_name_before_each_value_and_short_ones_share_a_line() -> None:
     rows = [[f"head{i}" for i in range(9)], [f"value{i}" for i in range(9)], [f"v{i}" for i in range(8)] + [""]]
-    assert draw_plain(build(rows), 40) == [
+    assert draw_plain(build_table(rows), 40) == [
         "head0: value0 │ head1: value1",
         "head2: value2 │ head3: value3",
         "head4: value4 │ head5: value5",
@@ -152,7 +154,7 @@ def test_records_have_a_name_before_each_value_and_short_ones_share_a_line() -> 
 
 
 def test_a_table_without_rows_that_is_too_wide_lists_its_column_names() -> None:
-    assert draw_plain(build([[f"head{i}" for i in range(9)]]), 30) == [
+    assert draw_plain(build_table([[f"head{i}" for i in range(9)]]), 30) == [
         "head0 │ head1 │ head2 │ head3", "head4 │ head5 │ head6 │ head7", "head8",
     ]  # fmt: skip
 
@@ -161,26 +163,26 @@ URL = "https://example.com/a/long/path/that/goes/on?and=on&and=on"
 
 
 @pytest.mark.promise("unbroken")
-@pytest.mark.parametrize("fixed", [URL, f"`{'x' * 50}`", f"<{URL}>", f"`{URL}`"])
+@pytest.mark.parametrize("unbreakable", [URL, f"`{'x' * 50}`", f"<{URL}>", f"`{URL}`"])
 @pytest.mark.parametrize("width", [24, *WIDTHS])
-def test_addresses_and_code_are_not_broken(fixed: str, width: int) -> None:
-    text = build([["Name", "Where", "Why"], ["a", fixed, "because it is so"], ["b", "c", "d"]])
+def test_addresses_and_code_are_not_broken(unbreakable: str, width: int) -> None:
+    text = build_table([["Name", "Where", "Why"], ["a", unbreakable, "because it is so"], ["b", "c", "d"]])
     lines = draw_plain(text, width)
-    assert any(fixed.strip("<>`") in line for line in lines)
-    assert all(measure_width(line) <= max(width, len(fixed.strip("<>`"))) for line in lines)
+    assert any(unbreakable.strip("<>`") in line for line in lines)
+    assert all(measure_width(line) <= max(width, len(unbreakable.strip("<>`"))) for line in lines)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_code_in_tables_is_broken_only_at_spaces(width: int) -> None:
     code = 'git commit --amend -m "a long message"'
     rows = [["Command", "Purpose"], [f"`{code}`", "Change the last commit and its message"], ["`git push`", "Send"]]
-    lines = draw_plain(build(rows), width)
+    lines = draw_plain(build_table(rows), width)
     assert [word for word in split_words(line.split("│")[0] for line in lines) if word in code.split()] == [
         *code.split(), "git",
     ]  # fmt: skip
 
 
-REAL_TABLES = {
+TYPICAL_TABLES = {
     "short": [["Name", "Age", "City"], ["Alice", "30", "Berlin"], ["Bob", "4", "New York"]],
     "long text": [
         ["Feature", "Description"],
@@ -218,20 +220,20 @@ REAL_TABLES = {
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", REAL_TABLES)
+@pytest.mark.parametrize("name", TYPICAL_TABLES)
 def test_a_table_is_at_least_as_good_as_that_of_rich(name: str, width: int) -> None:
-    rows = REAL_TABLES[name]
-    text = build(rows)
-    lines, peer = draw_plain(text, width), draw_with_rich(text, width + 1)
+    rows = TYPICAL_TABLES[name]
+    text = build_table(rows)
+    lines, rich_lines = draw_plain(text, width), draw_with_rich(text, width + 1)
     words = [
         word for row in rows for cell in row for word in re.findall(r"[\w\u0300-\u036f/#'-]+", cell.replace("*", ""))
     ]
     lost = [word for word in words if word not in "\n".join(lines)]
-    assert [word for word in lost if word in "\n".join(peer) and word.isascii()] == []
+    assert [word for word in lost if word in "\n".join(rich_lines) and word.isascii()] == []
     assert "…" not in "".join(lines)
     assert all(measure_width(line) <= width for line in lines)
-    if "…" not in "".join(peer):
-        assert len(lines) <= len(peer)
+    if "…" not in "".join(rich_lines):
+        assert len(lines) <= len(rich_lines)
         assert "┼" in lines[1]
 
 
@@ -251,11 +253,11 @@ def test_no_text_is_lost_and_no_line_is_too_wide(rows: list[list[str]], width: i
 
 @given(st.lists(st.lists(st.sampled_from(["x", "some words", "漢字", FAMILY]), min_size=3, max_size=3), max_size=5))
 def test_rows_that_grow_leave_a_table(rows: list[list[str]]) -> None:
-    lines = draw_plain(build([["a", "b", "c"], *rows]), 79)
+    lines = draw_plain(build_table([["a", "b", "c"], *rows]), 79)
     assert len(lines) == 2 + len(rows)
 
 
-def measure_cpu(rows: Sequence[Sequence[Cell]], width: int) -> float:
+def measure_seconds(rows: Sequence[Sequence[Cell]], width: int) -> float:
     best = 9e9
     for _ in range(3):
         start = time.process_time()
@@ -264,7 +266,7 @@ def measure_cpu(rows: Sequence[Sequence[Cell]], width: int) -> float:
     return best
 
 
-SHAPES = {
+BUILD_TABLE_ROWS = {
     "rows": lambda n: [[[Span(str(i))], [Span("a few words")], [Span("漢字")], [Span("b", "1"), Span("c")]] for i in range(n)],
     "wrapped rows": lambda n: [[[Span("many words " * 9)], [Span("漢字。" * 30)]] for _ in range(n // 10)],
     "records": lambda n: [[[Span("x" * 12)]] * 12 for _ in range(n // 5)],
@@ -276,7 +278,7 @@ SHAPES = {
 
 
 @pytest.mark.promise("linear")
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", BUILD_TABLE_ROWS)
 def test_drawing_is_linear(shape: str) -> None:
-    small, large = (measure_cpu(SHAPES[shape](size), 79) for size in (100, 1000))  # type: ignore[no-untyped-call]
+    small, large = (measure_seconds(BUILD_TABLE_ROWS[shape](size), 79) for size in (100, 1000))  # type: ignore[no-untyped-call]
     assert large < 40 * small + 0.02, f"{small:.4f} s, {large:.4f} s"

@@ -21,9 +21,9 @@ from support.run_cli import Aiml, build_command
 from aiml_cli.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
-FEW, MANY = 500, 5_000
+FEW_CONVERSATIONS, MANY_CONVERSATIONS = 500, 5_000
 TEXT_SIZE = 500
-STEP = 1000  # instructions of SQLite's machine
+STEP_INSTRUCTIONS = 1000  # instructions of SQLite's machine
 MAX_RATIO = 2.0
 ALLOWED_SCANS = (
     "conversations_by_change",  # in its order, until enough is found
@@ -48,27 +48,29 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def history_files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Build a small and a large history, and their indexes."""
-    made = {}
-    for count in (FEW, MANY):
+    paths = {}
+    for count in (FEW_CONVERSATIONS, MANY_CONVERSATIONS):
         home = tmp_path_factory.mktemp(f"history{count}")
         build_history(home / "aiml" / "history.db", count, TEXT_SIZE)
         environ = {**os.environ, "XDG_DATA_HOME": str(home)}
         for arguments in (["history", "search", "giraffe"], ["usage", "--by", "model", "--period", "all"]):
             run_process(build_command(*arguments), env=environ, check=True, capture_output=True)
-        made[count] = home / "aiml" / "history.db"
-    return made
+        paths[count] = home / "aiml" / "history.db"
+    return paths
 
 
-def use(file: Path) -> None:
+def use_copy(file: Path) -> None:
     """Use a copy of a file as the history."""
     history_path().parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(file, history_path())
 
 
 @contextmanager
-def watch(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[sqlite3.Connection], object]) -> Iterator[None]:
+def prepare_connections(
+    monkeypatch: pytest.MonkeyPatch, prepare: Callable[[sqlite3.Connection], object]
+) -> Iterator[None]:
     """Prepare every connection to a database that is opened in the block."""
     connect = sqlite3.connect
 
@@ -85,29 +87,33 @@ def watch(monkeypatch: pytest.MonkeyPatch, prepare: Callable[[sqlite3.Connection
 @pytest.mark.promise("history-size")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_costs_the_same_with_ten_times_as_many_conversations(
-    name: str, files: dict[int, Path], capfd: Capture, monkeypatch: pytest.MonkeyPatch
+    name: str, history_files: dict[int, Path], capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     costs = {}
-    for count, file in files.items():
-        use(file)
+    for count, file in history_files.items():
+        use_copy(file)
         steps = [1]
-        with watch(monkeypatch, lambda db, steps=steps: db.set_progress_handler(lambda: steps.append(1), STEP)):
+        with prepare_connections(
+            monkeypatch, lambda db, steps=steps: db.set_progress_handler(lambda: steps.append(1), STEP_INSTRUCTIONS)
+        ):
             assert main(COMMANDS[name]) == 0
         costs[count] = len(steps)
     capfd.readouterr()
-    assert costs[MANY] <= costs[FEW] * MAX_RATIO + 20, costs
+    assert costs[MANY_CONVERSATIONS] <= costs[FEW_CONVERSATIONS] * MAX_RATIO + 20, costs
 
 
 @pytest.mark.promise("history-size")
-@pytest.mark.parametrize("count", [FEW, MANY])
+@pytest.mark.parametrize("count", [FEW_CONVERSATIONS, MANY_CONVERSATIONS])
 def test_asking_costs_the_same_with_ten_times_as_many_conversations(
-    count: int, files: dict[int, Path], server: Loopback, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+    count: int, history_files: dict[int, Path], server: Loopback, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.answer_with(HELLO)
     monkeypatch.setenv("AIML_BASE_URL", server.url)
-    use(files[count])
+    use_copy(history_files[count])
     steps: list[int] = []
-    with watch(monkeypatch, lambda db: db.set_progress_handler(lambda: steps.append(1), STEP)):
+    with prepare_connections(
+        monkeypatch, lambda db: db.set_progress_handler(lambda: steps.append(1), STEP_INSTRUCTIONS)
+    ):
         assert main(["chat", "hi", "--no-stdin"]) == 0
         assert main(["chat", "-r", make_name(9), "more", "--no-stdin"]) == 0
     assert capfd.readouterr().out == "Hello\nHello\n"
@@ -117,11 +123,11 @@ def test_asking_costs_the_same_with_ten_times_as_many_conversations(
 @pytest.mark.promise("history-size")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_query_goes_through_all_messages(
-    name: str, files: dict[int, Path], monkeypatch: pytest.MonkeyPatch, capfd: Capture
+    name: str, history_files: dict[int, Path], monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    use(files[FEW])
+    use_copy(history_files[FEW_CONVERSATIONS])
     statements: list[str] = []
-    with watch(monkeypatch, lambda db: db.set_trace_callback(statements.append)):
+    with prepare_connections(monkeypatch, lambda db: db.set_trace_callback(statements.append)):
         assert main(COMMANDS[name]) == 0
     capfd.readouterr()
     queries = [each for each in dict.fromkeys(statements) if each.lstrip().startswith(("SELECT", "WITH", "UPDATE"))]
@@ -136,15 +142,15 @@ def test_no_query_goes_through_all_messages(
 @pytest.mark.promise("history-size")
 @pytest.mark.parametrize("export_format", ["md", "json", "jsonl"])
 def test_an_export_takes_no_more_memory_for_more_conversations(
-    export_format: str, files: dict[int, Path], tmp_path: Path
+    export_format: str, history_files: dict[int, Path], tmp_path: Path
 ) -> None:
     peaks = {}
-    for count, file in files.items():
-        use(file)
+    for count, file in history_files.items():
+        use_copy(file)
         peaks[count] = measure_memory("history", "export", "--format", export_format, "-o", f"{tmp_path}/out")
-    assert peaks[MANY] <= peaks[FEW] * 1.3, peaks
+    assert peaks[MANY_CONVERSATIONS] <= peaks[FEW_CONVERSATIONS] * 1.3, peaks
     if export_format == "json":
-        assert len(json.loads((tmp_path / "out").read_bytes())) == MANY
+        assert len(json.loads((tmp_path / "out").read_bytes())) == MANY_CONVERSATIONS
 
 
 def measure_memory(*arguments: str) -> int:

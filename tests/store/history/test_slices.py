@@ -22,16 +22,16 @@ from aiml_cli.store.history import database, edits, find_conversations, reader, 
 from aiml_cli.store.history.database import MIGRATIONS, History
 
 Capture = pytest.CaptureFixture[str]
-CONVERSATIONS = 600
-GIRAFFES = CONVERSATIONS // 50
+CONVERSATION_COUNT = 600
+GIRAFFE_COUNT = CONVERSATION_COUNT // 50
 MAX_CHANGES = 1000  # rows that a transaction may change if no step takes longer than a slice
 WRITER = ROOT / "scripts" / "bench" / "write_history.py"
-OLD_INDEX = (
+OLD_INDEX_SQL = (
     "INSERT INTO words (rowid, text) SELECT id, text FROM messages WHERE id % 2; UPDATE messages SET indexed = id % 2"
 )
 
 
-def fill(count: int = CONVERSATIONS, text_size: int = 1000, migrations: int = len(MIGRATIONS)) -> None:
+def fill_history(count: int = CONVERSATION_COUNT, text_size: int = 1000, migrations: int = len(MIGRATIONS)) -> None:
     build_history(history_path(), count, text_size, MIGRATIONS[:migrations])
 
 
@@ -75,10 +75,10 @@ def count_changes(history: History, work: Callable[[], object]) -> list[int]:
     ids=["index", "spending", "delete one", "delete all"],
 )
 def test_no_transaction_is_long(work: Callable[[History], object], migrations: int, monkeypatch: Any) -> None:
-    fill(migrations=migrations)
+    fill_history(migrations=migrations)
     if migrations < len(MIGRATIONS):
         with closing(sqlite3.connect(history_path())) as db:
-            db.executescript(OLD_INDEX)
+            db.executescript(OLD_INDEX_SQL)
     monkeypatch.setattr(database, "SLICE_S", 0.0)
     monkeypatch.setattr(database, "PAUSE_S", 0.0)
     with closing(database.open_history()) as history:
@@ -90,16 +90,16 @@ def test_no_transaction_is_long(work: Callable[[History], object], migrations: i
 @pytest.mark.promise("history-rows")
 @pytest.mark.parametrize("migrations", [2, 3])
 def test_what_is_written_while_the_index_is_built_is_kept(migrations: int, capfd: Capture) -> None:
-    fill(migrations=migrations)
+    fill_history(migrations=migrations)
     with write_meanwhile():
-        assert count_hits(capfd, "giraffe") == GIRAFFES
+        assert count_hits(capfd, "giraffe") == GIRAFFE_COUNT
     assert count_hits(capfd, "meanwhile") > 0
 
 
 @pytest.mark.promise("history-rows")
 def test_what_is_written_while_everything_is_deleted_is_kept_or_deleted_as_a_whole(capfd: Capture) -> None:
-    fill()
-    assert count_hits(capfd, "giraffe") == GIRAFFES
+    fill_history()
+    assert count_hits(capfd, "giraffe") == GIRAFFE_COUNT
     with write_meanwhile(may_be_deleted=True):
         assert main(["history", "rm", "--all", "-y"]) in {0, 2}  # what is written at this moment stays
     assert count_hits(capfd, "giraffe") == 0
@@ -108,23 +108,23 @@ def test_what_is_written_while_everything_is_deleted_is_kept_or_deleted_as_a_who
 
 @pytest.mark.promise("history-size")
 def test_several_processes_build_the_index_at_once_and_find_everything() -> None:
-    fill()
+    fill_history()
     command = build_command("history", "search", "giraffe", "-n", "0", "--json")
     searches = [CliProcess(command, stdout=subprocess.PIPE) for _ in range(4)]
-    assert [len(json.loads(search.communicate()[0])) for search in searches] == [GIRAFFES] * 4
+    assert [len(json.loads(search.communicate()[0])) for search in searches] == [GIRAFFE_COUNT] * 4
 
 
 @pytest.mark.promise("history-size")
 def test_an_index_whose_builder_was_killed_is_completed(capfd: Capture) -> None:
-    fill()
+    fill_history()
     kill_when(["search", "giraffe"], "SELECT value > 0 AS done FROM positions WHERE name = 'words'")
-    assert count_hits(capfd, "giraffe") == GIRAFFES
+    assert count_hits(capfd, "giraffe") == GIRAFFE_COUNT
 
 
 @pytest.mark.promise("history-size")
 def test_a_deletion_that_was_killed_is_completed_by_the_next_one(capfd: Capture) -> None:
-    fill()
-    assert count_hits(capfd, "giraffe") == GIRAFFES
+    fill_history()
+    assert count_hits(capfd, "giraffe") == GIRAFFE_COUNT
     kill_when(["rm", "--all", "-y"], "SELECT count(*) < 600 AS done FROM conversations")
     assert main(["history", "rm", "--all", "-y"]) == 0
     assert count_hits(capfd, "giraffe") == 0
@@ -141,24 +141,24 @@ def kill_when(arguments: list[str], query: str) -> None:
 
 @pytest.mark.parametrize("migrations", [1, 2, 3])
 def test_deleting_one_conversation_leaves_the_others_and_no_trace_of_its_text(migrations: int, capfd: Capture) -> None:
-    fill(migrations=migrations)
+    fill_history(migrations=migrations)
     with closing(sqlite3.connect(history_path())) as db, db:
         db.execute("UPDATE messages SET text = 'xylophonquartz ' || text WHERE conversation = 50 AND role = 'user'")
         if migrations < len(MIGRATIONS):
-            db.executescript(OLD_INDEX)
+            db.executescript(OLD_INDEX_SQL)
     if migrations == len(MIGRATIONS):
-        assert count_hits(capfd, "giraffe") == GIRAFFES
+        assert count_hits(capfd, "giraffe") == GIRAFFE_COUNT
     assert main(["history", "rm", "xylophonquartz"]) == 0
     assert not [path for path in history_path().parent.iterdir() if b"xylophonquartz" in path.read_bytes()]
-    assert count_hits(capfd, "giraffe") == GIRAFFES - 1
+    assert count_hits(capfd, "giraffe") == GIRAFFE_COUNT - 1
     assert count_hits(capfd, "question", "51") > 0
 
 
 @pytest.mark.parametrize("migrations", [1, 2])
 def test_what_an_earlier_version_wrote_is_found_and_counted_in_usage(migrations: int, capfd: Capture) -> None:
-    fill(100, migrations=migrations)
+    fill_history(100, migrations=migrations)
     with closing(sqlite3.connect(history_path())) as db:
-        db.executescript(OLD_INDEX)
+        db.executescript(OLD_INDEX_SQL)
     for every, text in MARKS.items():
         assert count_hits(capfd, *text.split()) == 100 // every
     assert main(["usage", "--by", "model", "--period", "all"]) == 0
@@ -167,7 +167,7 @@ def test_what_an_earlier_version_wrote_is_found_and_counted_in_usage(migrations:
 
 
 def test_a_message_with_very_many_words_is_found_and_deleted(capfd: Capture) -> None:
-    fill(3)
+    fill_history(3)
     with closing(sqlite3.connect(history_path())) as db, db:
         db.execute("UPDATE messages SET text = ? WHERE id = 6", (" ".join(f"n{n}" for n in range(20_000)),))
     assert count_hits(capfd, "n19999") == 1
@@ -176,7 +176,7 @@ def test_a_message_with_very_many_words_is_found_and_deleted(capfd: Capture) -> 
 
 
 def test_what_is_written_after_a_search_is_found_too(capfd: Capture) -> None:
-    fill(3)
+    fill_history(3)
     assert count_hits(capfd, "giraffe") == 0
     with closing(sqlite3.connect(history_path())) as db, db:
         db.execute("UPDATE messages SET text = 'a giraffe' WHERE id = 2")
