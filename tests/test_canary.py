@@ -22,7 +22,7 @@ from support.loopback import (
 )
 from support.run_cli import Aiml, build_command
 
-CANARY = "k-canary-5d1e8f0b7a"
+CANARY = f"k-canary-5d1e8f0b7a-{os.getpid()}"  # the processes of other workers have another key
 # A stand-in for the package of that name, which is an extra.
 KEYRING_MODULE = f"""
 def get_password(service, name): return {CANARY!r}

@@ -31,7 +31,7 @@ SET_CHILD_SUBREAPER = 36  # prctl(2)
 SERVER = Path(__file__).with_name("fork_server.py")
 LAUNCHER = Path(__file__).with_name("launcher.py")
 ENVIRON_AT_START = dict(os.environ)
-HAS_FORK_SERVER = sys.platform == "linux" and "COVERAGE_PROCESS_START" not in os.environ
+HAS_FORK_SERVER = sys.platform == "linux"
 MAX_REQUEST = 1 << 17  # what a packet holds on every Linux
 
 

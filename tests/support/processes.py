@@ -1,5 +1,6 @@
-"""The state of a process."""
+"""What processes and threads do."""
 
+import threading
 from pathlib import Path
 
 
@@ -10,3 +11,8 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return state not in ("Z", "X")
+
+
+def list_new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
+    """Return the threads of this process that were not running before."""
+    return [thread for thread in threading.enumerate() if thread not in before]

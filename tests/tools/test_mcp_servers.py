@@ -13,6 +13,7 @@ import pytest
 from mcp.client.stdio import DEFAULT_INHERITED_ENV_VARS
 from support.mcp_server import TOOLS
 from support.mcp_sources import OpenServer, build_own_server, open_server
+from support.processes import is_running, list_new_threads
 
 from aiml_cli.api.messages import Image, Sound
 from aiml_cli.errors import UsageError
@@ -30,14 +31,6 @@ def fs_server() -> Iterator[OpenServer]:
         yield server
 
 
-def is_running(pid: int) -> bool:
-    """True if a process runs; one that has ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
@@ -53,6 +46,7 @@ def is_running(pid: int) -> bool:
     ],
 )
 def test_a_server_that_fails_to_start_is_an_error_with_its_last_output(mode: str, message: str) -> None:
+    before = set(threading.enumerate())
     with (
         pytest.raises(UsageError) as caught,
         open_server(build_own_server(mode, startup_timeout=1.0 if mode in ("silent", "floods") else 30.0)),
@@ -60,7 +54,7 @@ def test_a_server_that_fails_to_start_is_an_error_with_its_last_output(mode: str
         pass
     assert message in caught.value.message
     assert len(caught.value.message) < 2000
-    assert threading.active_count() == 1
+    assert list_new_threads(before) == []
 
 
 @pytest.mark.parametrize(
@@ -261,6 +255,7 @@ def test_cancelled_calls_end_and_later_ones_work(tool: str) -> None:
 @pytest.mark.parametrize("mode", ["normal", "stubborn"])
 @pytest.mark.parametrize("tool", ["fork", "hang", "freeze"])
 def test_closing_ends_all_calls_processes_and_threads(mode: str, tool: str) -> None:
+    before = set(threading.enumerate())
     with open_server(mode) as fs_server, ThreadPoolExecutor(1) as pool:
         pids = [int(fs_server.call("pid").text)]
         if tool == "fork":
@@ -274,7 +269,7 @@ def test_closing_ends_all_calls_processes_and_threads(mode: str, tool: str) -> N
         assert fs_server.source.call("echo", {}).is_error
     while any(map(is_running, pids)):  # a killed process needs a moment; the test's own time limit ends this
         pass
-    assert [thread.name for thread in threading.enumerate()] == ["MainThread"]
+    assert list_new_threads(before) == []
 
 
 @pytest.mark.parametrize("mode", ["normal", "silent"])

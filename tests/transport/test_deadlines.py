@@ -3,15 +3,12 @@
 import threading
 
 import pytest
+from support.processes import list_new_threads
 
 from aiml_cli.transport.connection import Watchdog
 
 LATE_SECONDS = 1000.0
-
-
-def find_new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
-    """Return the threads that were started since."""
-    return [thread for thread in threading.enumerate() if thread not in before]
+SOON_SECONDS = 0.4  # long enough to set and clear deadlines before, even on a busy machine
 
 
 def test_a_deadline_that_fails_does_not_affect_the_others() -> None:
@@ -34,18 +31,21 @@ def test_an_earlier_deadline_comes_first_although_it_was_set_last(other_count: i
             watchdog.set(number, LATE_SECONDS, late.set)
         watchdog.set("first", 0.01, called.set)
         assert called.wait(30)
+        for number in range(other_count):
+            watchdog.clear(number)
     assert not late.is_set()
 
 
 def test_an_owner_has_only_the_last_deadline_that_was_set() -> None:
     watchdog, called, dropped = Watchdog(), threading.Event(), threading.Event()
     with watchdog.run():
-        watchdog.set("moved", 0.01, dropped.set)
+        watchdog.set("moved", SOON_SECONDS, dropped.set)
         watchdog.set("moved", LATE_SECONDS, dropped.set)
-        watchdog.set("cleared", 0.01, dropped.set)
+        watchdog.set("cleared", SOON_SECONDS, dropped.set)
         watchdog.clear("cleared")
-        watchdog.set("other", 0.05, called.set)
+        watchdog.set("other", 1.1 * SOON_SECONDS, called.set)
         assert called.wait(30)
+        watchdog.clear("moved")
     assert not dropped.is_set()
 
 
@@ -54,7 +54,7 @@ def test_all_deadlines_share_one_thread_and_it_ends_with_the_last_block() -> Non
     with watchdog.run(), watchdog.run():
         for number in range(100):
             watchdog.set(number, LATE_SECONDS, lambda: None)
-        (thread,) = find_new_threads(before)
+        (thread,) = list_new_threads(before)
         for number in range(100):
             watchdog.clear(number)
     thread.join(30)
