@@ -125,7 +125,7 @@ def list_authorizations(requests: list[Request]) -> set[str | None]:
     return {request.get_header("authorization") for request in requests}
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_no_call_shows_the_key(
     key_environ: dict[str, str], server: Loopback, aiml: Aiml, tmp_path: Path, exposing_processes: set[bytes]
 ) -> None:
@@ -144,7 +144,7 @@ def test_no_call_shows_the_key(
     assert not exposing_processes
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_no_command_shows_the_key(
     key_environ: dict[str, str], server: Loopback, aiml: Aiml, tmp_path: Path, exposing_processes: set[bytes]
 ) -> None:
@@ -158,7 +158,7 @@ def test_no_command_shows_the_key(
     assert not exposing_processes
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_an_internal_error_is_reported_without_the_key(aiml: Aiml, tmp_path: Path) -> None:
     done = aiml("chat", "hi", AIMLAPI_API_KEY=CANARY, PYTHONPATH=write_module(tmp_path, "httpx", BROKEN_MODULE))
     assert (done.returncode, done.stdout) == (1, b"")
@@ -166,7 +166,7 @@ def test_an_internal_error_is_reported_without_the_key(aiml: Aiml, tmp_path: Pat
     assert CANARY.encode() not in done.stderr
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_no_terminal_output_shows_the_key(server: Loopback) -> None:
     server.answer_with(ANSWERS["refused"])
     environ = {**os.environ, "AIML_BASE_URL": server.url, "AIMLAPI_API_KEY": CANARY}

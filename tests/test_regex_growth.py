@@ -322,7 +322,7 @@ def test_each_expression_in_the_source_is_tested_or_has_a_reason_not_to_be() -> 
     assert [source for source in dynamic if source.partition(":")[0] not in DYNAMIC_EXPRESSIONS] == []
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("linear-time")
 @pytest.mark.usefixtures("time_limit")
 @pytest.mark.parametrize("budget", [0.01, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_no_expression_grows_more_than_linearly(budget: float) -> None:

@@ -378,7 +378,7 @@ def test_audio_is_joined() -> None:
 # ---- errors in the stream
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize(
     "event",
     [
@@ -416,7 +416,7 @@ def test_the_cause_is_read_from_the_raw_error_of_the_upstream() -> None:
     assert answer.reported_error.message == "Provider returned error: too many tools"
 
 
-@pytest.mark.promise("broken-event")
+@pytest.mark.promise("malformed-events")
 @pytest.mark.parametrize(
     "chunk",
     [

@@ -174,7 +174,7 @@ def test_a_status_that_is_not_final_is_reported(status: str) -> None:
     assert status in answer.incomplete_reason
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @pytest.mark.parametrize(
     "events",
     [

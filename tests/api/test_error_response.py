@@ -93,7 +93,7 @@ ERROR_BODIES = [
 ]
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize("body", ERROR_BODIES, ids=lambda body: body[:50].decode("utf-8", "replace"))
 @pytest.mark.parametrize("status", [400, 418, 500])
 def test_every_error_format_gives_the_message_of_the_server(body: bytes, status: int) -> None:
@@ -132,7 +132,7 @@ def test_all_messages_of_an_error_are_shown(body: bytes, message: str) -> None:
     assert error_from_status(400, JSON_HEADERS, body).message == f"the server answered 400: {message}"
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize(
     ("status", "message", "kind", "exit_code"),
     [
@@ -314,7 +314,7 @@ ERROR_FORMATS: list[tuple[object, tuple[str | None, str | None, int | None]]] = 
 ]  # fmt: skip
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize(("body", "expected"), ERROR_FORMATS, ids=lambda value: json.dumps(value)[:70])
 def test_an_error_is_found_in_any_format(body: object, expected: tuple[str | None, str | None, int | None]) -> None:
     assert parse_error(body) == ErrorEvent(MESSAGE, *expected)
@@ -398,7 +398,7 @@ def test_a_valid_answer_is_not_taken_for_an_error(answer: object) -> None:
     assert parse_error(answer) is None
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 def test_a_message_is_shortened_to_four_lines_and_600_characters() -> None:
     assert shorten_message("\n\n a \n\nb\nc\nd\ne\n") == " a\nb\nc\nd …".strip()
     assert shorten_message("x" * 5000) == "x" * MAX_MESSAGE_CHARS + " …"

@@ -155,7 +155,7 @@ def test_done_ends_the_stream_and_nothing_after_it_is_read() -> None:
     ]
 
 
-@pytest.mark.promise("broken-event")
+@pytest.mark.promise("malformed-events")
 @pytest.mark.parametrize("data", ["{", "[1, 2", '{"text": 5}', '{"text": {}}', '{"text": "a" "b"}', "[" * 100_000])
 def test_a_broken_event_ends_the_stream_with_an_error(data: str) -> None:
     found = parse_events(SseEvent('{"text": "a"}'), SseEvent(data), SseEvent('{"text": "b"}'))
@@ -183,7 +183,7 @@ def test_plain_text_in_a_stream_becomes_an_error_at_its_end(data: str) -> None:
     assert [type(event) for event in ended] == [TextDelta, ErrorEvent, Finished]
 
 
-@pytest.mark.promise("broken-event")
+@pytest.mark.promise("malformed-events")
 @pytest.mark.parametrize("depth", [2_000, 100_000])
 def test_an_event_that_is_nested_too_deeply_does_not_lose_its_text(depth: int) -> None:
     assert parse_events(SseEvent('{"text": "a", "x": %s}' % ("[" * depth + "]" * depth))) == [TextDelta("a")]
@@ -203,7 +203,7 @@ def test_an_event_without_data_is_skipped(data: str) -> None:
     assert parse_events(SseEvent(data), SseEvent('{"text": "a"}')) == [TextDelta("a")]
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize(
     ("error", "message"),
     [

@@ -58,7 +58,7 @@ def parse_or_get_error(
         return error
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @every_endpoint
 @pytest.mark.parametrize("status", [200, 201, 202])
 @pytest.mark.parametrize("content_type", CONTENT_TYPES)
@@ -111,7 +111,7 @@ def test_invalid_bytes_in_a_text_are_replaced(endpoint: Endpoint) -> None:
     assert parse_body(endpoint, body, "application/json").first.text == "H\ufffd!"
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @every_endpoint
 @pytest.mark.parametrize("body", [b"upstream is busy", b"<html><p>upstream is busy</p></html>"])
 def test_a_text_under_200_is_an_error_with_that_text(endpoint: Endpoint, body: bytes) -> None:
@@ -119,7 +119,7 @@ def test_a_text_under_200_is_an_error_with_that_text(endpoint: Endpoint, body: b
         parse_body(endpoint, body, "text/plain")
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @every_endpoint
 @pytest.mark.parametrize("body", [b"", b"\n\n", COMMENTS, b"event: x\n\n", b"data\n\n", b"data: \n\n"])
 def test_a_stream_without_events_is_an_error(endpoint: Endpoint, body: bytes) -> None:
@@ -343,7 +343,7 @@ def find_crashes(endpoint: Endpoint, inputs: list[list[Any]]) -> list[str]:
     return crashes
 
 
-@pytest.mark.promise("broken-event")
+@pytest.mark.promise("malformed-events")
 @every_endpoint
 @pytest.mark.parametrize("junk", JUNK, ids=repr)
 def test_a_value_of_the_wrong_type_anywhere_does_not_crash(endpoint: Endpoint, junk: Any) -> None:
@@ -368,7 +368,7 @@ ANY_JSON = st.recursive(
 )
 
 
-@pytest.mark.promise("broken-event")
+@pytest.mark.promise("malformed-events")
 @every_endpoint
 @settings(deadline=None, max_examples=50)
 @given(data=st.data())

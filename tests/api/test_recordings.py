@@ -35,7 +35,7 @@ def play_recording(recording: dict[str, Any], size: int) -> tuple[Completion, Ai
     return completion, error_from_completion(completion, allow_cut=False, background=True)
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @pytest.mark.skipif(not RECORDINGS, reason="the recordings are no part of the repository")
 @pytest.mark.parametrize("size", CHUNK_SIZES)
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem[:60])

@@ -436,7 +436,7 @@ def test_a_custom_tool_is_called_with_its_input() -> None:
 # ---- errors in the stream
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize(
     "event",
     [
@@ -465,7 +465,7 @@ def test_an_error_after_valid_events_has_the_message_of_the_server(event: bytes)
     assert not answer.is_complete
 
 
-@pytest.mark.promise("broken-event")
+@pytest.mark.promise("malformed-events")
 @pytest.mark.parametrize(
     "event",
     [

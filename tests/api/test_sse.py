@@ -53,7 +53,7 @@ def parse_in_every_size(raw: bytes) -> list[list[SseEvent]]:
     return [parse_events(raw, size) for size in (1, 2, 3, 5, 7, 16, 0)]
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @settings(deadline=None, max_examples=100)
 @given(stream(mixed=False))
 def test_chunk_borders_do_not_matter(raw_and_events: tuple[bytes, list[SseEvent]]) -> None:
@@ -61,7 +61,7 @@ def test_chunk_borders_do_not_matter(raw_and_events: tuple[bytes, list[SseEvent]
     assert [found for found in parse_in_every_size(raw) if found != expected] == []
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @settings(deadline=None, max_examples=150)
 @given(stream(mixed=True))
 def test_line_ends_may_be_mixed(raw_and_events: tuple[bytes, list[SseEvent]]) -> None:
@@ -76,7 +76,7 @@ def test_any_bytes_are_parsed_without_an_exception(chunks: list[bytes]) -> None:
     assert found == parse_events(b"".join(chunks))
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @pytest.mark.parametrize("size", [1, 2, 3, 0])
 def test_a_crlf_that_is_split_is_one_line_end(size: int) -> None:
     assert parse_events(b"data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n", size) == [SseEvent("a\nb"), SseEvent("c")]
@@ -91,7 +91,7 @@ def test_an_empty_chunk_changes_nothing() -> None:
     assert list(split_events([b"data: a\r", b"", b"\n", b"", b"\r", b"\n", b""])) == [[SseEvent("a")]]
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @pytest.mark.parametrize(
     ("raw", "data"),
     [

@@ -39,7 +39,7 @@ def server_with_three_answers(server: Loopback) -> Loopback:
     return server
 
 
-def test_each_piece_is_sent_and_the_answers_are_printed_in_order(
+def test_each_chunk_is_sent_and_the_answers_are_printed_in_order(
     server_with_three_answers: Loopback, aiml: Aiml
 ) -> None:
     result = aiml("chat", *CHUNK_ARGUMENTS, stdin=THREE_PARAGRAPHS)
@@ -93,7 +93,7 @@ def test_json_is_an_array_of_the_documented_objects(server_with_three_answers: L
     )
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @pytest.mark.parametrize(
     ("second_response", "stdout", "code", "message"),
     [
@@ -108,7 +108,7 @@ def test_json_is_an_array_of_the_documented_objects(server_with_three_answers: L
     ],
     ids=["length", "cut", "refused"],
 )
-def test_a_failed_piece_stops_the_call_and_lists_what_was_not_sent(
+def test_a_failed_chunk_stops_the_call_and_lists_what_was_not_sent(
     second_response: bytes, stdout: bytes, code: int, message: bytes, server: Loopback, aiml: Aiml, tmp_path: Path
 ) -> None:
     server.answer_with(stream_text("chat", "A"))
@@ -120,7 +120,7 @@ def test_a_failed_piece_stops_the_call_and_lists_what_was_not_sent(
     assert b"aiml: not sent: chunk 3 of 3\n" in result.stderr
 
 
-def test_an_incomplete_piece_prevents_the_combined_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+def test_an_incomplete_chunk_prevents_the_combined_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(stream_text("chat", "A"))
     server.answer_with(stream_text("chat", "hal", "length"))
     (tmp_path / "f").write_text("old")
@@ -129,9 +129,9 @@ def test_an_incomplete_piece_prevents_the_combined_answer(server: Loopback, aiml
     assert ((tmp_path / "f").read_text(), (tmp_path / "f.part").read_text()) == ("old", "A\n\nhal\n")
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 @pytest.mark.parametrize("last_responses", [[], [FAILED_RESPONSE]], ids=["a piece", "the last"])
-def test_answers_to_pieces_are_kept_if_the_combined_answer_fails(
+def test_answers_to_chunks_are_kept_if_the_combined_answer_fails(
     last_responses: list[bytes], server: Loopback, aiml: Aiml
 ) -> None:
     for no_log in ((), ("--no-log",)):
@@ -148,8 +148,8 @@ def test_answers_to_pieces_are_kept_if_the_combined_answer_fails(
         assert f"aiml: the answers for the chunks{message}" in result.stderr.decode()
 
 
-@pytest.mark.promise("whole-or-told")
-def test_a_file_is_replaced_only_if_all_pieces_succeed(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
+@pytest.mark.promise("incomplete-answers")
+def test_a_file_is_replaced_only_if_all_chunks_succeed(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("old")
     server.answer_with(stream_text("chat", "A"))
     server.answer_with(FAILED_RESPONSE)
@@ -160,8 +160,8 @@ def test_a_file_is_replaced_only_if_all_pieces_succeed(server: Loopback, aiml: A
     assert (tmp_path / "f").read_text() == "B\n\nB\n\nB\n"
 
 
-@pytest.mark.promise("kept")
-def test_every_piece_is_in_the_history(server_with_three_answers: Loopback, aiml: Aiml) -> None:
+@pytest.mark.promise("stored-while-arriving")
+def test_every_chunk_is_in_the_history(server_with_three_answers: Loopback, aiml: Aiml) -> None:
     aiml("chat", *CHUNK_ARGUMENTS, stdin=THREE_PARAGRAPHS)
     kept = aiml("history", "list", "--json").stdout.decode()
     assert sorted(re.findall(r"what\? \(chunk \d of 3\)", kept)) == [f"what? (chunk {n} of 3)" for n in (1, 2, 3)]
@@ -224,7 +224,7 @@ def test_a_dry_run_shows_the_first_request(server: Loopback, aiml: Aiml) -> None
     assert b"aiml: would send 3 chunks" in result.stderr
 
 
-def test_a_dry_run_with_reduce_sends_no_schema_with_a_piece(server: Loopback, aiml: Aiml) -> None:
+def test_a_dry_run_with_reduce_sends_no_schema_with_a_chunk(server: Loopback, aiml: Aiml) -> None:
     result = aiml("chat", *CHUNK_ARGUMENTS, "--reduce", "join", "--schema", "name", "--dry-run", stdin=THREE_PARAGRAPHS)
     assert (result.returncode, server.connections) == (0, 0)
     assert "response_format" not in json.loads(result.stdout)["body"]
@@ -247,7 +247,7 @@ COST_PER_CHUNK = 0.00031
         ),
     ],
 )
-def test_the_actual_cost_of_each_piece_counts_toward_max_cost(
+def test_the_actual_cost_of_each_chunk_counts_toward_max_cost(
     costs: tuple[float, ...], more: tuple[str, ...], request_count: int, message: str, server: Loopback, aiml: Aiml
 ) -> None:
     store_catalog(server, pricing=PRICES)
@@ -258,7 +258,7 @@ def test_the_actual_cost_of_each_piece_counts_toward_max_cost(
     assert message in result.stderr.decode()
 
 
-def test_max_cost_applies_to_all_pieces_together(server: Loopback, aiml: Aiml) -> None:
+def test_max_cost_applies_to_all_chunks_together(server: Loopback, aiml: Aiml) -> None:
     units = [
         {"name": "token", "content": "text", "measure": kind, "origin": origin, "price": 1, "per": 1}
         for kind, origin in (("input", "provided"), ("output", "generated"))
@@ -275,7 +275,7 @@ TEXTS = st.text(st.sampled_from("ab \n.ä語😀"), max_size=300)
 
 
 @given(TEXTS, st.integers(1, 50))
-def test_pieces_join_to_the_whole_text_and_none_exceeds_the_limit(text: str, tokens: int) -> None:
+def test_chunks_join_to_the_whole_text_and_none_exceeds_the_limit(text: str, tokens: int) -> None:
     pieces = list(split_text(text, tokens))
     assert "".join(pieces) == text
     assert all(estimate_tokens(piece) <= tokens or len(piece) == 1 for piece in pieces)
@@ -290,5 +290,5 @@ def test_pieces_join_to_the_whole_text_and_none_exceeds_the_limit(text: str, tok
         ("a" * 20, ["a" * 12, "a" * 8]),
     ],
 )
-def test_a_piece_ends_at_the_best_break_in_its_second_half(text: str, pieces: list[str]) -> None:
+def test_a_chunk_ends_at_the_best_break_in_its_second_half(text: str, pieces: list[str]) -> None:
     assert list(split_text(text, 4)) == pieces

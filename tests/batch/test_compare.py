@@ -113,7 +113,7 @@ def test_the_key_command_runs_once(server: Loopback, aiml: Aiml, empty_home: Pat
     assert {request.get_header("authorization") for request in server.requests} == {"Bearer a-key-of-many-letters"}
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_each_answer_is_its_own_conversation_in_the_history(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [HELLO], "b": [BYE_ANSWER]}
     assert aiml("chat", *TWO_MODELS, "hi").returncode == 0
@@ -141,7 +141,7 @@ def test_no_log_keeps_nothing(server: Loopback, aiml: Aiml) -> None:
     assert read_messages() == []
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 def test_one_failure_does_not_affect_the_others_and_the_first_sets_the_exit_code(server: Loopback, aiml: Aiml) -> None:
     server.scripts_by_model = {"a": [HELLO], "b": [SERVER_ERROR], "c": [REJECTED_REQUEST], "d": [BYE_ANSWER]}
     done = aiml("chat", *TWO_MODELS, "-m", "c", "-m", "d", "hi")
@@ -191,7 +191,7 @@ def test_the_responses_endpoint_can_be_compared_too(server: Loopback, aiml: Aiml
     assert aiml("respond", *TWO_MODELS, "hi").stdout == b"## a\n\nHello\n\n## b\n\nHello\n"
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 def test_a_file_is_replaced_only_if_all_answers_are_complete(server: Loopback, aiml: Aiml, empty_home: Path) -> None:
     (empty_home / "out.md").write_text("old")
     server.scripts_by_model = {"a": [HELLO], "b": [SERVER_ERROR], "c": [BYE_ANSWER]}
@@ -281,7 +281,7 @@ def test_json_of_an_interrupted_call_holds_the_text_so_far(server: Loopback) -> 
     assert (process.returncode, cut["error"]["exit_code"], cut["complete"], whole["text"]) == (130, 130, False, "Bye")
 
 
-@pytest.mark.promise("reader-gone")
+@pytest.mark.promise("closed-pipe")
 def test_all_requests_end_if_the_reader_closes_the_pipe(server: Loopback) -> None:
     gone = [threading.Event(), threading.Event()]
     more, both = threading.Event(), threading.Event()
@@ -371,7 +371,7 @@ def drop_timing(shown: bytes, output_format: str) -> Any:
     return [{**each, "timing": None} for each in objects]
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_slower_models_are_in_the_history_as_interrupted(server: Loopback, aiml: Aiml) -> None:
     asked = threading.Event()
     server.scripts_by_model = {"a": [BEGUN_STREAM, set_events(asked), SILENCE], "b": [asked, BYE_ANSWER]}

@@ -67,7 +67,7 @@ def test_the_same_rate_limit_is_not_reported_twice(aiml: Aiml, server: Loopback)
     assert (ended.returncode, ended.stderr.count(b"slow down")) == (0, 1)
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 def test_failed_rows_exit_with_10_and_a_rejected_key_with_3(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(REJECTED_REQUEST)
     server.answer_with(HELLO)
@@ -91,7 +91,7 @@ def test_an_unknown_model_ends_the_run(aiml: Aiml, server: Loopback) -> None:
     assert (ended.returncode, len(parse_results(ended.stdout)) < 10) == (4, True)
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 def test_a_truncated_answer_is_a_failed_row_unless_allow_cut_is_given(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(TRUNCATED_ANSWER)
     ended = aiml("chat", "--each", "line", stdin=b"a\n")
@@ -144,7 +144,7 @@ def test_rows_are_sent_while_the_input_is_still_open(server: Loopback) -> None:
         assert json.loads(process.stdout.readline())["input"] == "a"
 
 
-@pytest.mark.promise("reader-gone")
+@pytest.mark.promise("closed-pipe")
 def test_a_reader_that_closes_the_pipe_ends_the_run_without_a_message(server: Loopback) -> None:
     server.answer_with(HELLO)
     with start_run(server, "chat", "--each", "line", "-j", "1") as process:
@@ -272,7 +272,7 @@ def test_rows_are_not_stored_as_conversations_but_their_cost_is_counted(aiml: Ai
     assert [tuple(each) for each in sums] == [("chat", 2, 6, 10)]
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 @pytest.mark.parametrize(
     ("unusable_path", "words"),
     [("aiml", b"aiml usage will not include"), ("aiml/history.db", b"was damaged; it was moved to")],

@@ -24,7 +24,7 @@ threading._start_new_thread = start_if_allowed
 ROWS = b"".join(b"%d\n" % number for number in range(40))
 
 
-@pytest.mark.promise("few-files")
+@pytest.mark.promise("open-file-limit")
 @pytest.mark.parametrize(
     ("script", "open_files", "jobs", "notice_count"),
     [
@@ -46,7 +46,7 @@ def test_a_low_limit_on_open_files_reduces_the_workers(
     assert ended.stderr.count(b"\n") == notice_count + 1
 
 
-@pytest.mark.promise("few-files")
+@pytest.mark.promise("open-file-limit")
 @pytest.mark.parametrize("retries", ["0", "10"])
 def test_a_limit_reached_during_a_run_loses_no_row_that_was_paid_for(server: Loopback, retries: str) -> None:
     sent, go_on = threading.Event(), threading.Event()
@@ -72,7 +72,7 @@ def test_a_limit_reached_during_a_run_loses_no_row_that_was_paid_for(server: Loo
     assert (results[1]["error"] is None) == (retries == "10")
 
 
-@pytest.mark.promise("few-files")
+@pytest.mark.promise("open-file-limit")
 @pytest.mark.parametrize(("threads", "code"), [(3, 0), (0, 1)])
 def test_a_limit_on_threads_reduces_the_workers(server: Loopback, threads: int, code: int) -> None:
     server.answer_with(HELLO)

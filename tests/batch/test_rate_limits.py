@@ -24,7 +24,7 @@ START_TIME = datetime(2026, 11, 27, 12, tzinfo=UTC)
 START_TIME_PLUS_30_S = START_TIME + timedelta(seconds=30)
 
 
-@pytest.mark.promise("pace")
+@pytest.mark.promise("rate-limits")
 @pytest.mark.parametrize("flag", ["--requests-per-minute", "--tokens-per-minute"])
 @pytest.mark.parametrize("value", ["0", "-1", "x", "", "1.5", "1e3", "nan", "inf", "9" * 400, "10k", "1/2"])
 def test_an_invalid_limit_is_refused(aiml: Aiml, server: Loopback, flag: str, value: str) -> None:
@@ -32,7 +32,7 @@ def test_an_invalid_limit_is_refused(aiml: Aiml, server: Loopback, flag: str, va
     assert (ended.returncode, server.requests, flag.encode() in ended.stderr) == (2, [], True)
 
 
-@pytest.mark.promise("pace")
+@pytest.mark.promise("rate-limits")
 def test_limits_are_refused_for_single_calls_and_read_from_the_environment(aiml: Aiml, server: Loopback) -> None:
     assert aiml("chat", "--requests-per-minute", "5", "hi").returncode == 2
     server.answer_with(HELLO)
@@ -58,7 +58,7 @@ def test_finished_rows_and_rows_of_other_shards_do_not_count_toward_the_limit(ai
     assert (aiml(*shard, stdin=rows).returncode, len(server.requests)) == (0, 22)
 
 
-@pytest.mark.promise("pace")
+@pytest.mark.promise("rate-limits")
 @pytest.mark.parametrize(
     ("headers", "unit", "limit", "remaining", "reset_s"),
     [
@@ -89,7 +89,7 @@ def test_limits_are_read_in_every_format(
         assert found.reset_s == pytest.approx(reset_s, abs=0.01)
 
 
-@pytest.mark.promise("pace")
+@pytest.mark.promise("rate-limits")
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -145,7 +145,7 @@ def send_all(pace: Pace, count: int, tokens: float = 0.0, now: float = 1000.0) -
     return times
 
 
-@pytest.mark.promise("pace")
+@pytest.mark.promise("rate-limits")
 @pytest.mark.parametrize(("per_minute", "distance"), [(60, 1), (1, 60), (600, 0.1), (60000, 0.001)])
 def test_requests_are_evenly_spaced_and_do_not_start_with_a_burst(per_minute: int, distance: float) -> None:
     times = send_all(Pace(per_minute, None), 200)
@@ -180,7 +180,7 @@ def learn(pace: Pace, now: float, **headers: str) -> None:
     pace.learn(parse_allowances(named, START_TIME), now)
 
 
-@pytest.mark.promise("pace")
+@pytest.mark.promise("rate-limits")
 def test_the_second_half_of_the_servers_allowance_is_spread_until_its_reset() -> None:
     pace = Pace(None, None)
     learn(pace, 1000, limit_requests="100", remaining_requests="99", reset_requests="60s")
@@ -189,7 +189,7 @@ def test_the_second_half_of_the_servers_allowance_is_spread_until_its_reset() ->
     assert send_all(pace, 4) == pytest.approx([1000, 1002, 1004, 1006])
 
 
-@pytest.mark.promise("pace")
+@pytest.mark.promise("rate-limits")
 @pytest.mark.parametrize(("limit", "distance"), [("10", 3), (None, 0)])
 def test_nothing_is_sent_before_the_reset_and_no_burst_follows_it(limit: str | None, distance: float) -> None:
     pace = Pace(None, None)
@@ -257,7 +257,7 @@ def test_an_absurd_token_count_does_not_stop_a_run(count: int) -> None:
         limiter.end_request(limiter.start_request(b'{"messages": "Hi"}'), Usage(count, 3))
 
 
-@pytest.mark.promise("pace")
+@pytest.mark.promise("rate-limits")
 def test_after_a_refusal_requests_follow_the_accepted_rate_and_slowly_speed_up() -> None:
     pace = Pace(None, None)
     for _ in range(50):

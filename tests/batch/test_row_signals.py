@@ -14,7 +14,7 @@ LIMITED = json_response({"error": {"message": "slow down"}}, "429 Too Many Reque
 EXHAUSTED = ["x-ratelimit-limit-requests: 9", "x-ratelimit-remaining-requests: 0", "x-ratelimit-reset-requests: 1m40s"]
 
 
-@pytest.mark.promise("rows-end")
+@pytest.mark.promise("graceful-end")
 @pytest.mark.parametrize("flags", [(), ("--unordered",), ("--resume-from", "out.jsonl"), ("-o", "out.jsonl")])
 def test_after_sigterm_rows_in_progress_finish_and_no_other_starts(server: Loopback, flags: tuple[str, ...]) -> None:
     continue_answer = threading.Event()
@@ -35,7 +35,7 @@ def test_after_sigterm_rows_in_progress_finish_and_no_other_starts(server: Loopb
     assert b"--resume-from" in stderr
 
 
-@pytest.mark.promise("rows-end")
+@pytest.mark.promise("graceful-end")
 @pytest.mark.parametrize("second_signal", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_second_signal_stops_the_run_at_once(server: Loopback, second_signal: int) -> None:
     server.answer_with(HELLO)
@@ -52,7 +52,7 @@ def test_a_second_signal_stops_the_run_at_once(server: Loopback, second_signal: 
     assert b"1 succeeded, 0 failed, 0 skipped, 1 interrupted" in stderr
 
 
-@pytest.mark.promise("rows-end")
+@pytest.mark.promise("graceful-end")
 def test_rows_that_exceed_the_grace_period_are_interrupted(server: Loopback) -> None:
     server.answer_with(SILENCE)
     with start_run(server, "chat", "--each", "line", "-j", "2", "--grace", "0.1") as process:
@@ -110,7 +110,7 @@ def wait_for_retry(server: Loopback) -> tuple[str, ...]:
     return ("--retries", "3")
 
 
-@pytest.mark.promise("rows-end", "pace")
+@pytest.mark.promise("graceful-end", "rate-limits")
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("jobs", ["1", "3"])
 @pytest.mark.parametrize(

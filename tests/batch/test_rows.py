@@ -180,7 +180,7 @@ def test_files_among_the_words_are_sent_with_each_row(aiml: Aiml, server: Loopba
     assert list_prompts(server) == [f"{start}a", f"{start}b"]
 
 
-@pytest.mark.promise("secrets-held")
+@pytest.mark.promise("secrets-confirmed")
 def test_a_row_with_a_secret_is_sent_only_with_allow_secrets(aiml: Aiml, server: Loopback) -> None:
     server.answer_with(HELLO)
     rows = b"fine\nghp_k3Rt9QzLw8Xv2Nb6Hy4Jd7Pf5Gs1Mc0VaU\n"
@@ -260,7 +260,7 @@ BINARY_FILES = [
 ]
 
 
-@pytest.mark.promise("binary-refused")
+@pytest.mark.promise("binary-rows")
 @pytest.mark.parametrize("row_format", ["line", "csv", "jsonl"])
 @pytest.mark.parametrize(("name", "data", "kind"), BINARY_FILES)
 def test_binary_data_is_refused_before_the_first_request(
@@ -273,7 +273,7 @@ def test_binary_data_is_refused_before_the_first_request(
     assert kind in ended.stderr.decode()
 
 
-@pytest.mark.promise("binary-refused")
+@pytest.mark.promise("binary-rows")
 @pytest.mark.parametrize("row_format", ["line", "nul"])
 def test_binary_data_from_a_pipe_is_refused(row_format: str, aiml: Aiml, server: Loopback) -> None:
     ended = aiml("chat", "--each", row_format, stdin=BINARY_FILES[0][1])

@@ -14,7 +14,7 @@ from aiml_cli.batch.results import MAX_ROWS_AHEAD, ResultWriter
 from aiml_cli.errors import RateLimited
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_finished_rows_after_a_stalled_row_are_written_when_the_run_stops(server: Loopback) -> None:
     third_sent = threading.Event()
     server.answer_with(SILENCE)

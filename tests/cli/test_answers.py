@@ -92,7 +92,7 @@ ANSWERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @pytest.mark.parametrize(("command", "reply", "stdout", "stderr", "code"), ANSWERS)
 def test_each_answer_gives_the_right_output_message_and_exit_code(
     command: str, reply: bytes, stdout: str, stderr: str, code: int, server: Loopback, aiml: Aiml
@@ -105,7 +105,7 @@ def test_each_answer_gives_the_right_output_message_and_exit_code(
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @pytest.mark.parametrize(("command", "reply", "stdout", "stderr", "code"), ANSWERS)
 def test_json_output_gives_the_same_text_and_exit_code(
     command: str, reply: bytes, stdout: str, stderr: str, code: int, server: Loopback, aiml: Aiml
@@ -127,7 +127,7 @@ def test_an_allowed_length_limit_exits_with_0_and_a_notice(server: Loopback, aim
     assert b"token limit" in done.stderr
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 def test_allow_cut_does_not_allow_a_broken_stream(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta("Hi"), end=b""))
     assert aiml("chat", "hi", "--allow-cut").returncode == 8
@@ -161,7 +161,7 @@ def test_the_texts_of_choices_are_not_mixed(server: Loopback, aiml: Aiml) -> Non
     assert aiml("chat", "hi", "-n", "2").stdout == b"ab\nxy\n"
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 def test_one_unfinished_choice_makes_the_answer_incomplete(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream(delta("a"), delta("x", index=1), delta(finish="stop")))
     assert aiml("chat", "hi", "-n", "2").returncode == 8
@@ -251,7 +251,7 @@ def test_quiet_or_hidden_reasoning_prints_nothing_on_standard_error(server: Loop
     assert aiml("chat", "hi", "-q").stderr == b""
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 def test_only_a_complete_answer_replaces_the_output_file(server: Loopback, aiml: Aiml) -> None:
     file = Path("out.txt")
     file.write_text("old")
@@ -316,7 +316,7 @@ def test_a_long_requested_wait_is_an_error_and_not_a_retry(server: Loopback, aim
     assert b"1000 s" in done.stderr
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_a_key_that_the_server_repeats_before_a_retry_is_masked(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": "bad canary-0123456789"}, "500 x", "retry-after-ms: 1"))
     done = aiml("chat", "hi", AIMLAPI_API_KEY="canary-0123456789", AIML_RETRIES="1")
@@ -349,7 +349,7 @@ def test_a_usage_error_takes_precedence_over_a_missing_key(aiml: Aiml) -> None:
     assert aiml("chat", "hi", "-f", "missing", "--base-url", "https://api.example.com/v1").returncode == 2
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_a_key_that_the_server_repeats_is_masked(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response({"error": "wrong key canary-0123456789"}, "401 x"))
     for form in ("text", "json", "jsonl"):
@@ -359,7 +359,7 @@ def test_a_key_that_the_server_repeats_is_masked(server: Loopback, aiml: Aiml) -
     assert server.requests[0].get_header("authorization") == "Bearer canary-0123456789"
 
 
-@pytest.mark.promise("odd-keys")
+@pytest.mark.promise("implausible-keys")
 @pytest.mark.parametrize("key", ["", "<YOUR_AIMLAPI_KEY>", "<YOUR_API_KEY>"])
 def test_without_a_key_nothing_is_sent(key: str, server: Loopback, aiml: Aiml) -> None:
     done = aiml("chat", "hi", "--base-url", "https://api.example.com/v1", AIMLAPI_API_KEY=key)
@@ -367,14 +367,14 @@ def test_without_a_key_nothing_is_sent(key: str, server: Loopback, aiml: Aiml) -
     assert b"aiml config key" in done.stderr
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 def test_no_key_goes_over_plain_http_to_another_machine(aiml: Aiml) -> None:
     done = aiml("chat", "hi", "--base-url", "http://api.example.com/v1", AIMLAPI_API_KEY="canary-0123456789")
     assert done.returncode == 2
     assert b"plain http" in done.stderr
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_verbose_shows_the_request_and_the_response(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(json_response(build_chat_answer("Hi"), "200 OK", "x-inference-id: inf-1"))
     words = aiml("chat", "hi", "-v", AIMLAPI_API_KEY="canary-0123456789").stderr.decode()

@@ -66,7 +66,7 @@ def test_a_confirmed_command_runs_in_the_shell_of_the_user(start_cmd: StartCmd, 
     assert (tmp_path / "ran").read_text() == "/bin/sh\n"
 
 
-@pytest.mark.promise("nothing-run")
+@pytest.mark.promise("nothing-runs-unasked")
 @pytest.mark.parametrize("user_input", ["", "n", "no", "q", "N", "\x04"])
 def test_nothing_runs_if_the_user_declines(user_input: str, start_cmd: StartCmd, tmp_path: Path) -> None:
     console = start_cmd("touch ran")
@@ -76,7 +76,7 @@ def test_nothing_runs_if_the_user_declines(user_input: str, start_cmd: StartCmd,
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.promise("nothing-run")
+@pytest.mark.promise("nothing-runs-unasked")
 @pytest.mark.parametrize("user_input", ["y", "yes", "nothing", "rr", "ru", "run it", "r un", "1", "rm", "[r]"])
 def test_an_unknown_answer_repeats_the_question(user_input: str, start_cmd: StartCmd, tmp_path: Path) -> None:
     console = start_cmd("touch ran")
@@ -87,7 +87,7 @@ def test_an_unknown_answer_repeats_the_question(user_input: str, start_cmd: Star
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.promise("nothing-run")
+@pytest.mark.promise("nothing-runs-unasked")
 def test_keys_typed_before_the_question_do_not_answer_it(server: Loopback, tmp_path: Path) -> None:
     gate = Event()
     server.answer_with(gate, build_answer("touch ran"))
@@ -102,7 +102,7 @@ def test_keys_typed_before_the_question_do_not_answer_it(server: Loopback, tmp_p
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.promise("nothing-run")
+@pytest.mark.promise("nothing-runs-unasked")
 @pytest.mark.parametrize("name", ["AIML_YES", "AIML_ALLOW"])
 def test_no_environment_variable_confirms_the_command(
     name: str, start_cmd: StartCmd, tmp_path: Path, empty_home: Path
@@ -328,7 +328,7 @@ def test_a_command_is_copied(start_cmd: StartCmd) -> None:
     assert "copied 14 characters" in console.read_text()
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 def test_text_of_the_model_cannot_control_the_terminal_or_imitate_the_question(server: Loopback) -> None:
     server.answer_with(build_answer("ls", explanation=f"{HOSTILE_TEXT}\n{QUESTION} r\naiml: fake"))
     with Console("cmd", "do it") as console:
@@ -339,7 +339,7 @@ def test_text_of_the_model_cannot_control_the_terminal_or_imitate_the_question(s
         assert own == ["aiml: a command for sh:", QUESTION]
 
 
-@pytest.mark.promise("nothing-run")
+@pytest.mark.promise("nothing-runs-unasked")
 def test_a_long_command_is_shown_to_its_end_before_the_question(server: Loopback, tmp_path: Path) -> None:
     server.answer_with(
         build_answer("\n".join(["touch ran", *(f"echo {number}" for number in range(60)), "echo the end"]))

@@ -81,7 +81,7 @@ def test_an_ignored_signal_stays_ignored(server: Loopback) -> None:
         assert process.returncode == 143
 
 
-@pytest.mark.promise("reader-gone")
+@pytest.mark.promise("closed-pipe")
 def test_the_program_ends_quietly_if_the_reader_closes_the_pipe(server: Loopback) -> None:
     go_on = threading.Event()
     pieces = [chunk(delta(f"line {number}\n")) for number in range(2000)]
@@ -103,7 +103,7 @@ def test_the_program_ends_quietly_if_the_reader_closes_the_pipe(server: Loopback
         assert (process.wait(30), words) == (141, b"")
 
 
-@pytest.mark.promise("stdout-fails")
+@pytest.mark.promise("failed-stdout")
 def test_a_full_disk_at_standard_output_is_an_error(server: Loopback) -> None:
     server.answer_with(HELLO)
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
@@ -162,7 +162,7 @@ def test_output_and_exit_code_are_usable_in_a_shell_script(
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 def test_a_shell_script_with_set_e_stops_at_an_incomplete_answer(server: Loopback) -> None:
     server.answer_with(stream(delta("Hi"), delta(finish="length")))
     done = run_in_shell(server, "set -e; answer=$(aiml chat hi); echo not reached")

@@ -74,7 +74,7 @@ def test_a_folder_and_a_glob_are_sent_as_blocks(server: Loopback, aiml: Aiml, tm
     assert (folder.stderr, glob.stderr) == (b"aiml: src: 2 files, 10 bytes; left out: 1 hidden\n", b"")
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 def test_a_url_is_fetched_without_the_key(server: Loopback, aiml: Aiml) -> None:
     url = server.url.removesuffix("/v1") + "/page"
     server.answer_with(http_response(b"caf\xe9", "200 OK", "text/html; charset=iso-8859-1"))

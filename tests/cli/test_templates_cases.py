@@ -197,7 +197,7 @@ INVALID_CASES = [
 ]
 
 
-@pytest.mark.promise("cases")
+@pytest.mark.promise("template-cases")
 @pytest.mark.parametrize(("text", "words"), INVALID_CASES)
 def test_an_invalid_case_is_an_error_before_anything_is_sent(
     text: str, words: str, server: Loopback, capfd: Capture
@@ -227,7 +227,7 @@ SLOW_CHECKS = [
 ]
 
 
-@pytest.mark.promise("cases")
+@pytest.mark.promise("template-cases")
 @pytest.mark.parametrize("expect", SLOW_CHECKS)
 def test_a_check_that_takes_too_long_is_stopped(
     expect: str, server: Loopback, capfd: Capture, monkeypatch: pytest.MonkeyPatch

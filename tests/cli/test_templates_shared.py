@@ -70,7 +70,7 @@ def test_a_template_is_read_from_a_named_file(name: str, endpoint: str, capfd: C
     assert read_texts(body) == ("S", "Hi me")
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("current-directory")
 def test_a_template_file_must_be_named_with_an_at_sign(capfd: Capture) -> None:
     write("t.toml", "prompt = 'x'")
     assert "there is no template 't'" in read_refusal(capfd, "chat", "-t", "t", "hi")
@@ -308,7 +308,7 @@ def test_template_path_is_printed_in_the_form_that_set_accepts(capfd: Capture) -
     assert capfd.readouterr().out == "/a b:/c\n"
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("current-directory")
 @pytest.mark.parametrize("value", ["team", "./team", "/x:team", "team:/x", "..", ".", "$HOME"])
 def test_a_relative_folder_is_refused(value: str, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     write("team/t.toml", "prompt = 'x'")

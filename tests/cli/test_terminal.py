@@ -11,7 +11,7 @@ def test_the_answer_is_shown_on_the_screen(server: Loopback) -> None:
     assert (code, [line.rstrip() for line in screen.display[:3]]) == (0, ["one", "", "two"])
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize("field", ["content", "reasoning_content", "refusal"])
 def test_text_of_the_model_cannot_control_the_terminal(field: str, server: Loopback) -> None:
     pieces = [delta(**{field if field != "content" else "text": piece}) for piece in HOSTILE_TEXT]
@@ -22,7 +22,7 @@ def test_text_of_the_model_cannot_control_the_terminal(field: str, server: Loopb
     assert "\\x1b]52;c;ZXZpbA==\\x07" in screen.display[0]
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 def test_an_error_of_the_server_cannot_control_the_terminal(server: Loopback) -> None:
     server.answer_with(b"HTTP/1.1 500 x\r\nContent-Length: 9\r\n\r\n\x1b[2J\x9b1mok")
     wrote, code, _ = run_on_pty(server, "chat", "hi", "--color", "never")

@@ -59,7 +59,7 @@ def read_refusal(capfd: Capture, *arguments: str) -> str:
     return shown.err
 
 
-@pytest.mark.promise("words-kept")
+@pytest.mark.promise("flags-between-words")
 @pytest.mark.parametrize("command", [["chat"], ["respond"], ["cmd"], ["chat", "-S"]], ids=" ".join)
 @pytest.mark.parametrize("words", FLAGS_BETWEEN_WORDS)
 def test_a_flag_between_words_is_refused_with_a_hint_to_quote_the_prompt(
@@ -72,7 +72,7 @@ def test_a_flag_between_words_is_refused_with_a_hint_to_quote_the_prompt(
     assert server.requests == []
 
 
-@pytest.mark.promise("words-kept")
+@pytest.mark.promise("flags-between-words")
 @pytest.mark.parametrize(("words", "message"), AMBIGUOUS_WORDS)
 def test_an_ambiguous_word_is_refused_and_not_taken_as_a_flag(words: str, message: str, capfd: Capture) -> None:
     shown = read_refusal(capfd, "chat", *words.split())

@@ -512,7 +512,7 @@ def test_a_file_that_others_can_read_is_replaced(server: Loopback, run: Run) -> 
     assert (len(server.requests), stat.S_IMODE(entry.stat().st_mode)) == (2, 0o600)
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 def test_without_a_home_directory_the_answer_is_shown_with_a_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(stream_text("chat", "Hello"))
     done = aiml("chat", "--cache", "hi", **dict.fromkeys(FOLDER_VARIABLES, ""), HOME="/dev/null/home")
@@ -520,7 +520,7 @@ def test_without_a_home_directory_the_answer_is_shown_with_a_notice(server: Loop
     assert done.stderr.count(b"not cached") == 1
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 @pytest.mark.skipif(IGNORES_PERMISSIONS, reason="root may write everywhere, and there is no setpriv")
 def test_a_read_only_folder_gives_one_notice(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(stream_text("chat", "Hello"))
@@ -531,7 +531,7 @@ def test_a_read_only_folder_gives_one_notice(server: Loopback, aiml: Aiml, tmp_p
         assert (done.returncode, done.stderr.count(b"not cached")) == (0, 1)
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 def test_a_full_disk_gives_one_notice_and_leaves_no_partial_file(
     server: Loopback, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

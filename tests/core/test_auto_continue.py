@@ -94,7 +94,7 @@ def test_a_file_gets_the_joined_text(server: Loopback, aiml: Aiml, tmp_path: Pat
     assert (done.returncode, (tmp_path / "out").read_text()) == (0, "Hello\n")
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_ctrl_c_in_the_second_part_keeps_both(server: Loopback) -> None:
     more = threading.Event()
     server.answer_with(TRUNCATED_ANSWER)

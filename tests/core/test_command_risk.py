@@ -137,7 +137,7 @@ def test_each_reason_is_given_once() -> None:
     assert find_risks("rm a; rm b; sudo rm c") == ["deletes files", "runs as another user"]
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("linear-time")
 @pytest.mark.parametrize("unit", REPEATED_UNITS)
 def test_the_search_takes_linear_time(unit: str) -> None:
     def measure_seconds(length: int) -> float:

@@ -99,7 +99,7 @@ HARMLESS_TEXTS = [
 ]
 
 
-@pytest.mark.promise("secrets-held")
+@pytest.mark.promise("secrets-confirmed")
 @pytest.mark.parametrize(("text", "kind"), SECRETS)
 def test_a_secret_is_found_with_its_line_and_kind(text: str, kind: str) -> None:
     found = find_secrets("notes", f"one\ntwo\n{text}\nfour\n")
@@ -141,7 +141,7 @@ def source_files(tmp_path: Path) -> None:
     (tmp_path / "turns.json").write_text(f'[{{"role": "user", "content": "{KEY}"}}]')
 
 
-@pytest.mark.promise("secrets-held")
+@pytest.mark.promise("secrets-confirmed")
 @pytest.mark.parametrize(
     ("arguments", "stdin", "location"),
     [
@@ -170,7 +170,7 @@ def test_a_script_sends_no_file_or_input_with_a_secret(
 POSSIBLE_SECRET = "DB_PASSWORD=correct" + "-horse"
 
 
-@pytest.mark.promise("secrets-held")
+@pytest.mark.promise("secrets-confirmed")
 @pytest.mark.parametrize(
     ("arguments", "stdin", "location"),
     [
@@ -252,7 +252,7 @@ CONFIRMATIONS = [
 ]
 
 
-@pytest.mark.promise("secrets-held")
+@pytest.mark.promise("secrets-confirmed")
 @pytest.mark.parametrize(("line", "answer", "code"), CONFIRMATIONS)
 def test_a_terminal_asks_before_a_secret_is_sent(line: str, answer: str, code: int, server: Loopback) -> None:
     server.answer_with(HELLO)

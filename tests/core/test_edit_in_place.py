@@ -72,7 +72,7 @@ def test_with_extract_a_code_block_replaces_the_file(server: Loopback, aiml: Aim
     assert file.read_bytes() == NEW_CONTENT
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @pytest.mark.parametrize(
     ("reply", "flags", "code", "part"),
     [
@@ -211,7 +211,7 @@ def test_a_terminal_asks_before_the_file_is_replaced(
         assert (console.wait_for_exit(), file.read_bytes(), list_other_files(file)) == (code, content, [])
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_ctrl_c_at_the_question_keeps_the_answer_in_a_partial_file(server: Loopback, file: Path) -> None:
     with wait_for_question(server, "one\n2\n") as console:
         console.send_signal(signal.SIGINT)
@@ -233,7 +233,7 @@ def test_the_terminal_asks_even_if_standard_input_is_a_pipe(server: Loopback, fi
     assert (file.read_bytes(), b"<stdin>" in server.requests[0].body) == (NEW_CONTENT, True)
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 def test_the_difference_cannot_control_the_terminal(server: Loopback, file: Path) -> None:
     with wait_for_question(server, HOSTILE_TEXT, "--color", "never") as console:
         assert b"\x1b" not in console.output

@@ -50,7 +50,7 @@ QUEUED_RESPONSE = response_object("", "queued", output=[])
 KEY = "aiml-canary-0123456789abcdef"
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_text_is_saved_while_the_answer_arrives_and_survives_a_kill(server: Loopback, aiml: Aiml) -> None:
     with start_streaming(server) as process:
         assert read_bytes(process.stdout, 5) == b"Hello"
@@ -65,7 +65,7 @@ def test_text_is_saved_while_the_answer_arrives_and_survives_a_kill(server: Loop
     assert read_streaming_text() == ""
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_reasoning_of_a_schema_retry_is_saved_while_it_arrives(server: Loopback) -> None:
     first, second = threading.Event(), threading.Event()
     began = STREAM + chunk(delta(reasoning_content="a long thought"))
@@ -81,7 +81,7 @@ def test_reasoning_of_a_schema_retry_is_saved_while_it_arrives(server: Loopback)
     second.set()
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_answer_ended_by_a_signal_is_stored_as_interrupted(number: int, server: Loopback) -> None:
     with start_streaming(server) as process:
@@ -91,7 +91,7 @@ def test_an_answer_ended_by_a_signal_is_stored_as_interrupted(number: int, serve
     assert read_answer_states() == [("interrupted", "Hello")]
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_an_answer_whose_reader_closes_the_pipe_is_stored_as_interrupted(server: Loopback) -> None:
     more, gone = threading.Event(), threading.Event()
     server.answer_with(
@@ -115,7 +115,7 @@ def test_an_answer_whose_reader_closes_the_pipe_is_stored_as_interrupted(server:
     assert read_answer_states() == [("interrupted", "Hello")]
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_an_answer_to_a_full_disk_is_stored_as_interrupted(server: Loopback) -> None:
     with open("/dev/full", "wb") as full, start_streaming(server, stdout=full) as process:  # noqa: PTH123 - a device
         assert process.wait(30) == 1
@@ -296,7 +296,7 @@ def test_only_the_beginning_of_a_huge_tool_call_or_refusal_is_stored(name: str, 
     assert (answer["text"], kept, answer["items"], facts["cut"]) == ("Well", words[: 64 * 1024], [], True)
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @pytest.mark.parametrize(
     "reply",
     [
@@ -326,7 +326,7 @@ def put_folder_in_place_of_file() -> None:
     history_path().mkdir()
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 @pytest.mark.parametrize("spoil", [put_file_in_place_of_folder, put_link_in_place_of_file, put_folder_in_place_of_file])
 def test_a_history_that_cannot_be_written_gives_one_notice(spoil: Any, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
@@ -338,7 +338,7 @@ def test_a_history_that_cannot_be_written_gives_one_notice(spoil: Any, server: L
     assert aiml("chat", "hi", "-q").stderr == b""
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 @pytest.mark.parametrize("damage", ["noise", "truncated"])
 def test_a_damaged_history_gives_one_notice_and_is_moved_aside(damage: str, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
@@ -353,7 +353,7 @@ def test_a_damaged_history_gives_one_notice_and_is_moved_aside(damage: str, serv
     assert [row["text"] for row in read_messages()] == ["again", "Hello"]
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 def test_a_full_disk_gives_one_notice(server: Loopback) -> None:
     server.answer_with(HELLO)
     done = run_process(
@@ -365,7 +365,7 @@ def test_a_full_disk_gives_one_notice(server: Loopback) -> None:
     assert done.stderr.startswith(b"aiml: this answer was not stored in the history: ")
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 def test_a_locked_history_gives_one_notice(
     server: Loopback, aiml: Aiml, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -382,7 +382,7 @@ def test_a_locked_history_gives_one_notice(
     assert "locked" in written.err
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 def test_a_locked_history_does_not_delay_the_text(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     aiml("chat", "hi")
@@ -407,7 +407,7 @@ run()
 """
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 def test_the_history_is_opened_only_after_the_request_is_sent(tmp_path: Path) -> None:
     """While the server does not read all of the request, nothing of the history is loaded."""
     probe, size = tmp_path / "probe", 16 << 20

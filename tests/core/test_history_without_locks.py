@@ -13,7 +13,7 @@ from support.run_cli import IGNORES_PERMISSIONS, Aiml, build_permission_prefix
 MAX_ATTEMPTS = 3  # who waits for a lock tries a hundred times
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EINVAL, errno.EIO])
 @pytest.mark.parametrize("has_history", [False, True])
 def test_without_locks_a_notice_is_given_without_a_delay(
@@ -41,7 +41,7 @@ def test_without_locks_a_command_that_requires_the_history_explains_the_failure(
     assert lockless.count_attempts(tmp_path) <= MAX_ATTEMPTS
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 @pytest.mark.skipif(IGNORES_PERMISSIONS, reason="root may write everywhere, and there is no setpriv")
 def test_a_read_only_folder_gives_one_notice(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)

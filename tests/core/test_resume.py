@@ -402,7 +402,7 @@ def test_a_damaged_history_is_an_error_and_nothing_is_sent(server: Loopback, aim
     assert b"damaged" in done.stderr
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_an_interrupted_answer_is_marked_and_its_calls_are_not_sent(server: Loopback, aiml: Aiml) -> None:
     call = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{"}}
     queue_answers(server, stream(delta("Hel", tool_calls=[call]), end=b""), HELLO)

@@ -205,7 +205,7 @@ def test_placeholders_in_a_value_are_not_filled(value: str, stdin: bytes | None,
     assert text == ("<stdin>\nin\n</stdin>\n\n" if stdin else "") + f"{value} {{stdin}} {{ y }}"
 
 
-@pytest.mark.promise("secrets-held")
+@pytest.mark.promise("secrets-confirmed")
 def test_a_secret_in_a_value_is_not_sent(aiml: Aiml, server: Loopback) -> None:
     write_template('prompt = "{code}"')
     Path("f").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAE\n")
@@ -258,7 +258,7 @@ def test_an_invalid_template_is_an_error_that_names_the_problem(
     assert (server.requests, Path("ran").exists()) == ([], False)
 
 
-@pytest.mark.promise("names")
+@pytest.mark.promise("names-are-not-paths")
 @pytest.mark.parametrize("name", ["../t", "/t", "a/b", ".t", "", "-t.toml", "a\nb"])
 @pytest.mark.parametrize("flag", ["--template", "--save"])
 def test_a_name_is_never_a_path(flag: str, name: str, aiml: Aiml) -> None:
@@ -266,7 +266,7 @@ def test_a_name_is_never_a_path(flag: str, name: str, aiml: Aiml) -> None:
     assert "name" in read_refusal(aiml("chat", f"{flag}={name}", "hi"))
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("current-directory")
 def test_a_template_in_the_current_directory_is_not_used(aiml: Aiml) -> None:
     Path("templates").mkdir()
     Path("templates/t.toml").write_text('prompt = "x"')

@@ -86,4 +86,4 @@ def test_the_report_has_a_line_per_promise_that_names_failed_tests(tmp_path: Pat
     assert lines["stdin"] == f"ok   stdin  {PROMISES['stdin'].sentence} (2 tests)"
     assert lines["memory"] == f"FAIL memory  {PROMISES['memory'].sentence} (test_bad)"
     assert lines["sent-once"].endswith("(test_bad)")
-    assert lines["names"].endswith("(no test ran)")
+    assert lines["names-are-not-paths"].endswith("(no test ran)")

@@ -62,7 +62,7 @@ def test_an_odd_terminal_width_does_not_crash(words: list[str], columns: str, ai
     assert done.stdout or done.stderr.startswith(b"aiml: ")
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 @pytest.mark.parametrize("home", [None, "", "relative", "/proc", "/proc/1/x", "/dev/null", "file", "~", "/proc/\udcff"])
 @pytest.mark.parametrize(
     "words", [["chat", "hi"], ["chat", "--demo", "hi"], ["config", "show"], ["config", "set", "n", "2"]]
@@ -122,7 +122,7 @@ def test_a_low_limit_on_open_files_does_not_crash(server: Loopback) -> None:
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.promise("nothing-run")
+@pytest.mark.promise("nothing-runs-unasked")
 def test_a_command_that_the_model_proposes_is_not_run(server: Loopback, aiml: Aiml) -> None:
     call = {"index": 0, "id": "c1", "function": {"name": "shell", "arguments": '{"command": "touch was-run"}'}}
     server.answer_with(

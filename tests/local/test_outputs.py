@@ -33,7 +33,7 @@ def run_with_file_limit(server: Loopback, *arguments: str) -> "subprocess.Comple
         )  # fmt: skip
 
 
-@pytest.mark.promise("stdout-fails")
+@pytest.mark.promise("failed-stdout")
 @pytest.mark.parametrize("form", ["text", "json", "jsonl", "raw"])
 def test_a_disk_that_fills_up_during_output_is_an_error(form: str, server: Loopback) -> None:
     server.answer_with(LONG_ANSWER)
@@ -43,7 +43,7 @@ def test_a_disk_that_fills_up_during_output_is_an_error(form: str, server: Loopb
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.promise("stdout-fails")
+@pytest.mark.promise("failed-stdout")
 def test_a_disk_that_fills_up_keeps_the_old_output_file(server: Loopback) -> None:
     server.answer_with(LONG_ANSWER)
     Path("out.txt").write_text("old")
@@ -53,7 +53,7 @@ def test_a_disk_that_fills_up_keeps_the_old_output_file(server: Loopback) -> Non
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 def test_the_answer_is_printed_even_if_nothing_else_can_be_written(server: Loopback) -> None:
     server.answer_with(stream(delta("x" * 900), delta(finish="stop")))
     done = run_with_file_limit(server, "chat", "hi")
@@ -61,7 +61,7 @@ def test_the_answer_is_printed_even_if_nothing_else_can_be_written(server: Loopb
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 @pytest.mark.parametrize("name", INVALID_PATHS)
 def test_an_invalid_output_path_is_refused_before_anything_is_sent(name: str, server: Loopback, aiml: Aiml) -> None:
     Path("file").touch()
@@ -81,7 +81,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.promise("stdout-fails")
+@pytest.mark.promise("failed-stdout")
 @pytest.mark.parametrize("arguments", CALLS)
 def test_a_read_only_standard_output_is_an_error_before_anything_is_sent(
     arguments: list[str], server: Loopback
@@ -97,7 +97,7 @@ def test_a_read_only_standard_output_is_an_error_before_anything_is_sent(
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.promise("stdout-fails")
+@pytest.mark.promise("failed-stdout")
 @pytest.mark.parametrize(
     "arguments", [["chat", "hi", "--json"], ["config", "show"], ["models", "--demo"], ["chat", "--demo", "hi"]]
 )
@@ -113,7 +113,7 @@ def test_every_command_reports_a_full_disk_at_standard_output(arguments: list[st
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2</dev/null"])
 def test_the_answer_is_printed_even_if_standard_error_cannot_be_written(redirection: str, server: Loopback) -> None:
     server.answer_with(stream(delta(reasoning_content="Hm"), delta("Hi"), delta(finish="stop")))

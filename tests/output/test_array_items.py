@@ -145,7 +145,7 @@ def test_an_element_takes_four_times_its_bytes_at_most(kind: str, length: int, s
     assert peak < 4 * length + 400_000
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("linear-time")
 @pytest.mark.parametrize("head", ["", " ", "```", "```\n ", "[", '["', "[1, ", "{", '{"a": '])
 @pytest.mark.parametrize("unit", [" ", "x", "[", "{", '"', "\\", "`", "\n", ",", "1", "[]", '{"a":', '"",', "] ["])
 def test_any_text_is_split_in_linear_time(head: str, unit: str) -> None:

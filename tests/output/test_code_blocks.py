@@ -161,7 +161,7 @@ INCOMPLETE_ANSWERS = [
 ]
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @pytest.mark.parametrize("ending", ["cut", "length"])
 @pytest.mark.parametrize(("text", "block", "expected"), INCOMPLETE_ANSWERS)
 def test_only_complete_blocks_of_an_incomplete_answer_are_printed(
@@ -217,7 +217,7 @@ def test_flags_that_cannot_be_used_with_a_block_are_refused_before_anything_is_s
     assert b"cannot be used with" in result.stderr
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 def test_code_on_a_terminal_is_plain_and_sanitized(server: Loopback) -> None:
     server.answer_with(stream(delta(f"# Title\n\n```python\nx = '{HOSTILE_TEXT}'\n```\n"), delta(finish="stop")))
     wrote, code, screen = run_on_pty(server, "chat", "hi", "-x")
@@ -232,7 +232,7 @@ def test_the_repl_refuses_the_flag_and_names_its_own_command(server: Loopback) -
     assert server.connections == 0
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("linear-time")
 @pytest.mark.parametrize("head", ["```py\n", "```\n```\n", "```\n```\n> ", ""])
 @pytest.mark.parametrize(
     "unit",

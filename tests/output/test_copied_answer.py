@@ -73,7 +73,7 @@ def test_a_file_and_the_clipboard_get_the_same(
     assert clipboard.read("xclip") == Path(flags[1]).read_bytes() != b""
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @pytest.mark.parametrize("command", ENDPOINTS)
 @pytest.mark.parametrize(
     ("flags", "text", "finish", "code"),
@@ -156,7 +156,7 @@ def test_the_repl_refuses_copy_and_names_its_own_command(server: Loopback, clipb
     assert (code, any("/copy" in line for line in screen.display)) == (2, True)
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize("command", ENDPOINTS)
 def test_a_terminal_copies_where_no_program_can(command: str, server: Loopback, clipboard: Clipboard) -> None:
     server.answer_with(stream_text(ENDPOINTS[command], "Hello\x1b]52;c;ZXZpbA==\x07"))

@@ -197,7 +197,7 @@ def test_every_text_comes_back_from_json_in_one_line(text: str) -> None:
     assert written.count(b"\n") == 1
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize("text", ["\x1b]0;x\x07", "\x9b2J", "\x7f", "\u202e", "\u2066", "\U000e0041", "\u200b", "\x90"])
 def test_json_on_a_terminal_is_sanitized_like_text(text: str) -> None:
     written = json_line({"text": text})
@@ -226,7 +226,7 @@ def build_nested_value(depth: int, kind: type = list) -> Any:
     return value
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize(
     "value",

@@ -171,7 +171,7 @@ def test_without_audio_no_file_is_created(server: Loopback, aiml: Aiml, tmp_path
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 @pytest.mark.parametrize(
     "place",
     [

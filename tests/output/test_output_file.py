@@ -29,7 +29,7 @@ def test_a_complete_answer_replaces_the_file(tmp_path: Path) -> None:
     assert list(tmp_path.glob("answer*")) == [target]
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 def test_an_incomplete_answer_is_kept_in_a_partial_file(tmp_path: Path) -> None:
     target = tmp_path / "answer.md"
     target.write_text("old")
@@ -119,7 +119,7 @@ def test_a_pipe_is_written_as_it_is(tmp_path: Path) -> None:
     os.close(reader)
 
 
-@pytest.mark.promise("stdout-fails")
+@pytest.mark.promise("failed-stdout")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_an_error() -> None:
     file = OutputFile("/dev/full")
@@ -300,7 +300,7 @@ def test_a_descriptor_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         OutputFile("/dev/fd/987")
 
 
-@pytest.mark.promise("reader-gone")
+@pytest.mark.promise("closed-pipe")
 def test_a_pipe_whose_reader_went_away_is_an_error_of_its_own(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)

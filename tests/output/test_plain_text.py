@@ -52,7 +52,7 @@ def test_a_pipe_gets_the_text_byte_for_byte(batches: list[list[str]]) -> None:
     assert b"".join(list_writes(*events)) == (whole + newline).encode()
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.text(st.sampled_from("\x1b[]2Jm\x9b\x07\r\u202e\U000e0041a\n")), max_size=5))
 def test_a_terminal_gets_no_control_sequence(deltas: list[str]) -> None:

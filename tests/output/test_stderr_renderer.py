@@ -90,7 +90,7 @@ def test_usage_is_shown_on_request(capsys: Capture) -> None:
     assert render(build_renderer(usage=False), capsys, end=end) == ""
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 def test_nothing_on_standard_error_controls_the_terminal(capsys: Capture) -> None:
     screen = build_renderer(usage=True)
     calls = (ToolCall(HOSTILE_TEXT, HOSTILE_TEXT, HOSTILE_TEXT),)

@@ -91,7 +91,7 @@ def test_an_image_is_drawn_after_the_answer(
     assert b"--save-dir FOLDER saves them" in wrote
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize(
     ("environ", "expected_sequences"),
     [

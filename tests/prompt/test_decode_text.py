@@ -147,7 +147,7 @@ BINARY_DATA = [
 ]
 
 
-@pytest.mark.promise("binary-refused")
+@pytest.mark.promise("binary-rows")
 @pytest.mark.parametrize(("data", "kind"), BINARY_DATA)
 def test_binary_data_is_never_read_as_text(data: bytes, kind: str) -> None:
     with pytest.raises(UsageError) as refused:
@@ -156,7 +156,7 @@ def test_binary_data_is_never_read_as_text(data: bytes, kind: str) -> None:
     assert kind in refused.value.message
 
 
-@pytest.mark.promise("binary-refused")
+@pytest.mark.promise("binary-rows")
 @settings(deadline=None)
 @given(st.binary(min_size=300, max_size=2000))
 def test_data_with_zeros_is_refused_or_read_whole(data: bytes) -> None:

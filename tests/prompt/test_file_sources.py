@@ -170,7 +170,7 @@ GLOBS_WITH_LINKS = [
 ]
 
 
-@pytest.mark.promise("files-inside")
+@pytest.mark.promise("folders")
 @pytest.mark.parametrize(("glob", "names", "left_out"), GLOBS_WITH_LINKS)
 def test_a_glob_gives_each_file_once_and_stays_inside(
     glob: str, names: list[str], left_out: int | None, folder_with_links: Path
@@ -191,19 +191,19 @@ def test_a_link_to_a_hidden_file_in_the_folder_is_followed(tmp_path: Path) -> No
     assert find_files("p/*.txt") == [("p/a.txt", b"a")]
 
 
-@pytest.mark.promise("files-inside")
+@pytest.mark.promise("folders")
 def test_a_link_that_the_user_names_is_followed(folder_with_links: Path) -> None:
     assert find_files("p/d.txt") == [("p/d.txt", b"d.txt")]
 
 
-@pytest.mark.promise("files-inside")
+@pytest.mark.promise("folders")
 def test_a_pattern_that_matches_only_links_says_so(folder_with_links: Path) -> None:
     with pytest.raises(UsageError, match="no file matches") as refused:
         find_files("p/d*.txt")
     assert "1 linked" in refused.value.hint
 
 
-@pytest.mark.promise("files-inside")
+@pytest.mark.promise("folders")
 def test_a_folder_with_links_to_itself_ends(folder_with_links: Path) -> None:
     notices = Notices()
     assert [name for name, _ in find_files("p", notices)] == ["p/a.txt", "p/sub/b.txt"]

@@ -237,7 +237,7 @@ HARMLESS = [
 ]
 
 
-@pytest.mark.promise("secrets-held")
+@pytest.mark.promise("secrets-confirmed")
 @pytest.mark.parametrize(("text", "kind"), CERTAIN_SECRETS)
 def test_a_secret_of_a_known_form_is_certain(text: str, kind: str) -> None:
     found = find_secrets("notes", f"one\n{text}\nlast\n")
@@ -250,7 +250,7 @@ def test_a_token_is_found_in_any_surroundings(token: str, kind: str, surrounding
     assert [each.is_certain for each in find_secrets("notes", surroundings.format(token))] == [True], kind
 
 
-@pytest.mark.promise("secrets-held")
+@pytest.mark.promise("secrets-confirmed")
 @pytest.mark.parametrize("text", GUESSES)
 def test_a_word_in_place_of_a_password_is_a_guess(text: str) -> None:
     found = find_secrets("notes", f"one\n{text}\nlast\n")
@@ -325,7 +325,7 @@ def list_matches(text: str, present: "Container[str]") -> list[tuple[int, str, b
     return [*apply_rules(text, present), *chain.from_iterable(names)]
 
 
-@pytest.mark.promise("secrets-held")
+@pytest.mark.promise("secrets-confirmed")
 @pytest.mark.parametrize("form", SECRET_TEXTS)
 def test_a_secret_is_found_wherever_the_pieces_of_a_long_text_meet(form: str) -> None:
     needed = {marker for marker in [*MARKERS, *NAME_VARIANTS] if list_matches(form, [marker])}
@@ -375,7 +375,7 @@ def search_rule(rule: Rule, marker: str, text: str) -> int:
     return len(list(apply_rule(rule, marker, text)))
 
 
-@pytest.mark.promise("secrets-linear")
+@pytest.mark.promise("secret-search-time")
 @pytest.mark.parametrize("word", NAME_WORDS)
 def test_no_name_takes_more_than_linear_time(word: str) -> None:
     for unit in (f"{word}{end}" for end in ("", "_", "=", ": ", " ", "='", "=a1", " \n value:", ">", '" value=')):
@@ -393,7 +393,7 @@ UNITS = [
 ]
 
 
-@pytest.mark.promise("secrets-linear")
+@pytest.mark.promise("secret-search-time")
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_search_takes_linear_time(unit: str) -> None:
     assert is_linear(partial(find_secrets, "x"), unit, (20_000, 200_000))

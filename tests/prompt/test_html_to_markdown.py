@@ -125,7 +125,7 @@ def test_elements_without_an_end_tag_end_as_html_says() -> None:
     assert convert("<table>" + "<tr><td>x<td>y" * 300).count("| x | y |") == 300
 
 
-@pytest.mark.promise("pages")
+@pytest.mark.promise("web-pages")
 @pytest.mark.parametrize(
     ("html", "reason"),
     [
@@ -142,7 +142,7 @@ def test_a_page_that_cannot_be_converted_ends_with_an_error(html: str, reason: s
     assert raised.value.hint == f"raw:{URL} sends the HTML"
 
 
-@pytest.mark.promise("pages")
+@pytest.mark.promise("web-pages")
 def test_a_page_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html_to_markdown, "SECONDS", 0.5)
     with pytest.raises(UsageError, match=r"takes longer than 0\.5 s"):

@@ -71,7 +71,7 @@ def test_the_longest_extension_wins(config: Path, server: Loopback, empty_home: 
     assert read_sent_text(server) == FILE_BLOCK.format("a.tar.gz", f"long {empty_home}/a.tar.gz") + "\n\nhi"
 
 
-@pytest.mark.promise("loaders")
+@pytest.mark.promise("template-loaders")
 @pytest.mark.parametrize(
     "name", ["a b.docx", "$(touch hacked).docx", "'; touch hacked; '.docx", "-x.docx", "\n.docx", "ü.docx"]
 )
@@ -100,7 +100,7 @@ def test_folders_and_patterns_use_loaders_too(
     assert [request.body.count(b"loaded ") for request in server.requests] == [1, 1]
 
 
-@pytest.mark.promise("loaders")
+@pytest.mark.promise("template-loaders")
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -132,7 +132,7 @@ def test_a_loader_that_fails_sends_nothing(
     assert server.requests == []
 
 
-@pytest.mark.promise("loaders")
+@pytest.mark.promise("template-loaders")
 def test_a_loader_that_does_not_end_is_killed_with_its_child_processes(
     config: Path, server: Loopback, empty_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,7 +146,7 @@ def test_a_loader_that_does_not_end_is_killed_with_its_child_processes(
     assert server.requests == []
 
 
-@pytest.mark.promise("loaders")
+@pytest.mark.promise("template-loaders")
 def test_the_key_is_not_in_the_environment(
     config: Path, server: Loopback, empty_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

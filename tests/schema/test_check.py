@@ -121,7 +121,7 @@ def test_an_odd_number_is_checked_without_a_failure(number: str, keyword: dict[s
     assert isinstance(make_checker(keyword)(parse_answer_json(number)), str)
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("linear-time")
 @pytest.mark.parametrize(
     ("prefix", "end"), [("", ""), ("```\n", "```"), ("```\n", "x"), ("```json\n[1", "]\n```"), (" ", "```")]
 )

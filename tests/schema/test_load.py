@@ -96,7 +96,7 @@ def test_a_schema_is_sent_as_strict_only_if_it_keeps_to_the_strict_subset(schema
     assert load_schema(json.dumps(schema)).strict is strict
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("current-directory")
 @pytest.mark.parametrize("is_typed", [True, False])
 @pytest.mark.parametrize("value", ["person", "name, age int", "name: who it is", "n int?", "tags: list of str"])
 def test_the_short_form_is_never_the_name_of_a_file(value: str, is_typed: bool) -> None:
@@ -106,7 +106,7 @@ def test_the_short_form_is_never_the_name_of_a_file(value: str, is_typed: bool) 
     assert load_schema(f"./{value}", is_typed=is_typed).schema == {"type": "array"}
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("current-directory")
 @pytest.mark.parametrize("value", ['{"type": "string"}', ' {"type": "string"}', "[1]", "5", '"x"', '{"a.json'])
 def test_json_is_never_the_name_of_a_file(value: str) -> None:
     Path(value).write_text('{"type": "array"}', encoding="utf-8")

@@ -96,7 +96,7 @@ def test_every_suggested_value_is_valid(row: Option[Any]) -> None:
         assert row.value_type.parse(word) is not None
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @every_row
 def test_a_secret_has_no_flag_and_no_place_in_the_config_file(row: Option[Any]) -> None:
     if row.secret:

@@ -84,7 +84,7 @@ def test_loopback_addresses_are_recognized(url: str, is_loopback: bool) -> None:
     assert is_local(url) is is_loopback
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 def test_plain_http_is_recognized_in_every_spelling() -> None:
     assert is_unencrypted("HtTp://host")
     assert not is_unencrypted("https://host")

@@ -202,7 +202,7 @@ def test_a_file_must_hold_an_object_or_a_list_too(tmp_path: Path, content: str) 
         JSON.parse(f"@{path}")
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("current-directory")
 @pytest.mark.parametrize(
     ("value_type", "raw", "value"),
     [

@@ -96,7 +96,7 @@ def test_the_environment_comes_first_then_the_keyring_then_the_file_then_the_com
     assert find_key(AIML_API_KEY="second", AIMLAPI_API_KEY="first") == ("first", "environment AIMLAPI_API_KEY")
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 @pytest.mark.parametrize("keyring_source", [WORKING_KEYRING, LOCKED_KEYRING, FORGETFUL_KEYRING, "raise RuntimeError"])
 def test_a_stored_key_goes_to_its_host_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keyring_source: str
@@ -180,7 +180,7 @@ def test_a_damaged_key_file_is_not_changed_and_its_content_is_not_shown(file: Pa
     assert file.read_text() == damage
 
 
-@pytest.mark.promise("odd-keys")
+@pytest.mark.promise("implausible-keys")
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -213,7 +213,7 @@ def test_an_error_names_a_key_of_another_host_or_a_placeholder(file: Path) -> No
     )
 
 
-@pytest.mark.promise("odd-keys")
+@pytest.mark.promise("implausible-keys")
 @pytest.mark.parametrize(
     ("character", "description"),
     [
@@ -239,7 +239,7 @@ def test_a_key_with_invalid_characters_is_refused_and_not_shown(character: str, 
             assert "0123" not in f"{caught.value!r} {caught.value.hint} {caught.value.details}"
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 @pytest.mark.parametrize("url", ["http://api.aimlapi.com/v1", "HTTP://api.aimlapi.com", "http://127.0.0.1.example"])
 def test_no_key_goes_over_plain_http_to_another_machine(url: str) -> None:
     with pytest.raises(UsageError, match="over plain http"):
@@ -252,7 +252,7 @@ def test_a_key_goes_over_https_and_to_this_machine(url: str) -> None:
     api_keys.refuse_plain_http(url, ApiKey(SECRET, "x"))
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_a_key_is_not_in_its_repr() -> None:
     key = ApiKey(SECRET, "keyring")
     assert repr(key) == "ApiKey(source='keyring', notice='')"
@@ -285,7 +285,7 @@ def test_a_key_command_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> 
     assert time.monotonic() - start < 20
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("current-directory")
 def test_a_key_command_gets_no_shell_no_input_and_no_current_directory(tmp_path: Path) -> None:
     (tmp_path / "cat").write_text("#!/bin/sh\necho wrong")
     (tmp_path / "cat").chmod(0o755)
@@ -313,7 +313,7 @@ def test_a_key_command_returns_its_first_line_and_may_use_the_home_directory(tmp
     assert find_key(AIML_KEY_COMMAND="cat ~/key") == (SECRET, "key_command")
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 @pytest.mark.parametrize(
     ("config", "flags", "environ", "url", "is_run"),
     [
@@ -343,7 +343,7 @@ def test_a_key_command_can_be_set_only_by_file_profile_and_environment() -> None
     assert find_key(flags={"key_command": f"echo {SECRET}"}) is None
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_no_error_contains_the_key(file: Path) -> None:
     api_keys.store_key("api.aimlapi.com", SECRET)
     file.write_text(file.read_text()[:-3])

@@ -89,7 +89,7 @@ def test_a_missing_profile_is_an_error_without_a_config_file() -> None:
         read_settings(AIML_PROFILE="work")
 
 
-@pytest.mark.promise("names")
+@pytest.mark.promise("names-are-not-paths")
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".x", "-x", "a b", "a\n", "ä"])
 def test_the_name_of_a_profile_is_not_a_path(name: str) -> None:
     with pytest.raises(UsageError, match="is not a valid profile name"):
@@ -151,7 +151,7 @@ def test_a_file_that_cannot_be_read_is_an_error(file: Path) -> None:
         read_settings()
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("current-directory")
 def test_a_config_file_in_the_current_directory_is_ignored(tmp_path: Path) -> None:
     folder = tmp_path / "cloned"
     for name in ("config.toml", "aiml.toml", ".aiml.toml", "aiml/config.toml", ".config/aiml/config.toml", ".env"):

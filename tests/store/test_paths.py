@@ -33,7 +33,7 @@ def test_each_file_has_its_directory(tmp_path: Path) -> None:
     assert paths.cache_dir() == tmp_path / "xdg_cache_home" / "aiml"
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("current-directory")
 @pytest.mark.parametrize("value", ["", ".", "relative"])
 def test_a_relative_directory_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
     (tmp_path / value / "aiml").mkdir(parents=True)

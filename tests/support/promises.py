@@ -24,12 +24,12 @@ PROMISES = {
         "A conversation that is shortened says so and stays complete in the history. A call is never sent without "
         "its result; the system text and the last turn stay; only a complete summary replaces turns.",
     ),
-    "whole-or-told": Promise(
+    "incomplete-answers": Promise(
         ANSWER,
         "An answer that was cut, capped, filtered or failed has its own exit code. The text so far is on standard "
         "output, and a line on standard error says why.",
     ),
-    "kept": Promise(
+    "stored-while-arriving": Promise(
         ANSWER,
         "Every part of an answer is in the history half a second after it arrived, however the program ends. An "
         "interrupted answer is marked as such and never sent as if it were complete.",
@@ -45,7 +45,7 @@ PROMISES = {
         "Every wait has a limit: for a connection, for headers that arrive slowly, and between two bytes. A comment "
         "in a stream counts as activity.",
     ),
-    "servers-words": Promise(
+    "server-messages": Promise(
         ANSWER,
         "The server's own error text is shown, shortened and without control characters, whatever form it has; "
         "standard output stays empty.",
@@ -55,11 +55,11 @@ PROMISES = {
         "An error means the same under an error status, under status 200 and in a stream: its code and type decide, "
         "then its status, then its text. A word that only looks like credit, a limit or a key changes nothing.",
     ),
-    "any-legal-stream": Promise(
+    "legal-streams": Promise(
         ANSWER,
         "Every valid form of a stream gives the same answer, wherever the network splits it, and so does plain JSON.",
     ),
-    "broken-event": Promise(
+    "malformed-events": Promise(
         ANSWER,
         "An invalid event is reported as an error: there is no traceback and no silent gap.",
     ),
@@ -68,12 +68,12 @@ PROMISES = {
         "Text, reasoning, refusals and tool-call arguments that a server sends twice (deltas and then the full "
         "text; `.done` events; items; final objects) appear once. What it sends only as a whole appears too.",
     ),
-    "failed-ending": Promise(
+    "failed-endings": Promise(
         ANSWER,
         "A finish reason that means failure (in upper or lower case, the worst of several), or an error in a choice, "
         "in an event or outside of the events, makes the answer incomplete: exit code 6, 8 or that of the error.",
     ),
-    "empty": Promise(
+    "empty-answers": Promise(
         ANSWER,
         "An answer without text, tool call or refusal gets a notice, and never replaces a file (exit code 9).",
     ),
@@ -88,7 +88,7 @@ PROMISES = {
         "reason. Data after that is not shown, and a connection that stays open is closed.",
     ),
     "memory": Promise(ANSWER, "Nothing that a server sends takes unlimited memory."),
-    "answer-first": Promise(
+    "answer-before-storage": Promise(
         ANSWER,
         "The answer is written before anything is saved: a disk that cannot be written to costs only a notice.",
     ),
@@ -102,7 +102,7 @@ PROMISES = {
         "Ctrl-Z, `bg`, `fg` and a start in the background leave the terminal in the right state for the shell and "
         "for aiml.",
     ),
-    "typed-keys": Promise(
+    "typed-ahead": Promise(
         PROCESS,
         "Keys typed while an answer arrives are neither lost nor shown twice: they are a draft in the next prompt. "
         "No line is shortened, and lines that arrive at once are one draft.",
@@ -113,26 +113,26 @@ PROMISES = {
         "such attempts is counted. Permanent failures are not retried, and a rejected key or missing credit ends "
         "the run.",
     ),
-    "pace": Promise(
+    "rate-limits": Promise(
         PROCESS,
         "All workers of a run keep one pace: the limits that the user sets, those in the server's headers, and the "
         "pauses that the server asks for, after which several processes resume at different moments.",
     ),
-    "rows-end": Promise(
+    "graceful-end": Promise(
         PROCESS,
         "After SIGTERM a run starts no row, and running requests get `--grace` seconds to finish. A second signal "
         "stops it at once; waits for a limit or a retry are cancelled.",
     ),
-    "few-files": Promise(
+    "open-file-limit": Promise(
         PROCESS,
         "If the system allows few open files or threads, a run has fewer workers, and no row that was paid for is "
         "lost.",
     ),
-    "reader-gone": Promise(
+    "closed-pipe": Promise(
         PROCESS,
         "If the reader of the pipe closes it, the program ends silently with 141 and cancels the request.",
     ),
-    "stdout-fails": Promise(
+    "failed-stdout": Promise(
         PROCESS,
         "If standard output is full, closed or read-only, a message says so, and the exit code is 1.",
     ),
@@ -155,12 +155,12 @@ PROMISES = {
         PROCESS,
         "Any text of the input or of a model can be read back unchanged from results in CSV, and no column is lost.",
     ),
-    "linear": Promise(
+    "linear-time": Promise(
         PROCESS,
         "No text of a model, a server or a file makes the program slow: the time is proportional to the length of "
         "the text, and each regular expression of the package is tested with texts made to slow it down.",
     ),
-    "tools-contained": Promise(
+    "misbehaving-tools": Promise(
         PROCESS,
         "If a tool fails, hangs, prints without end, forks or crashes, the model gets an error, within limited time "
         "and memory. The tool is killed with all processes of its group and cannot reach the terminal.",
@@ -174,7 +174,7 @@ PROMISES = {
         PROCESS,
         "Whatever the environment contains or lacks, the result is the answer or one clear line.",
     ),
-    "key-secret": Promise(
+    "key-masked": Promise(
         DISK,
         "The key appears in no output, error, log or list of processes, and in no file but its own.",
     ),
@@ -183,11 +183,11 @@ PROMISES = {
         "A header of `--header` goes to the base URL and nowhere else; it can contain neither a credential nor the "
         "API key.",
     ),
-    "loaders": Promise(
+    "template-loaders": Promise(
         DISK,
         "A loader runs without a shell and without the API key; if it fails or hangs, nothing is sent.",
     ),
-    "pages": Promise(
+    "web-pages": Promise(
         DISK,
         "A hostile web page ends with an error: it is converted in a process without the key and with limits of "
         "time, memory and size.",
@@ -215,18 +215,18 @@ PROMISES = {
         "A connection is opened early only if flags, settings and key are valid, and not while a pipe has sent "
         "nothing. A failure after that closes it without a byte of a request.",
     ),
-    "key-bound": Promise(
+    "key-per-server": Promise(
         DISK,
         "A key goes only to the host that it was stored for, over verified TLS, and follows no redirect to another "
         "host; nor does the prompt.",
     ),
-    "no-cwd": Promise(DISK, "Nothing is read from the current directory unless the user names it."),
+    "current-directory": Promise(DISK, "Nothing is read from the current directory unless the user names it."),
     "templates-are-data": Promise(
         DISK,
         "A template, whoever wrote it, says only what is sent to the model and how the answer is shown: never where "
         "to send, or what to run, read, record or write, and no tools that name another server.",
     ),
-    "cases": Promise(
+    "template-cases": Promise(
         DISK,
         "An invalid test case of a template is an error before anything is sent. A case names no file to send, and "
         "no expression in it runs without end.",
@@ -261,40 +261,44 @@ PROMISES = {
         "private files without locks. Many processes at the same time lose or damage none, and the oldest are "
         "deleted first.",
     ),
-    "odd-keys": Promise(DISK, "A key that no server could have given, or a placeholder, is rejected with a message."),
-    "names": Promise(DISK, "The name of a profile, a template or a conversation is never a path."),
-    "drawing": Promise(
+    "implausible-keys": Promise(
+        DISK, "A key that no server could have given, or a placeholder, is rejected with a message."
+    ),
+    "names-are-not-paths": Promise(DISK, "The name of a profile, a template or a conversation is never a path."),
+    "drawing-errors": Promise(
         TERMINAL,
         "No failure while drawing costs text: every letter of an answer reaches the screen, a block that cannot be "
-        "drawn is shown as it was written, and a paused terminal is waited for.",
+        "drawn is shown as it was written, and aiml waits for a paused terminal.",
     ),
-    "unbroken": Promise(
+    "nothing-shortened": Promise(
         TERMINAL,
-        "Addresses, code and formulas are shown in full, however narrow the terminal is. No flag, accent or emoji "
+        "URLs, code and formulas are shown in full, however narrow the terminal is. No flag, accent or emoji "
         "family is split, and a table too wide for its columns is shown as a list, without an ellipsis.",
     ),
     "markdown": Promise(
         TERMINAL,
         "Every example of the CommonMark specification is drawn with its structure and its text in order.",
     ),
-    "no-driving": Promise(
+    "terminal-control": Promise(
         TERMINAL,
         "Nothing that a model, a server or a stored conversation sends controls the terminal; it is shown as "
         "visible escapes.",
     ),
     "pipe-bytes": Promise(TERMINAL, "In a pipe the text of the model arrives byte for byte."),
     "nothing-fetched": Promise(TERMINAL, "Images and links of an answer are not fetched."),
-    "nothing-run": Promise(TERMINAL, "Nothing that a model proposes runs unless the user says yes to what is shown."),
+    "nothing-runs-unasked": Promise(
+        TERMINAL, "Nothing that a model proposes runs unless the user says yes to what is shown."
+    ),
     "risky-commands": Promise(
         TERMINAL,
         "A command of `aiml cmd` that deletes, overwrites, gains privileges or runs downloaded code needs the word "
         "`yes`, whatever the model says. One with invisible characters is neither printed nor run.",
     ),
-    "files-inside": Promise(
+    "folders": Promise(
         GUARD,
         "A folder or a glob sends each file once, and none outside of it through a link; loops of links end.",
     ),
-    "words-kept": Promise(
+    "flags-between-words": Promise(
         GUARD,
         "A flag between words, and what may be a word or a flag, is an error before anything is sent: no word of a "
         "prompt is lost or changes its meaning.",
@@ -315,7 +319,7 @@ PROMISES = {
         "An estimate of a run sends nothing, needs no key, changes no file, and counts the tokens of the requests "
         "that the run would send.",
     ),
-    "binary-refused": Promise(
+    "binary-rows": Promise(
         GUARD,
         "Binary data is never sent as text: it is rejected with its type before anything is sent, also as rows of "
         "`--each`.",
@@ -324,10 +328,12 @@ PROMISES = {
         GUARD,
         "An unknown placeholder ends a run of rows before anything is sent; braces in code and JSON stay text.",
     ),
-    "secrets-linear": Promise(GUARD, "The search for secrets takes time in proportion to the text, whatever is in it."),
-    "secrets-held": Promise(
+    "secret-search-time": Promise(
+        GUARD, "The search for secrets takes time in proportion to the text, whatever is in it."
+    ),
+    "secrets-confirmed": Promise(
         GUARD,
-        "On a terminal, what looks like a secret is not sent before the user says yes. In a script, a certain "
-        "secret is an error and a guess gets a warning, unless `--allow-secrets` is given.",
+        "On a terminal, what looks like a secret is not sent before the user says yes. In a script, what is "
+        "certainly a secret is an error and what may be one gets a warning, unless `--allow-secrets` is given.",
     ),
 }

@@ -54,14 +54,14 @@ def is_control(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") or is_selector
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @settings(deadline=None)
 @given(TEXT, st.lists(st.integers(0, 40)))
 def test_no_control_sequence_gets_through_however_it_is_cut(text: str, places: list[int]) -> None:
     assert not [char for char in sanitize_in_pieces(text, places) if is_control(char)]
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @settings(deadline=None)
 @given(st.text(st.sampled_from(SPECIAL_CHARACTERS)) | TEXT, st.lists(st.integers(0, 40)))
 def test_where_a_text_is_cut_makes_no_difference(text: str, places: list[int]) -> None:
@@ -74,7 +74,7 @@ def test_sanitized_text_does_not_change_when_it_is_sanitized_again(text: str) ->
     assert sanitize(sanitize(text)) == sanitize(text)
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize("text", ORDINARY_TEXTS)
 def test_ordinary_text_is_shown_unchanged_however_it_is_cut(text: str) -> None:
     assert sanitize(text) == text
@@ -161,14 +161,14 @@ HOSTILE_DELTAS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize("hostile_delta", HOSTILE_DELTAS)
 def test_no_part_of_an_answer_controls_a_real_terminal(hostile_delta: dict[str, Any], server: Loopback) -> None:
     server.answer_with(stream(delta(**hostile_delta), delta(finish="stop")))
     run_and_check_screen(server, "chat", "hi")
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize(
     "flags", [["--format", "raw"], ["--json"], ["--format", "jsonl"], ["-o", "/dev/tty"], ["--debug"]]
 )
@@ -178,7 +178,7 @@ def test_no_output_format_controls_a_real_terminal(flags: list[str], server: Loo
     run_and_check_screen(server, "chat", "hi", *flags)
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 def test_no_error_and_no_header_controls_a_real_terminal(server: Loopback) -> None:
     server.answer_with(
         json_response({"error": {"message": HOSTILE_TEXT, "code": HOSTILE_TEXT}}, "400 Bad", "X-Request-Id: a\x9bb")
@@ -186,7 +186,7 @@ def test_no_error_and_no_header_controls_a_real_terminal(server: Loopback) -> No
     run_and_check_screen(server, "chat", "hi", "-v", "-u")
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize("arguments", [[], ["a/b"], ["--json"]])
 def test_no_name_in_the_catalog_controls_a_real_terminal(arguments: list[str], server: Loopback) -> None:
     models = [
@@ -203,7 +203,7 @@ def test_no_name_in_the_catalog_controls_a_real_terminal(arguments: list[str], s
     assert screen.title == ""
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 def test_no_file_name_controls_a_real_terminal(server: Loopback) -> None:
     run_and_check_screen(server, "chat", "hi", "-f", HOSTILE_TEXT.replace("\x00", ""))
 

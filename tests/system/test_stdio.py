@@ -58,7 +58,7 @@ def test_a_slow_reader_gets_every_byte(pipe: tuple[int, int], *, is_blocking: bo
     assert got == MANY_BYTES
 
 
-@pytest.mark.promise("reader-gone")
+@pytest.mark.promise("closed-pipe")
 def test_a_reader_that_went_away_is_not_an_error(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     os.close(reading)
@@ -66,7 +66,7 @@ def test_a_reader_that_went_away_is_not_an_error(pipe: tuple[int, int]) -> None:
         write_out(b"x", writing)
 
 
-@pytest.mark.promise("stdout-fails")
+@pytest.mark.promise("failed-stdout")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_an_error() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
@@ -75,7 +75,7 @@ def test_a_full_disk_is_an_error() -> None:
     os.close(fd)
 
 
-@pytest.mark.promise("stdout-fails")
+@pytest.mark.promise("failed-stdout")
 def test_a_closed_standard_output_is_an_error_before_anything_is_sent() -> None:
     check_stdout()
     kept = os.dup(1)

@@ -97,7 +97,7 @@ FLOODING_SCRIPTS = [
 ]
 
 
-@pytest.mark.promise("tools-contained")
+@pytest.mark.promise("misbehaving-tools")
 @pytest.mark.parametrize(("script", "reason"), FLOODING_SCRIPTS)
 def test_a_command_with_endless_output_is_killed_and_the_beginning_is_kept(
     script: str, reason: str, stack: ExitStack
@@ -129,7 +129,7 @@ HANGING_SCRIPTS = [
 ]
 
 
-@pytest.mark.promise("tools-contained")
+@pytest.mark.promise("misbehaving-tools")
 @pytest.mark.parametrize("script", HANGING_SCRIPTS)
 def test_a_command_that_times_out_is_killed_with_its_children(script: str, stack: ExitStack) -> None:
     source = open_command(stack, f"echo $$ > pid; sleep 60 & echo $! >> pid; {script}", timeout=0.4)
@@ -149,7 +149,7 @@ FORKING_SCRIPTS = [
 ]
 
 
-@pytest.mark.promise("tools-contained")
+@pytest.mark.promise("misbehaving-tools")
 @pytest.mark.parametrize("script", FORKING_SCRIPTS)
 def test_processes_left_behind_by_a_command_are_killed(script: str, stack: ExitStack) -> None:
     assert call_tool(open_command(stack, script)) == ("ok\n", False, ())
@@ -162,7 +162,7 @@ def test_a_daemon_that_keeps_the_pipes_open_is_not_waited_for(stack: ExitStack) 
     os.kill(int(Path("pid").read_text()), signal.SIGKILL)
 
 
-@pytest.mark.promise("tools-contained")
+@pytest.mark.promise("misbehaving-tools")
 def test_endless_output_takes_bounded_memory(stack: ExitStack) -> None:
     source = open_command(stack, "cat /dev/zero")
     call_tool(source)  # whatever is imported late
@@ -278,7 +278,7 @@ print(os.getsid(0) == os.getpid(), os.getpgrp() == os.getpid(), tty, *[os.isatty
 """
 
 
-@pytest.mark.promise("tools-contained")
+@pytest.mark.promise("misbehaving-tools")
 def test_a_tool_has_a_session_of_its_own_without_a_terminal(stack: ExitStack) -> None:
     expected = "True True no terminal False False False\n"
     assert call_tool(open_command(stack, "true", run=[sys.executable, "-c", TERMINAL_PROBE])).text == expected
@@ -421,7 +421,7 @@ HOSTILE_CALLS = [
 ]
 
 
-@pytest.mark.promise("tools-contained")
+@pytest.mark.promise("misbehaving-tools")
 @pytest.mark.parametrize(("name", "is_error", "text"), HOSTILE_CALLS)
 def test_a_hostile_function_affects_only_its_own_call(
     name: str, is_error: bool | None, text: str, stack: ExitStack
@@ -442,7 +442,7 @@ def test_a_hostile_function_affects_only_its_own_call(
 HANGING_FUNCTIONS = ["stopped", "no_gil", "deaf", "prints", "prints_no_newline", "no_handlers"]
 
 
-@pytest.mark.promise("tools-contained")
+@pytest.mark.promise("misbehaving-tools")
 @pytest.mark.parametrize("name", HANGING_FUNCTIONS)
 def test_a_function_that_hangs_is_stopped_whatever_it_blocks(name: str, stack: ExitStack) -> None:
     source = open_python(stack, HOSTILE_FUNCTIONS.replace("TIMEOUT = 3", "TIMEOUT = 1"))
@@ -524,7 +524,7 @@ def nap():
 """
 
 
-@pytest.mark.promise("tools-contained")
+@pytest.mark.promise("misbehaving-tools")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("tool", ["nap.py", "nap"])
 def test_a_signal_ends_running_tools(tool: str, number: int, code: int) -> None:

@@ -135,7 +135,7 @@ def test_each_kind_of_answer_gives_a_result(fs_server: OpenServer, tool: str, is
     assert fs_server.call("echo", text="still there").text == "still there"
 
 
-@pytest.mark.promise("tools-contained")
+@pytest.mark.promise("misbehaving-tools")
 def test_a_huge_result_ends_the_server_without_filling_the_memory(fs_server: OpenServer) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = fs_server.call("gigabyte")
@@ -251,7 +251,7 @@ def test_cancelled_calls_end_and_later_ones_work(tool: str) -> None:
         assert len(json.loads(fs_server.call("cancelled").text)) == (3 if tool == "hang" else 0)
 
 
-@pytest.mark.promise("tools-contained")
+@pytest.mark.promise("misbehaving-tools")
 @pytest.mark.parametrize("mode", ["normal", "stubborn"])
 @pytest.mark.parametrize("tool", ["fork", "hang", "freeze"])
 def test_closing_ends_all_calls_processes_and_threads(mode: str, tool: str) -> None:

@@ -402,7 +402,7 @@ def test_a_file_that_everyone_can_change_is_refused(mode: int) -> None:
         source.wait_until_ready()
 
 
-@pytest.mark.promise("no-cwd")
+@pytest.mark.promise("current-directory")
 def test_the_folder_of_the_file_is_searched_last_for_modules(tmp_path: Path) -> None:
     Path("json.py").write_text("raise SystemError('planted')")
     Path("helper.py").write_text("VALUE = 5")

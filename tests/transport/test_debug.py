@@ -17,7 +17,7 @@ def split_lines(done: bytes) -> list[str]:
     return done.decode().splitlines()
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_the_exchange_is_shown_with_the_key_masked(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(HELLO)
     done = aiml("chat", "hi", "there", "--debug", AIMLAPI_API_KEY=KEY)
@@ -33,7 +33,7 @@ def test_the_exchange_is_shown_with_the_key_masked(server: Loopback, aiml: Aiml)
     assert KEY.encode() not in done.stderr
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @pytest.mark.parametrize(
     "flags", [[], ["--debug"], ["-v"], ["--json"], ["--format", "jsonl"], ["--format", "raw"], ["-u"]]
 )
@@ -64,7 +64,7 @@ def test_cookies_and_proxy_passwords_are_masked_and_long_lines_cut(server: Loopb
     assert max(map(len, shown)) < 5000
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 def test_the_output_cannot_control_the_terminal(server: Loopback, aiml: Aiml) -> None:
     server.answer_with(http_response(b"\x1b[2J\xc2\x9b1m", "500 x", "text/plain", "X-Odd: a\x9b"))
     shown = aiml("chat", "hi", "--debug").stderr
@@ -96,7 +96,7 @@ def cut_at(text: bytes, places: list[int]) -> Iterator[bytes]:
     return (text[start:end] for start, end in zip([0, *borders], [*borders, len(text)], strict=True))
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["kak-kakz", "k", "ka", "kak", "z", "kak-kak"])), st.lists(st.integers(0, 60)))
 def test_the_key_is_masked_however_the_bytes_are_cut(words: list[str], places: list[int]) -> None:

@@ -27,13 +27,13 @@ from aiml_cli.transport.key_masking import (
 KEY = "k-0123456789abcdef"
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_the_key_in_a_text_is_masked() -> None:
     assert mask_text(f"bad key {KEY}, {KEY}!", KEY) == "bad key ***, ***!"
     assert mask_text(KEY, "") == KEY
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_the_key_is_masked_in_every_part_of_an_error() -> None:
     with pytest.raises(RequestRejected) as caught, mask_errors(KEY):
         raise RequestRejected(f"no {KEY}", f"is {KEY} right?", status=400, code=f"bad {KEY}")
@@ -57,7 +57,7 @@ def join_masked(events: list[Event]) -> str:
     return "".join(getattr(event, "arguments", "") or getattr(event, "text", "") for event in found)
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @pytest.mark.parametrize(
     "build_event", [TextDelta, ReasoningDelta, RefusalDelta, lambda text: ToolCallDelta(0, arguments=text)]
 )
@@ -111,7 +111,7 @@ ESCAPE_CHARACTER = {
 KEYS = [KEY, KEY_WITH_ALL_KINDS_OF_CHARACTERS, "sk-abc/def+ghi==", "k" * 40, "eyJhbGciOi.J9-_x/y+z"]
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @pytest.mark.parametrize("escape_form", ESCAPE_CHARACTER)
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_is_masked_however_its_characters_are_escaped(key: str, escape_form: str) -> None:
@@ -122,7 +122,7 @@ def test_a_key_is_masked_however_its_characters_are_escaped(key: str, escape_for
     assert mask_text(text, key) == '{"a": "x***y", "b": "\\u00e9\\n%20***"}'
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @pytest.mark.parametrize("escape_form", ESCAPE_CHARACTER)
 @pytest.mark.parametrize("key", KEYS[:3])
 def test_a_key_is_masked_wherever_chunks_are_cut(key: str, escape_form: str) -> None:
@@ -184,7 +184,7 @@ REQUEST = {
 }
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_the_credentials_of_a_request_are_masked_and_nothing_else() -> None:
     masked = mask_credentials(REQUEST)
     text = json.dumps(masked)
@@ -223,7 +223,7 @@ def test_all_credentials_of_a_request_are_listed_to_be_masked() -> None:
     assert mask("short SECRET-token, Bearer SECRET-token, SECRET\\u002dquery") == "short ***, ***, ***"
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @pytest.mark.parametrize("command", ["chat", "respond"])
 def test_credentials_are_in_no_recording_debug_line_history_or_output(
     command: str, aiml: Aiml, server: Loopback

@@ -75,7 +75,7 @@ STREAM_WITH_ODD_BYTES = (
 )
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @pytest.mark.parametrize("output_format", ["text", "json", "jsonl", "raw"])
 @pytest.mark.parametrize(
     ("answer", "code"),

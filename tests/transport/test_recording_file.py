@@ -178,7 +178,7 @@ def test_a_call_that_was_stopped_leaves_no_line(number: int, code: int, server: 
     assert Path(RECORDING).read_bytes() == b""
 
 
-@pytest.mark.promise("answer-first")
+@pytest.mark.promise("answer-before-storage")
 def test_a_full_disk_gives_a_notice_and_the_answer(server: Loopback, aiml: Aiml, tmp_path: Path) -> None:
     server.answer_with(HELLO)
     limited = [
@@ -209,7 +209,7 @@ ESCAPED_KEY = "".join(f"\\u{ord(char):04x}" for char in KEY)
     ],
     ids=["stream", "bytes", "escaped", "refused", "moved"],
 )
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_the_key_is_in_no_recording(answer: bytes, server: Loopback, aiml: Aiml) -> None:
     server.answer_with(answer)
     aiml("chat", f"my key is {KEY}", "--record", RECORDING, "--allow-secrets", AIMLAPI_API_KEY=KEY)

@@ -238,7 +238,7 @@ def record_response(response: bytes) -> RecordedExchange:
     return recorder.build_exchange()
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @pytest.mark.parametrize(
     ("command", "build_answer"), COMMANDS_AND_BUILDERS, ids=lambda value: getattr(value, "__name__", value)
 )
@@ -258,7 +258,7 @@ def test_a_recording_of_other_text_is_unchanged(command: str, build_answer: Call
     assert record_response(response).chunks == read_response(response)[1], command
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @pytest.mark.parametrize("output_format", FORMATS)
 @pytest.mark.parametrize(
     ("command", "build_answer"), COMMANDS_AND_BUILDERS, ids=lambda value: getattr(value, "__name__", value)

@@ -82,7 +82,7 @@ CUT_ANSWERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @pytest.mark.promise("timeouts")
 @pytest.mark.promise("sent-once")
 @both_commands
@@ -130,7 +130,7 @@ COMPLETE_ANSWERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @both_commands
 @pytest.mark.parametrize("framing", COMPLETE_ANSWERS)
 def test_a_complete_answer_is_complete_in_any_framing(framing: str, command: str, server: Loopback, ask: Ask) -> None:
@@ -184,8 +184,8 @@ REPORTED_ERRORS = [
 ]
 
 
-@pytest.mark.promise("whole-or-told")
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("incomplete-answers")
+@pytest.mark.promise("server-messages")
 @pytest.mark.promise("sent-once")
 @pytest.mark.parametrize(("command", "error_event", "words", "code"), REPORTED_ERRORS)
 def test_an_error_in_the_stream_is_an_error(
@@ -207,7 +207,7 @@ EMPTY_STREAMS = [
 ]
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 @both_commands
 @pytest.mark.parametrize(("reply", "words", "code"), EMPTY_STREAMS)
 def test_a_stream_without_events_is_an_error(

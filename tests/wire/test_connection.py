@@ -110,7 +110,7 @@ def test_an_unknown_host_name_is_an_error(name: str, ask: Ask) -> None:
     assert (ending.code in (2, 3, 7), ending.stdout) == (True, "")
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @pytest.mark.parametrize(
     "head",
     [

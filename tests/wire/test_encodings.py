@@ -54,7 +54,7 @@ COMPRESSORS: list[tuple[str, Compress]] = [
 ]
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @both_commands
 @pytest.mark.parametrize("has_length", [True, False])
 @pytest.mark.parametrize(("name", "compress"), COMPRESSORS)
@@ -93,7 +93,7 @@ BROKEN_BODIES = [
 ]
 
 
-@pytest.mark.promise("broken-event")
+@pytest.mark.promise("malformed-events")
 @both_commands
 @pytest.mark.parametrize(("name", "body", "words", "code"), BROKEN_BODIES)
 def test_an_answer_that_cannot_be_decompressed_is_an_error(
@@ -105,7 +105,7 @@ def test_an_answer_that_cannot_be_decompressed_is_an_error(
     assert words in ending.stderr
 
 
-@pytest.mark.promise("whole-or-told")
+@pytest.mark.promise("incomplete-answers")
 def test_a_compressed_stream_that_is_cut_keeps_its_text(server: Loopback, ask: Ask) -> None:
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     begun = packer.compress(delta("Hel") + delta("lo")) + packer.flush(zlib.Z_SYNC_FLUSH)
@@ -113,7 +113,7 @@ def test_a_compressed_stream_that_is_cut_keeps_its_text(server: Loopback, ask: A
     assert ask("chat", "hi")[:2] == (8, "Hello\n")
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize("name", ["gzip", "br"])
 def test_the_message_of_a_compressed_error_is_shown_if_it_can_be_read(name: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(build_encoded_reply(gzip.compress(b'{"error": "No."}'), name).replace(b"200 OK", b"400 Bad"))

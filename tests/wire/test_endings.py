@@ -40,7 +40,7 @@ FINISH_REASONS = {
 }
 
 
-@pytest.mark.promise("failed-ending")
+@pytest.mark.promise("failed-endings")
 @pytest.mark.parametrize("flags", [[], ["-S"]], ids=["streamed", "whole"])
 @pytest.mark.parametrize(("reason", "code"), FINISH_REASONS.items())
 def test_a_finish_reason_decides_the_exit_code(
@@ -59,7 +59,7 @@ def test_a_finish_reason_decides_the_exit_code(
     assert target.read_text() == ("old" if code else "Half\n")
 
 
-@pytest.mark.promise("failed-ending")
+@pytest.mark.promise("failed-endings")
 @pytest.mark.parametrize("reasons", [["length", "stop"], ["stop", "length"], ["stop", "error"], ["error", "stop"]])
 def test_the_worst_of_several_finish_reasons_decides(reasons: list[str], server: Loopback, ask: Ask) -> None:
     server.answer_with(stream(delta("Half"), *map(build_finish, reasons), DONE))
@@ -104,7 +104,7 @@ def build_error(command: str, place: str, error: dict[str, Any]) -> bytes:
             return build_respond_event("failed", response={"status": "failed", "error": error})
 
 
-@pytest.mark.promise("failed-ending")
+@pytest.mark.promise("failed-endings")
 @both_commands
 @pytest.mark.parametrize("name", STREAM_ERRORS)
 @pytest.mark.parametrize("place", ["event", "named event", "line", "lines", "field", "answer"])
@@ -119,7 +119,7 @@ def test_an_error_has_its_exit_code_wherever_it_is_in_the_stream(
         assert "M-words" in result.stderr
 
 
-@pytest.mark.promise("failed-ending")
+@pytest.mark.promise("failed-endings")
 @both_commands
 @pytest.mark.parametrize(
     "text", [b"<html><body>M-words</body></html>\n", b"upstream said M-words\n\n", b"data: upstream said M-words\n\n"]
@@ -135,7 +135,7 @@ def test_a_page_or_a_sentence_in_a_stream_explains_the_missing_end(
     assert ask(command, "hi").code == 0
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @both_commands
 @pytest.mark.parametrize(
     "end_mark",
@@ -179,7 +179,7 @@ COMPLETE_CHAT = json.dumps({"choices": [{"message": {"content": "Hello"}, "finis
 COMPLETE_RESPONSE = json.dumps({"status": "completed", "output": [{"type": "message", "content": "Hello"}]}).encode()
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @both_commands
 @pytest.mark.parametrize("framing", ["no last chunk", "length too long", "open"])
 def test_a_complete_json_body_is_the_answer_however_the_connection_ends(
@@ -198,7 +198,7 @@ def test_a_complete_json_body_is_the_answer_however_the_connection_ends(
     assert ask(command, "hi", "-S").code == CUT
 
 
-@pytest.mark.promise("empty")
+@pytest.mark.promise("empty-answers")
 @pytest.mark.parametrize(
     ("command", "answer"),
     [
@@ -226,7 +226,7 @@ def test_an_empty_answer_is_complete_with_a_notice_and_replaces_no_file(
     assert not (tmp_path / "new.txt").exists()
 
 
-@pytest.mark.promise("empty")
+@pytest.mark.promise("empty-answers")
 def test_a_tool_call_or_a_refusal_is_not_an_empty_answer(server: Loopback, ask: Ask) -> None:
     call = {"index": 0, "id": "c", "function": {"name": "look", "arguments": "{}"}}
     server.answer_with(stream(delta(tool_calls=[call]), build_finish("tool_calls"), DONE))

@@ -131,7 +131,7 @@ FORMATS = st.sampled_from([[], ["--json"], ["--format", "jsonl"], ["-u"]])
 PROPERTY_SETTINGS = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.promise("broken-event")
+@pytest.mark.promise("malformed-events")
 @PROPERTY_SETTINGS
 @given(st.data(), JSON | st.sampled_from(ODD_VALUES), FORMATS)
 def test_any_value_in_any_field_is_an_answer_or_an_error(
@@ -143,7 +143,7 @@ def test_any_value_in_any_field_is_an_answer_or_an_error(
     assert ask(command, "hi", *flags).code in (0, 6, 8)
 
 
-@pytest.mark.promise("broken-event")
+@pytest.mark.promise("malformed-events")
 @pytest.mark.parametrize("seed", range(len(COMMANDS_AND_REPLIES)))
 def test_an_odd_value_in_each_field_is_an_answer_or_an_error(seed: int, server: Loopback, ask: Ask) -> None:
     """Every second field of each: the same items are in several events."""

@@ -23,7 +23,7 @@ def other_server() -> Loopback:
     return made
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prompt_never_follows_a_redirect(
@@ -48,7 +48,7 @@ GET_COMMANDS = [
 ]
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("command", "reply", "expected"), GET_COMMANDS)
 def test_a_get_request_follows_a_redirect_on_its_origin(
@@ -69,7 +69,7 @@ def test_a_get_request_follows_a_redirect_on_its_origin(
     assert "is redirected to http://127.0.0.1:" in ending.stderr
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("command", "reply", "expected"), GET_COMMANDS)
 def test_a_get_request_does_not_follow_a_redirect_to_another_origin(
@@ -85,7 +85,7 @@ def test_a_get_request_does_not_follow_a_redirect_to_another_origin(
         assert f"the server redirects to {other_server.url}/models" in ending.stderr
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 @pytest.mark.parametrize(
     "place",
     [
@@ -102,7 +102,7 @@ def test_an_address_that_only_looks_like_the_same_origin_is_another(place: str, 
     assert len(server.requests) <= (2 if place.startswith("\\") else 1)
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 def test_endless_redirects_end_after_five(server: Loopback, ask: Ask) -> None:
     server.answer_with(build_redirect("/again"))
     ending = ask("models")
@@ -110,7 +110,7 @@ def test_endless_redirects_end_after_five(server: Loopback, ask: Ask) -> None:
     assert ending.stderr.count("is redirected to") == 5
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_a_key_in_the_address_of_a_redirect_is_not_shown(
     server: Loopback, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

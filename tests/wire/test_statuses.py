@@ -59,7 +59,7 @@ def build_answer(status: int, body: Any, content_type: str) -> bytes:
     return http_response(raw, f"{status} So", content_type)
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize(
     ("status", "body_name"),
     [
@@ -80,7 +80,7 @@ def test_an_error_status_is_shown_with_the_message_of_the_server(
     assert not {"\x1b", "\x07", "\x00", "\x9b"} & set(ending.stderr)
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("body_name", BODIES_WITHOUT_MESSAGE)
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
@@ -93,7 +93,7 @@ def test_an_error_status_without_a_message_is_shown_too(
     assert f"aiml: the server answered {status}" in ending.stderr
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize("message", ["line\n" * 100, "x" * 100_000, "\n".join("y" * 1000 for _ in range(50))])
 def test_long_error_messages_are_shortened(message: str, server: Loopback, ask: Ask) -> None:
     server.answer_with(json_response({"error": {"message": message}}, "500 Oops"))
@@ -102,7 +102,7 @@ def test_long_error_messages_are_shortened(message: str, server: Loopback, ask: 
     assert len(ending.stderr) < 800
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize(
     "reply",
     [
@@ -145,7 +145,7 @@ ERRORS_UNDER_200 = [
 ]
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize(("reply", "words", "code"), ERRORS_UNDER_200)
 def test_an_error_under_200_is_an_error(
@@ -157,7 +157,7 @@ def test_an_error_under_200_is_an_error(
     assert words in ending.stderr
 
 
-@pytest.mark.promise("servers-words")
+@pytest.mark.promise("server-messages")
 @pytest.mark.parametrize("reply", [http_response(b'{"error": "It is broken."}', "413 Too Large"), HELLO])
 def test_an_answer_sent_before_the_request_was_read_is_used(reply: bytes, server: Loopback, ask: Ask) -> None:
     server.skips_request = True

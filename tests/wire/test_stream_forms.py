@@ -56,7 +56,7 @@ CHANGE_STREAM: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("stream_form", CHANGE_STREAM)
 def test_every_form_of_a_stream_gives_the_same_answer(
@@ -66,7 +66,7 @@ def test_every_form_of_a_stream_gives_the_same_answer(
     assert ask(command, "hi") == (0, f"{TEXT}\n", "")
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @pytest.mark.parametrize("command", ["chat", "respond"])
 @pytest.mark.parametrize("stream_form", ["LF", "CR", "CRLF"])
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -86,7 +86,7 @@ CHUNKS_WITH_NULL_AND_MISSING_FIELDS: list[Any] = [
 ]
 
 
-@pytest.mark.promise("any-legal-stream")
+@pytest.mark.promise("legal-streams")
 @pytest.mark.parametrize("chunks", CHUNKS_WITH_NULL_AND_MISSING_FIELDS)
 def test_missing_and_null_fields_are_ignored(chunks: list[Any], server: Loopback, ask: Ask) -> None:
     noise = b"".join(map(event, chunks))

@@ -11,7 +11,7 @@ from support.loopback import HELLO, SILENCE, Drip, Loopback
 KEY = "sk-made-up-0123456789"
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 def test_a_server_with_a_valid_certificate_is_trusted(empty_home: Path, ask: Ask) -> None:
     with Loopback(tls=certificates.build_context()) as server:
         server.answer_with(HELLO)
@@ -22,7 +22,7 @@ def test_a_server_with_a_valid_certificate_is_trusted(empty_home: Path, ask: Ask
         )
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 def test_the_variable_of_the_system_names_certificates_too(
     empty_home: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,7 +39,7 @@ INVALID_CERTIFICATES = {
 }
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 @pytest.mark.parametrize("fault", INVALID_CERTIFICATES)
 def test_a_server_with_an_invalid_certificate_gets_neither_key_nor_prompt(
     fault: str, empty_home: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
@@ -54,7 +54,7 @@ def test_a_server_with_an_invalid_certificate_gets_neither_key_nor_prompt(
         assert words in ending.stderr
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 @pytest.mark.parametrize("name", ["SSLKEYLOGFILE", "PYTHONHTTPSVERIFY", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
 def test_no_variable_switches_the_check_off(name: str, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "0" if name == "PYTHONHTTPSVERIFY" else "")

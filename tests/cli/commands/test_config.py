@@ -127,7 +127,7 @@ def test_show_as_json_has_every_setting(capfd: pytest.CaptureFixture[str]) -> No
     assert found["timeout"] == {"value": 120, "source": "default", "hides": []}
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_show_says_only_where_the_key_is_stored(
     file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -444,7 +444,7 @@ def test_a_key_from_standard_input_is_stored_for_the_host_of_the_base_url(
     assert json.loads(stored.read_text()) == {}
 
 
-@pytest.mark.promise("odd-keys")
+@pytest.mark.promise("implausible-keys")
 @pytest.mark.parametrize(
     ("stdin", "sentence"),
     [(b"", "empty or a placeholder"), (b"<KEY>\n", "empty or a placeholder"), (b"k-0123\nk-0123\n", "a line break")],
@@ -493,7 +493,7 @@ def test_check_passes_if_everything_is_valid(
     assert request.get_header("authorization") == f"Bearer {SECRET}"
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
@@ -577,7 +577,7 @@ def test_check_reports_a_damaged_file_and_contacts_no_server(
     assert sentence in wrong[0]
 
 
-@pytest.mark.promise("key-bound")
+@pytest.mark.promise("key-per-server")
 def test_plain_http_to_another_machine_sends_no_key(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], server: Loopback
 ) -> None:
@@ -591,7 +591,7 @@ def test_plain_http_to_another_machine_sends_no_key(
     assert [request.get_header("authorization") for request in server.requests] == [None]
 
 
-@pytest.mark.promise("key-secret")
+@pytest.mark.promise("key-masked")
 def test_an_error_about_the_key_does_not_contain_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIMLAPI_API_KEY", SECRET + " ")
     with pytest.raises(AimlError) as told:

@@ -161,7 +161,7 @@ def test_a_listed_object_has_every_key(capfd: Capture) -> None:
     assert found == {**facts, "endpoint": "chat", "model": "some/model"}
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize(
     "arguments", [["list"], ["show"], ["search", "evil"], ["export"], ["show", "--json"], ["list", "--json"]]
 )
@@ -209,7 +209,7 @@ def test_show_accepts_an_id_the_beginning_of_one_or_words(capfd: Capture) -> Non
     assert "no conversation matches 'of lions'" in capfd.readouterr().err
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 @pytest.mark.parametrize(
     ("state", "facts", "words"),
     [
@@ -260,7 +260,7 @@ def test_a_shown_object_has_every_key(capfd: Capture) -> None:
     assert (answer["stored"], answer["cost_usd"], answer["options"]) == (True, 0.5, {"n": 1})
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_an_answer_of_a_killed_process_is_shown_as_interrupted(
     running_writer: "subprocess.Popen[bytes]", capfd: Capture
 ) -> None:

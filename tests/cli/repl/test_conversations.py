@@ -65,7 +65,7 @@ def test_a_conversation_can_be_found_by_its_saved_name(repl: ReplDriver, aiml: A
     assert repl.sent_messages == alternate_roles("a", "Hello", "b")
 
 
-@pytest.mark.promise("names")
+@pytest.mark.promise("names-are-not-paths")
 @pytest.mark.parametrize("name", ["../x", "a/b", "a b", "-x", "last", "é", "x" * 65, "a\x1b[31m"])
 def test_a_path_is_not_a_valid_name(repl: ReplDriver, name: str, capsys: Capture) -> None:
     repl.type_lines("a", f"/save {name}", f"/fork {name}")

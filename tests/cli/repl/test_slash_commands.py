@@ -207,7 +207,7 @@ def test_the_output_of_a_command_is_sent_in_a_tag_with_its_name(repl: ReplDriver
     assert list(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.txt")) == []
 
 
-@pytest.mark.promise("secrets-held")
+@pytest.mark.promise("secrets-confirmed")
 def test_a_secret_in_the_output_of_a_command_is_not_sent(repl: ReplDriver, capfd: Capture) -> None:
     repl.type_lines(
         "!!echo password=hunter22Abc9", "!!echo AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIK7MDENGbPxRfiCYzzzz1234abcd", "hi"

@@ -26,7 +26,7 @@ def is_terminal_restored(console: Console) -> bool:
     return bool(modes & ECHO and modes & CANONICAL) and not console.screen.cursor.hidden
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 def test_ctrl_c_stops_the_answer_and_keeps_it(server: Loopback, empty_home: Path) -> None:
     server.answer_with(ANSWER_BEGINNING, SILENCE)
     server.answer_with(HELLO)

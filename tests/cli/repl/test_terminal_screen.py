@@ -35,7 +35,7 @@ def test_tab_completes_commands_and_arguments(keys: str, expected: str, server: 
         console.wait_until(lambda: console.read_cursor_line() == f"> {expected}")
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 def test_a_file_name_with_control_characters_is_not_offered(server: Loopback, empty_home: Path) -> None:
     (empty_home / "odd\u202ename").write_text("x")
     (empty_home / "odd-name").write_text("x")
@@ -45,7 +45,7 @@ def test_a_file_name_with_control_characters_is_not_offered(server: Loopback, em
         console.wait_until(lambda: console.read_cursor_line() == "> /file odd-name")
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 def test_no_model_name_controls_the_terminal(server: Loopback) -> None:
     with Console("chat", "-m", HOSTILE_MODEL, AIML_BASE_URL=server.url) as console:
         console.wait_for_prompt()

@@ -25,7 +25,7 @@ PASTES = {
     "a long line": f"a\n{LONG_LINE}\nb\n",
 }
 
-pytestmark = pytest.mark.promise("typed-keys")
+pytestmark = pytest.mark.promise("typed-ahead")
 
 
 def get_messages(server: Loopback) -> list[str]:

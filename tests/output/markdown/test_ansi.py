@@ -57,7 +57,7 @@ def test_only_spaces_are_lost(spans: list[Span], width: int) -> None:
     assert drawn.replace(" ", "") == "".join(span.text for span in spans).replace(" ", "")
 
 
-@pytest.mark.promise("unbroken")
+@pytest.mark.promise("nothing-shortened")
 @given(TEXTS, st.integers(1, 12))
 @example(FLAG * 9, 3)
 @example(TONE * 9, 3)
@@ -120,7 +120,7 @@ def test_no_line_begins_with_a_closing_mark_or_ends_with_an_opening_one(text: st
 URL = "https://example.com/a/very/long/path?with=many&parameters=1#and-a-fragment"
 
 
-@pytest.mark.promise("unbroken")
+@pytest.mark.promise("nothing-shortened")
 @pytest.mark.parametrize("width", [8, 20, 40])
 @pytest.mark.parametrize(
     "address",
@@ -140,7 +140,7 @@ def test_an_address_between_ideographs_is_never_broken(before: str, after: str) 
     assert any(URL in line for line in wrap(before + URL + after, 20))
 
 
-@pytest.mark.promise("unbroken")
+@pytest.mark.promise("nothing-shortened")
 @pytest.mark.parametrize(
     ("code", "width", "lines"),
     [
@@ -190,7 +190,7 @@ def test_links_and_colors_can_be_removed_separately() -> None:
     assert strip_colors(line) == "\x1b[1m\x1b]8;;https://x/36m\x1b\\a\x1b]8;;\x1b\\\x1b[m"
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize(
     ("address", "encoded"),
     [
@@ -365,7 +365,7 @@ def measure_seconds(spans: list[Span]) -> float:
     return best
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("linear-time")
 @pytest.mark.parametrize("shape", BUILD_SPANS)
 def test_wrapping_is_linear(shape: str) -> None:
     small, large = (measure_seconds(BUILD_SPANS[shape](size)) for size in (300, 3000))

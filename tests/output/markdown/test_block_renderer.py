@@ -103,7 +103,7 @@ def test_deeply_nested_blocks_leave_room_for_the_text() -> None:
         assert len(line) < 40
 
 
-@pytest.mark.promise("drawing")
+@pytest.mark.promise("drawing-errors")
 @pytest.mark.parametrize("columns", [80, 40, 12])
 @given(text=st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 def test_every_letter_is_drawn_in_order(columns: int, text: str) -> None:

@@ -131,7 +131,7 @@ def test_no_lexer_changes_the_text(name: str) -> None:
         assert highlight_all(name, code) == code
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("linear-time")
 @pytest.mark.parametrize("times_longer", [2, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(SAFE_LEXERS))
 def test_each_lexer_takes_linear_time(name: str, times_longer: int) -> None:

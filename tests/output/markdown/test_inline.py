@@ -148,7 +148,7 @@ def test_a_few_tags_are_drawn_and_all_others_are_text(text: str, expected: str) 
     assert "".join(span.text for span in parse_html(text)) == expected
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @pytest.mark.parametrize(
     "text", ["&#27;[2J", "`&#27;`&#x202e;", "[a](http://b.c/&#x202e;)", "[&#x202e;a](b)", "![a&#27;](b&#x9b;)", "<http://a.b/&#27;>", "&#13;&#8;", "[a](b '&#27;')"]
 )  # fmt: skip
@@ -163,7 +163,7 @@ MARKS = [
 MARKDOWN = st.lists(st.sampled_from(MARKS)).map("".join)
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @given(MARKDOWN)
 def test_no_mixture_of_marks_and_entities_controls_the_terminal(text: str) -> None:
     assert all(sanitize(span.text) == span.text for span in parse_spans(text))

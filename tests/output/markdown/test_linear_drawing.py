@@ -54,7 +54,7 @@ def measure_drawing(text: str, pieces: Callable[[str], Iterable[str]]) -> float:
     return spent / runs
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("linear-time")
 @pytest.mark.parametrize("length", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("opening", "unit"), [*(("", unit) for unit in REPEATED_UNITS), *OPENINGS_AND_UNITS])
 def test_ten_times_the_text_takes_about_ten_times_as_long(opening: str, unit: str, length: int) -> None:

@@ -158,7 +158,7 @@ OPEN_BLOCKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("linear-time")
 @pytest.mark.parametrize(("opening", "unit"), OPEN_BLOCKS)
 def test_the_cost_of_a_redraw_does_not_grow_with_the_open_block(opening: str, unit: str) -> None:
     """A block of 40 kB, compared with one of 2 kB."""
@@ -175,7 +175,7 @@ def test_the_cost_of_a_redraw_does_not_grow_with_the_open_block(opening: str, un
     assert times[1] < 6 * max(times[0], 0.01)
 
 
-@pytest.mark.promise("no-driving")
+@pytest.mark.promise("terminal-control")
 @given(st.lists(st.one_of(st.text(max_size=5), st.sampled_from(["&#27;", "&#x202e;", "\x1b[2J", "\x9b", "\r", "\u202e", "```\x1b\n", "`", "|\n|-|\n", "](", "["]))).map("".join), st.integers(1, 9))  # fmt: skip
 def test_any_text_is_drawn_without_an_error_or_a_control_sequence(text: str, size: int) -> None:
     wrote: list[str] = []

@@ -66,7 +66,7 @@ def wait_until_blocked(process: "subprocess.Popen[bytes]") -> None:
             process.wait(0.2)
 
 
-@pytest.mark.promise("drawing")
+@pytest.mark.promise("drawing-errors")
 @pytest.mark.parametrize("arguments", FORMATS, ids=repr)
 def test_an_answer_waits_for_a_paused_terminal(arguments: list[str], server: Loopback) -> None:
     server.answer_with(ANSWER)
@@ -150,7 +150,7 @@ def test_after_a_signal_the_wait_is_short(monkeypatch: pytest.MonkeyPatch) -> No
     resumed.set()
 
 
-@pytest.mark.promise("stdout-fails")
+@pytest.mark.promise("failed-stdout")
 def test_a_terminal_that_cannot_be_written_is_an_error_and_is_not_written_again() -> None:
     calls: list[str] = []
 
@@ -174,7 +174,7 @@ FAILURES = [
 ]
 
 
-@pytest.mark.promise("drawing")
+@pytest.mark.promise("drawing-errors")
 @pytest.mark.parametrize("error", [KeyError("x"), RecursionError(), MemoryError(), AssertionError()], ids=repr)
 @pytest.mark.parametrize(("owner_class", "name"), FAILURES)
 @pytest.mark.parametrize("calls_before_error", [0, 5])

@@ -66,7 +66,7 @@ def open_tmux(tmp_path: Path) -> Iterator[Callable[[str], Tmux]]:
         tmux.run("kill-server")
 
 
-@pytest.mark.promise("drawing")
+@pytest.mark.promise("drawing-errors")
 @pytest.mark.parametrize("sizes", RESIZES.values(), ids=RESIZES)
 @pytest.mark.parametrize("layout", BUILD_SEPARATOR)
 def test_each_word_is_shown_once(

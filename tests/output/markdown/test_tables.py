@@ -105,7 +105,7 @@ def test_names_are_bold_and_keep_their_own_styles() -> None:
     assert head == "\x1b[1ma\x1b[m\x1b[1;3mb\x1b[m"
 
 
-@pytest.mark.promise("unbroken")
+@pytest.mark.promise("nothing-shortened")
 @pytest.mark.parametrize("cell", [FLAG * 4, TONE * 4, FAMILY * 2, "e\u0301" * 30, "क्षि" * 12, "각" * 12, "❤\ufe0f" * 9])
 @pytest.mark.parametrize("width", [20, 24, *WIDTHS])
 def test_no_character_is_split_and_columns_stay_aligned(cell: str, width: int) -> None:
@@ -162,7 +162,7 @@ def test_a_table_without_rows_that_is_too_wide_lists_its_column_names() -> None:
 URL = "https://example.com/a/long/path/that/goes/on?and=on&and=on"
 
 
-@pytest.mark.promise("unbroken")
+@pytest.mark.promise("nothing-shortened")
 @pytest.mark.parametrize("unbreakable", [URL, f"`{'x' * 50}`", f"<{URL}>", f"`{URL}`"])
 @pytest.mark.parametrize("width", [24, *WIDTHS])
 def test_addresses_and_code_are_not_broken(unbreakable: str, width: int) -> None:
@@ -277,7 +277,7 @@ BUILD_TABLE_ROWS = {
 }  # fmt: skip
 
 
-@pytest.mark.promise("linear")
+@pytest.mark.promise("linear-time")
 @pytest.mark.parametrize("shape", BUILD_TABLE_ROWS)
 def test_drawing_is_linear(shape: str) -> None:
     small, large = (measure_seconds(BUILD_TABLE_ROWS[shape](size), 79) for size in (100, 1000))  # type: ignore[no-untyped-call]

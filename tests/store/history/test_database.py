@@ -277,7 +277,7 @@ def test_many_processes_at_once_lose_no_row() -> None:
         assert len(word_index.find_candidates(history, word_index.Query("w15n19"))) == 2
 
 
-@pytest.mark.promise("kept")
+@pytest.mark.promise("stored-while-arriving")
 @pytest.mark.promise("history-rows")
 def test_a_writer_that_is_killed_loses_nothing_that_was_written() -> None:
     chance = random.Random(7)  # noqa: S311 - no secret
