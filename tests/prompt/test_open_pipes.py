@@ -152,7 +152,7 @@ def test_a_producer_of_another_user_is_waited_for(server: Loopback, tmp_path: Pa
         assert shell.stderr
         assert shell.stderr.readline() == WAITING_NOTICE
         Path("go").write_text("of root\n", encoding="utf-8")
-        assert shell.wait(30) == 0
+        assert shell.wait(30) == 0, shell.stderr.read()
     assert "of root" in server.requests[0].body.decode()
 
 

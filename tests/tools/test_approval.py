@@ -35,10 +35,11 @@ try:
         [thread.start() for thread in threads], [thread.join() for thread in threads]
     for call in calls if isinstance(calls, list) else ():
         decide(call)
-    print("decided", *decisions)
+    print("decided", *decisions, flush=True)
+    os._exit(0)  # as the program ends: a timer of its signals runs, and the interpreter's shutdown removes the handler
 except (Stopped, Interrupted) as stop:
-    print("stopped", *decisions, *stop.args)
-    sys.exit(130)
+    print("stopped", *decisions, *stop.args, flush=True)
+    os._exit(130)
 """
 TITLE, QUESTION = "aiml: the model wants to run a tool:", "[y]es [a]lways [n]o [q]uit:"
 HOSTILE_TEXTS = {
