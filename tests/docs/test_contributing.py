@@ -101,7 +101,7 @@ def test_the_generated_files_include_the_new_row(repository_copy: Path, run: Run
 def test_the_tests_of_the_option_table_pass_for_the_new_row(repository_copy: Path, run: Run) -> None:
     apply_diffs(repository_copy, "A request parameter")
     files = ["tests/cli/test_flags.py", "tests/settings/test_resolve.py"]
-    options = ["-q", "-p", "no:cacheprovider", "--basetemp", str(copy / "base")]
+    options = ["-q", "-p", "no:cacheprovider", "--basetemp", str(repository_copy / "base")]
     done = run("-m", "pytest", *options, "-k", "top_k or top-k", *files)
     assert done.returncode == 0, done.stdout
 
