@@ -64,8 +64,6 @@ def _read(
             notify("waiting for standard input; --no-stdin skips it")
             if patience:
                 _wait_for_input(patience)
-        for hook in input_hooks:
-            hook()
         with read_typed_lines():
             return read(NAME, _read_piece)
     except OSError as error:
@@ -98,6 +96,10 @@ def _wait_for_input(patience: StdinTimeout) -> None:
 def _read_piece(limit: int) -> bytes:
     while True:
         try:
-            return os.read(0, limit)
+            piece = os.read(0, limit)
         except BlockingIOError:  # another process made the pipe non-blocking
             select.select([0], [], [])
+            continue
+        for hook in input_hooks:
+            hook()
+        return piece

@@ -43,7 +43,7 @@ class LiveRegion(Protocol):
 
 
 _live_regions: list[LiveRegion] = []
-# Called before standard input is read, when it has data or has ended: another thread cannot see that afterwards.
+# Called when standard input has been read, or has ended: another thread cannot see that.
 input_hooks: list[Callable[[], object]] = []
 _waiting: list[Thread] = []  # writes to a terminal that was paused when a signal arrived
 _prefix: ContextVar[str] = ContextVar("prefix", default="")  # each thread has its own

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from typing import Any, Self
 
 import pytest
@@ -228,13 +228,17 @@ def test_a_cached_answer_contacts_no_server(tls_server: Loopback) -> None:
     assert tls_server.connections == 1
 
 
-def test_no_server_is_contacted_while_a_pipe_has_sent_nothing(tls_server: Loopback) -> None:
-    with start_program(tls_server.url, "chat", stdin=subprocess.PIPE) as process:
+def test_no_server_is_contacted_while_a_pipe_has_sent_nothing(quiet_server: QuietServer) -> None:
+    with start_program(quiet_server.url, "chat", stdin=subprocess.PIPE) as process:
+        assert process.stdin
         assert process.stderr
         assert b"waiting for standard input" in process.stderr.readline()
-        assert tls_server.connections == 0
-        stdout, _ = process.communicate(b"hi", timeout=TIMEOUT_S)
-    assert (process.returncode, stdout, tls_server.connections) == (0, b"Hello\n", 1)
+        with pytest.raises(Empty):
+            quiet_server.opened.get(timeout=2 * early_connection.POLL_S)
+        process.stdin.write(b"hi")
+        process.stdin.flush()
+        quiet_server.opened.get(timeout=TIMEOUT_S)
+        process.kill()
 
 
 def test_the_connection_opens_once_a_pipe_has_sent_something(quiet_server: QuietServer) -> None:
