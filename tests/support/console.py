@@ -1,6 +1,7 @@
 """A program on an emulated terminal: type keys, and read the screen as a person sees it."""
 
 import os
+import select
 import shlex
 import signal
 import time
@@ -14,6 +15,7 @@ from support.forked_process import TerminalProcess
 from support.run_cli import build_command
 
 TIMEOUT_S = 20.0
+REST_TIMEOUT_S = 0.5  # if a process that outlives the program has the terminal open
 # Each shell without the settings of its user.
 SHELLS = {"bash": ["--norc", "--noprofile", "-i"], "dash": ["-i"], "zsh": ["-f", "-i", "+o", "prompt_sp"]}
 
@@ -75,11 +77,23 @@ class Console:
         except pexpect.TIMEOUT:
             return True
         except pexpect.EOF:
+            self._read_rest()
             return False
-        self.output += data
-        self._stream.feed(data)
+        self._show(data)
         self._send_keys()
         return True
+
+    def _read_rest(self) -> None:
+        """Read what the terminal still holds after the end: on a busy machine it may arrive late."""
+        with suppress(OSError, ValueError):  # no process has the terminal open, or it is closed here
+            while select.select([self.child.child_fd], [], [], REST_TIMEOUT_S)[0]:
+                if not (data := os.read(self.child.child_fd, 65536)):
+                    return
+                self._show(data)
+
+    def _show(self, data: bytes) -> None:
+        self.output += data
+        self._stream.feed(data)
 
     def read_lines(self) -> list[str]:
         """Return the lines of scrollback and screen, without empty ones at the end."""
