@@ -94,7 +94,7 @@ class EarlyConnection:
         return outcome
 
     def _run(self) -> None:
-        with suppress(ValueError):  # the client reports an invalid host name
+        with suppress(ValueError, UsageError):  # the client reports an invalid host name, or a file that has gone
             outcome = self._open()
             with self._lock:
                 if not self._released.is_set():
