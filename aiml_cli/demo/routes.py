@@ -289,7 +289,7 @@ def _find_model(body: Mapping[str, Json], endpoint: DemoEndpoint) -> models.Demo
     name = body.get("model")
     model = models.find_demo_model(name) if isinstance(name, str) else None
     if isinstance(name, str) and model is None:
-        raise GatewayError(404, f"Model not found: {name} (aiml models --demo lists those that there are)")
+        raise GatewayError(404, f"Model not found: {name} (aiml models --demo lists the available models)")
     validate_request.check_body(body, endpoint.name)
     return model or _raise_not_found("Model")
 
