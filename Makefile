@@ -15,11 +15,11 @@ demo: $(VENV)/installed
 	$(VENV)/bin/aiml chat --demo "What can you do?"
 	$(VENV)/bin/aiml respond --demo "What can you do?"
 
+# While one core checks the code, the other one compiles the tests, which each worker would do again.
 test: $(VENV)/developing
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/pytest --collect-only -q > /dev/null & \
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports; \
+	checked=$$?; wait; exit $$checked
 	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal
 
 faults: $(VENV)/developing
