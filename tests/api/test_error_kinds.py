@@ -311,4 +311,5 @@ def test_a_long_error_message_takes_linear_time(piece: str) -> None:
         return time.process_time() - began
 
     measure(1_000)  # the expressions are compiled once
-    assert measure(200_000) < 30 * max(measure(20_000), 0.002)
+    # The garbage collector may run in one of the measurements.
+    assert any(measure(200_000) < 30 * max(measure(20_000), 0.002) for _ in range(3))

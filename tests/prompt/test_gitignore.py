@@ -114,14 +114,17 @@ def test_a_worktree_has_the_rules_of_its_repository(tmp_path: Path) -> None:
 )
 def test_a_rule_with_many_wildcards_is_matched_in_linear_time(tmp_path: Path, pattern: str, path: str) -> None:
     (tmp_path / ".gitignore").write_text(pattern + "\n")
-    rules, times = IgnoreRules(str(tmp_path)), []
+    rules = IgnoreRules(str(tmp_path))
     rules.is_ignored("x", is_dir=False)
-    for count in (100, 1000):
+
+    def measure_seconds(count: int) -> float:
         start = time.process_time()
         for _ in range(10):
             rules.is_ignored(path * count, is_dir=False)
-        times.append(time.process_time() - start)
-    assert times[1] < MAX_RATIO * max(times[0], 0.001)
+        return time.process_time() - start
+
+    # The garbage collector may run in one of the measurements.
+    assert any(measure_seconds(1000) < MAX_RATIO * max(measure_seconds(100), 0.001) for _ in range(3))
 
 
 @pytest.fixture

@@ -127,10 +127,11 @@ def test_an_odd_number_is_checked_without_a_failure(number: str, keyword: dict[s
 )
 @pytest.mark.parametrize("unit", [" ", "\n", "\t", " \n", "`", "```", "```\n", "\u3000", "[", "1", '"'])
 def test_a_code_fence_is_found_in_time_that_grows_with_the_text(prefix: str, end: str, unit: str) -> None:
-    seconds = []
-    for length in (20_000, 200_000):
+    def measure_seconds(length: int) -> float:
         start = process_time()
         with contextlib.suppress(ValueError):
             parse_answer_json(prefix + unit * (length // len(unit)) + end)
-        seconds.append(process_time() - start)
-    assert seconds[1] < max(40 * seconds[0], 0.2)
+        return process_time() - start
+
+    # The garbage collector may run in one of the measurements.
+    assert any(measure_seconds(200_000) < max(40 * measure_seconds(20_000), 0.2) for _ in range(3))

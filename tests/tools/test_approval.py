@@ -231,7 +231,8 @@ def test_the_layout_of_a_text_takes_linear_time() -> None:
         return time.process_time() - started
 
     measure_seconds(1000)
-    assert measure_seconds(100_000) < 30 * measure_seconds(10_000)
+    # The garbage collector may run in one of the measurements.
+    assert any(measure_seconds(100_000) < 30 * measure_seconds(10_000) for _ in range(3))
 
 
 @pytest.mark.promise("tool-approval")
