@@ -63,7 +63,7 @@ class PartialArguments:
             return Piece(rest.decode(*TEXT_ENCODING))
         return None if self.equals_json(whole) else self._replace(whole)
 
-    def is_prefixed_by(self, arguments: str) -> bool:
+    def is_prefix_of(self, arguments: str) -> bool:
         """True if a delta repeats all arguments so far, from the opening brace on: it can only be a longer copy."""
         return self._is_json and self._data[:1] == b"{" and arguments.encode(*TEXT_ENCODING).startswith(self._data)
 
@@ -154,7 +154,7 @@ class ToolCallAssembler:
             call, header = self._find_whole(piece, position) if is_whole else self._find_or_create(piece, used)
             used.add(call.slot)
             call.id, call.name = call.id or header.id, call.name or header.name
-            is_snapshot = is_whole or (piece.name and call.arguments.is_prefixed_by(piece.arguments))
+            is_snapshot = is_whole or (piece.name and call.arguments.is_prefix_of(piece.arguments))
             part = (call.arguments.complete if is_snapshot else call.arguments.add)(piece.arguments)
             part = part or Piece("")
             events.append(ToolCallDelta(call.slot, header.id, header.name, part.arguments, choice, part.is_whole))

@@ -84,7 +84,7 @@ CMD_HELP = {
 }
 # The options that `aiml cmd` shares with `aiml chat`: none that answers yes, and none that changes the kind of answer.
 CMD_OPTIONS = [
-    ROWS[name]._replace(help=CMD_HELP.get(name, ROWS[name].help))
+    ROWS[name]._replace(help=CMD_HELP[name]) if name in CMD_HELP else ROWS[name]
     for name in (
         "model", "max_cost", "file", "no_stdin", "stdin_wait", "detail", "allow_secrets", "fit", "effort",
         "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stream", "include_usage", "option",

@@ -107,7 +107,7 @@ class _StdinContent(NamedTuple):
 class PartReader(NamedTuple):
     """Reads names and bytes; `detail` is the detail of images, `check_text` is called with each text.
 
-    `patience` limits the wait for standard input if there is also a prompt.
+    `timeout` limits the wait for standard input if there is also a prompt.
     """
 
     finder: FileFinder
@@ -115,7 +115,7 @@ class PartReader(NamedTuple):
     check_text: CheckText | None
     detail: str | None
     size_limit: SizeLimit
-    patience: stdin.StdinTimeout | None = None
+    timeout: stdin.StdinTimeout | None = None
 
     def read_name(self, name: str) -> list[_Piece]:
         """Return the pieces of a file, a folder, a glob or a URL."""
@@ -131,7 +131,7 @@ class PartReader(NamedTuple):
 
     def read_stdin(self, *, is_named: bool) -> _StdinContent:
         """Read standard input to its end; if it is named, wait without a limit."""
-        data = stdin.read_stdin_text(self.notify, self.size_limit, patience=None if is_named else self.patience)
+        data = stdin.read_stdin_text(self.notify, self.size_limit, timeout=None if is_named else self.timeout)
         if isinstance(data, str):
             return _StdinContent(self._decode(FileContent(stdin.NAME, b"", text=data)))
         if media_type := detect_type(data):

@@ -40,30 +40,30 @@ def has_stdin() -> bool:
 
 
 def read_stdin(
-    notify: Callable[[str], None], size_limit: SizeLimit | None = None, *, patience: StdinTimeout | None = None
+    notify: Callable[[str], None], size_limit: SizeLimit | None = None, *, timeout: StdinTimeout | None = None
 ) -> bytes:
     """Read to the end, with a notice if nothing arrives for two seconds; raise UsageError if it is too large.
 
-    With `patience`, raise UsageError if nothing arrives in time and only the parent process can write.
+    With `timeout`, raise UsageError if nothing arrives in time and only the parent process can write.
     """
-    return _read((size_limit or SizeLimit()).read, notify, patience)
+    return _read((size_limit or SizeLimit()).read, notify, timeout)
 
 
 def read_stdin_text(
-    notify: Callable[[str], None], size_limit: SizeLimit, *, patience: StdinTimeout | None = None
+    notify: Callable[[str], None], size_limit: SizeLimit, *, timeout: StdinTimeout | None = None
 ) -> str | bytes:
     """Read like `read_stdin`; return long UTF-8 as text, and anything else as bytes."""
-    return _read(size_limit.read_text, notify, patience)
+    return _read(size_limit.read_text, notify, timeout)
 
 
 def _read(
-    read: Callable[[str, Callable[[int], bytes]], Content], notify: Callable[[str], None], patience: StdinTimeout | None
+    read: Callable[[str, Callable[[int], bytes]], Content], notify: Callable[[str], None], timeout: StdinTimeout | None
 ) -> Content:
     try:
         if not has_input(NOTICE_AFTER_SECONDS) and not os.isatty(0):
             notify("waiting for standard input; --no-stdin skips it")
-            if patience:
-                _wait_for_input(patience)
+            if timeout:
+                _wait_for_input(timeout)
         with read_typed_lines():
             return read(NAME, _read_piece)
     except OSError as error:
@@ -75,14 +75,14 @@ def has_input(seconds: float) -> bool:
     return bool(select.select([0], [], [], seconds)[0])
 
 
-def _wait_for_input(patience: StdinTimeout) -> None:
+def _wait_for_input(timeout: StdinTimeout) -> None:
     """Wait while another program can write; a pipe that only the parent process keeps open may never end."""
     from aiml_cli.system.pipe_writers import Writers, find_writers  # most input is available immediately
 
     waited, is_over = NOTICE_AFTER_SECONDS, False
     while not is_over:
         writers = find_writers()
-        is_over = writers is not Writers.OTHERS and waited >= patience.limit(known=writers is Writers.ANCESTORS)
+        is_over = writers is not Writers.OTHERS and waited >= timeout.limit(known=writers is Writers.ANCESTORS)
         # The last writer may have written and ended just before the check.
         if has_input(0 if is_over else CHECK_SECONDS):
             return

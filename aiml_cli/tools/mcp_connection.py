@@ -104,9 +104,9 @@ class Connection:
         *,
         report: Notifier,
         verbose: bool,
-        asker: ElicitationForm,
+        form: ElicitationForm,
     ) -> None:
-        self._server, self._process, self._report, self._asker = server, process, report, asker
+        self._server, self._process, self._report, self._form = server, process, report, form
         self._loop = asyncio.get_running_loop()
         self._lines = ServerLog(report if verbose else None, server.name)
         self._stop, self._ready = asyncio.Event(), self._loop.create_future()
@@ -246,7 +246,7 @@ class Connection:
         token = f"aiml-{next(self._tokens)}"
         params = {"name": name, "arguments": dict(arguments), "_meta": {"progressToken": token}}
         if not self._calls:
-            self._asker.begin()
+            self._form.begin()
         call = self._calls[token] = _RunningCall(self._loop.time())
         task = asyncio.create_task(self._request("tools/call", params))
         self._tasks.add(task)
@@ -309,7 +309,7 @@ class Connection:
         try:
             schema = params.requested_schema
             raw = schema if isinstance(schema, dict) else schema.model_dump(by_alias=True, exclude_none=True)
-            action, content = await self._asker.ask(params.message, raw)
+            action, content = await self._form.ask(params.message, raw)
             return ElicitResult.model_validate({"action": action, "content": content})
         finally:
             self._questions -= 1
@@ -380,8 +380,8 @@ class Connection:
     def _tail(self) -> str:
         """Return the last output of the server, to append to a sentence."""
         lines = self._process.stderr_lines() if self._process else []
-        garbage = [f"it wrote to standard output: {sanitize(self._invalid_output)}"] if self._invalid_output else []
-        return "".join(f"\n  {line}" for line in [*garbage, *lines])
+        output = [f"it wrote to standard output: {sanitize(self._invalid_output)}"] if self._invalid_output else []
+        return "".join(f"\n  {line}" for line in [*output, *lines])
 
 
 def _is_cancelling() -> bool:

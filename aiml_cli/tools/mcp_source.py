@@ -214,7 +214,7 @@ class McpSource:
             self._process,
             report=self._report,
             verbose=self._verbose,
-            asker=ElicitationForm(self.server.name, can_ask=self._asks),
+            form=ElicitationForm(self.server.name, can_ask=self._asks),
         )
         return await self._connection.open()
 

@@ -45,6 +45,7 @@ class EarlyConnection:
         self._is_waiting, self._end = after_input, monotonic() + seconds
         self._lock, self._ended, self._released = Lock(), Event(), Event()
         self._outcome: socket.socket | OSError | None = None
+        self._context: SharedContext | None = None
         self._input_arrived = Event()
         if after_input:
             input_hooks.append(self._input_arrived.set)
@@ -56,7 +57,7 @@ class EarlyConnection:
         """
         try:
             if self._ca_bundle:
-                load_context(self._ca_bundle)
+                self._context = load_context(self._ca_bundle)
             with defer_signals():  # an interrupted start would leave a thread that cannot be joined
                 Thread(target=self._run, daemon=True).start()
             if self._is_encrypted:
@@ -94,7 +95,7 @@ class EarlyConnection:
         return outcome
 
     def _run(self) -> None:
-        with suppress(ValueError, UsageError):  # the client reports an invalid host name, or a file that has gone
+        with suppress(ValueError):  # the client reports an invalid host name
             outcome = self._open()
             with self._lock:
                 if not self._released.is_set():
@@ -116,14 +117,16 @@ class EarlyConnection:
                 return _connect(_find_addresses(self.host, self.port), self._end)
             addresses = _find_addresses(self.host, self.port)
             # All certificates of a system take 25 ms to read, without the GIL.
-            connection = _connect(addresses, self._end, lambda: load_context(self._ca_bundle))
+            connection = _connect(addresses, self._end, self._load_context)
             if self._released.is_set():
                 return connection
-            context = load_context(self._ca_bundle)
             connection.settimeout(max(0.001, self._end - monotonic()))
-            return context.wrap_socket(connection, server_hostname=self.host)
+            return self._load_context().wrap_socket(connection, server_hostname=self.host)
         except OSError as error:
             return error
+
+    def _load_context(self) -> "SharedContext":
+        return self._context or load_context(None)
 
     def _wait_for_input(self) -> None:
         """Wait until standard input has data or has ended, or the connection is not needed any more."""

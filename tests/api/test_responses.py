@@ -200,6 +200,18 @@ def test_text_is_shown_once_even_if_items_change_their_ids() -> None:
     assert answer.first.text == "Hello"
 
 
+@pytest.mark.parametrize(
+    ("second", "text"), [(b"two three", "one two three"), (b"two three four", "one two three four")]
+)
+def test_deltas_of_one_part_may_become_several_complete_parts(second: bytes, text: str) -> None:
+    answer = parse_events(
+        b'{"type":"response.output_text.delta","output_index":0,"item_id":"m1","delta":"one two three"}',
+        b'{"type":"response.output_item.done","output_index":0,"item":{"id":"m1","type":"message",'
+        b'"content":[{"type":"output_text","text":"one "},{"type":"output_text","text":"%s"}]}}' % second,
+    )
+    assert answer.first.text == text
+
+
 def test_several_messages_are_joined_and_having_none_is_not_an_error() -> None:
     message = b'{"type":"message","content":[{"type":"output_text","text":"%s"}]}'
     answer = parse_json(b'{"status":"completed","output":[%s,{"type":"reasoning","id":"r"},%s]}' % (message, message))

@@ -18,6 +18,8 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("tags: list of str: what it is about", {"tags": {"type": "array", "items": STRING, "description": "what it is about"}}),
     ("speed: km/h: measured", {"speed": {**STRING, "description": "km/h: measured"}}),
     ("a: one, two\n\n  b int,\n", {"a": {**STRING, "description": "one, two"}, "b": INTEGER}),
+    ("mood good|bad, stars 1 | 2 | 2", {"mood": {**STRING, "enum": ["good", "bad"]}, "stars": {**INTEGER, "enum": [1, 2]}}),
+    ("tags list of red|blue", {"tags": {"type": "array", "items": {**STRING, "enum": ["red", "blue"]}}}),
     ("a int?, b?", {"a": {"type": ["integer", "null"]}, "b": {"type": ["string", "null"]}}),
     ("a? list of int", {"a": {"type": ["array", "null"], "items": INTEGER}}),
     ("a: list of int?", {"a": {"type": ["array", "null"], "items": INTEGER}}),

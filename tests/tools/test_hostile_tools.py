@@ -318,7 +318,7 @@ def no_gil():
 def deaf():
     ctypes.PyDLL(None).sleep(60)
 def closed(): os.closerange(0, 256); return "closed"
-def _descriptors(): return [fd for fd in range(3, 64) if _is_socket(fd)]
+def _descriptors(): return [fd for fd in sorted(map(int, os.listdir("/proc/self/fd"))) if fd > 2 and _is_socket(fd)]
 def _is_socket(fd):
     try: return os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
     except OSError: return False

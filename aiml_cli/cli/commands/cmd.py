@@ -168,7 +168,7 @@ class _Dialog:
     def _run_turn(self, request: ChatRequest, *, is_shown: bool = False) -> TurnResult:
         """Run a turn; if it succeeds, the next request continues it."""
         if request.previous_turns:
-            edits.acquire_again(request.previous_turns.id)
+            edits.relock_conversation(request.previous_turns.id)
         output = choose_output(request.options, os.environ)
         with hide_keys():
             result = turn.run_turn(request, output if is_shown else replace(output, stdout=NullRenderer()))

@@ -32,7 +32,7 @@ def load_conversation(session: Session, words: str | None, *, fork: bool = False
         if any(message.facts.get("cut") for message in messages):
             reason = "one of its messages was too large to be stored completely"
             raise UsageError(f"{conversation.name} cannot be continued: {reason}")
-        if not edits.ensure_held(conversation.id):
+        if not edits.ensure_locked(conversation.id):
             writer.acquire_conversation(history, conversation.id)  # raises an error with the reason
     if conversation.id != session.conversation_id:
         session.reset()

@@ -319,13 +319,13 @@ class Session:
 
     def _send(self, request: ChatRequest) -> turn.TurnResult:
         """Send a request, show its answer and record its cost; the conversation stays locked."""
-        edits.acquire_again(self.conversation_id)
+        edits.relock_conversation(self.conversation_id)
         print_out("\n")
         try:
             with collect_keys(is_answer=True):
                 result = turn.run_turn(request, choose_output(request.options, os.environ))
         finally:
-            edits.ensure_held(self.conversation_id)
+            edits.ensure_locked(self.conversation_id)
         self._add_cost(result)
         return result
 
@@ -340,12 +340,12 @@ class Session:
         self.system = result.request.system
         if result.row:
             self.conversation_id = result.row.conversation
-            edits.ensure_held(self.conversation_id)
+            edits.ensure_locked(self.conversation_id)
         return [*earlier, summary]
 
     def reset(self) -> None:
         """Begin a new conversation with the same settings."""
-        edits.release(self.conversation_id)
+        edits.unlock_conversation(self.conversation_id)
         self.turns, self.costs = [], []
         self.conversation_id = self.root_response_id = self.system = self.unanswered = None
         self.has_warned = False
@@ -386,7 +386,7 @@ class Session:
         self.system = result.request.system
         if result.row:
             self.conversation_id = result.row.conversation
-            edits.ensure_held(self.conversation_id)
+            edits.ensure_locked(self.conversation_id)
         if replaced:
             last_id = replaced[-1].answer_id
             after_id = max((each.answer_id for each in earlier if each.answer_id < last_id), default=0)

@@ -56,7 +56,7 @@ def exit(session: Session, _words: str) -> None:  # noqa: A001 - named after wha
 
     `aiml chat -i -c` continues it in this terminal.
     """
-    edits.release(session.conversation_id)
+    edits.unlock_conversation(session.conversation_id)
     session.is_over = True
 
 
@@ -75,7 +75,7 @@ def fork(session: Session, words: str) -> None:
         return
     with edits.open_history() as history:
         copy, new_ids = edits.copy_conversation(history, session.conversation_id, words)
-    edits.release(session.conversation_id)
+    edits.unlock_conversation(session.conversation_id)
     session.conversation_id = copy.id
     session.turns = [turn._replace(answer_id=new_ids.get(turn.answer_id, 0)) for turn in session.turns]
     print_err(f"aiml: continuing in the copy {copy.name}")

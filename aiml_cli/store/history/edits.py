@@ -239,14 +239,14 @@ def open_history() -> Iterator[History]:
         history.close()
 
 
-def acquire_again(conversation_id: int | None) -> None:
+def relock_conversation(conversation_id: int | None) -> None:
     """Lock a conversation one more time, because writing an answer releases it once."""
     if conversation_id is not None and (path := paths.history_file()):
         with suppress(OSError):
             locks.acquire(lock_path(path), conversation_id)
 
 
-def ensure_held(conversation_id: int | None) -> bool:
+def ensure_locked(conversation_id: int | None) -> bool:
     """Lock a conversation unless this process has done so; return False if another process has the lock."""
     if conversation_id is not None and (path := paths.history_file()):
         with suppress(OSError):
@@ -254,9 +254,9 @@ def ensure_held(conversation_id: int | None) -> bool:
     return True
 
 
-def release(conversation_id: int | None) -> None:
+def unlock_conversation(conversation_id: int | None) -> None:
     """Let other processes write a conversation."""
-    if conversation_id is not None and ensure_held(conversation_id) and (path := paths.history_file()):
+    if conversation_id is not None and ensure_locked(conversation_id) and (path := paths.history_file()):
         locks.release(lock_path(path), conversation_id)
 
 

@@ -167,9 +167,9 @@ def test_a_conversation_in_use_by_another_process_cannot_be_resumed(
 def test_finishing_an_answer_releases_only_its_own_lock(repl: ReplDriver) -> None:
     before = count_own_locks()
     repl.type_lines("a")
-    edits.acquire_again(repl.session.conversation_id)
+    edits.relock_conversation(repl.session.conversation_id)
     assert count_own_locks() - before == 2
-    edits.ensure_held(repl.session.conversation_id)
+    edits.ensure_locked(repl.session.conversation_id)
     assert count_own_locks() - before == 1
     repl.type_lines("/exit")
 

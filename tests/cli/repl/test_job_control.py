@@ -12,6 +12,7 @@ from threading import Event
 import pytest
 from support.console import SHELLS, Console
 from support.loopback import SILENCE, STREAM, Loopback, chunk, delta, stream
+from support.processes import count_runs, find_child, is_stopped
 
 from aiml_cli.output.spinner import FRAMES
 
@@ -207,7 +208,12 @@ def test_the_editor_can_be_stopped(shell: Console, server: Loopback, empty_home:
     shell.press("draft\x18\x05")
     shell.wait_until("editing")
     stop_program(shell)
-    continue_in_background_first(shell)
+    child = find_child(find_child(shell.child.pid))
+    runs = count_runs(child)
+    shell.type_line("bg")
+    # It is stopped again because it reads. If `fg` came at that moment, it would be stopped in the foreground too.
+    shell.wait_until(lambda: count_runs(child) > runs and is_stopped(child))
+    shell.type_line("fg")
     shell.wait_until(lambda: shell.read_cursor_line() != "$")
     shell.type_line("word")
     send_and_leave(shell, server, "word")
